@@ -1,0 +1,208 @@
+"""Sound: files, mel spectrograms, and CLAP, which turns sounds and texts into embeddings.
+
+CLAP is laion_clap's HTSAT audio tower with a RoBERTa text tower, in the parameter names of laion_clap's checkpoints.
+`import laion_clap` itself asks a model hub for three tokenizers, so only its tower code is imported.
+"""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import librosa
+import numpy as np
+import soundfile
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from v2a_utils.weights import load_weights
+
+MEL_FLOOR = 1e-5  # AudioLDM's clamp before the logarithm
+LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts) of every sound that is written or played
+
+
+def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+    """A sound file as mono float32 of shape (samples,) at `sample_rate` Hz. ValueError names a file it cannot read."""
+    try:
+        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise ValueError(f"{path}: not a sound file that can be read ({error})") from error
+    if not len(waveform):
+        raise ValueError(f"{path}: the sound file is empty")
+    return librosa.resample(waveform.mean(1), orig_sr=rate, target_sr=sample_rate)
+
+
+def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write mono float samples in [-1, 1] as 16-bit PCM, under a temporary name first."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.part")
+    soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format="WAV")
+    temporary.replace(path)
+
+
+def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
+    """The waveform at one loudness: RMS of its loudest tenths brought to `level` dB, then peaks kept below 0.99.
+
+    The loudest 30% of 50 ms blocks count, so that a bark and a roar sound alike loud. Silence stays silence.
+    """
+    block = 800
+    blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
+    rms = np.sqrt((blocks**2).mean(1))
+    loud = np.sqrt((rms[rms >= np.quantile(rms, 0.7)] ** 2).mean())
+    if loud < 1e-6:
+        return waveform
+    louder = waveform * (10 ** (level / 20) / loud)
+    return louder * min(1.0, 0.99 / np.abs(louder).max())
+
+
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> torch.Tensor:
+    """Slaney mel filter bank, shape (n_mels, n_fft // 2 + 1)."""
+    return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
+
+
+def magnitudes(waveforms: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
+    """STFT magnitudes (batch, n_fft // 2 + 1, samples // hop + 1) of (batch, samples), centred frames, Hann window."""
+    window = torch.hann_window(n_fft, device=waveforms.device)
+    return torch.stft(waveforms, n_fft, hop, window=window, center=True, pad_mode="reflect", return_complex=True).abs()
+
+
+def log_mel(waveforms: torch.Tensor) -> torch.Tensor:
+    """AudioLDM's log-mel in nats, (batch, samples // 160, 64), of 16 kHz sounds (batch, samples).
+
+    STFT magnitudes (n_fft 1024, hop 160) through 64 Slaney mels from 0 to 8000 Hz, floored at 1e-5
+    (haoheliu/AudioLDM, audioldm/audio/stft.py; its surplus last frame is dropped here too).
+    """
+    filters = mel_filters(16_000, 1024, 64, 0, 8000).to(waveforms.device)
+    mel = (filters @ magnitudes(waveforms, 1024, 160))[..., :-1]
+    return mel.clamp(min=MEL_FLOOR).log().transpose(1, 2)
+
+
+class LogMelPower(nn.Module):
+    """CLAP's front end: (batch, samples) -> (batch, 1, frames, mels) log power in dB.
+
+    Stands in for torchlibrosa's Spectrogram and LogmelFilterBank: the same numbers, by FFT instead of a convolution
+    with 1.2 million frozen weights.
+    """
+
+    def __init__(self, config: SimpleNamespace):
+        super().__init__()
+        self.n_fft, self.hop = config.window_size, config.hop_size
+        filters = mel_filters(config.sample_rate, self.n_fft, config.mel_bins, config.fmin, config.fmax)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        power = magnitudes(waveforms, self.n_fft, self.hop) ** 2
+        return 10 * (self.filters @ power).clamp(min=1e-10).log10().transpose(1, 2)[:, None]
+
+
+def _htsat_class():
+    """laion_clap's audio tower, imported the way laion_clap does it (its folder on the path), without its __init__."""
+    folder = importlib.util.find_spec("laion_clap").submodule_search_locations[0]
+    if folder not in sys.path:
+        sys.path.append(folder)
+    from clap_module.htsat import HTSAT_Swin_Transformer
+
+    return HTSAT_Swin_Transformer
+
+
+def _projection(width: int, joint: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, joint), nn.ReLU(), nn.Linear(joint, joint))
+
+
+class Clap(nn.Module):
+    """CLAP: HTSAT for sounds, RoBERTa for texts, one space of `embed_dim` (LAION-CLAP, arXiv 2211.06687).
+
+    `config` follows laion_clap's model configs: "audio_cfg" (its keys, plus "htsat" with the tower's own arguments),
+    "text_cfg" (transformers' RobertaConfig) and "joint_embed_shape".
+    """
+
+    def __init__(self, config: dict):
+        from transformers import RobertaConfig, RobertaModel
+
+        super().__init__()
+        self.config = config
+        audio, joint = SimpleNamespace(**config["audio_cfg"]), config["joint_embed_shape"]
+        self.sample_rate, self.clip_samples, self.embed_dim = audio.sample_rate, audio.clip_samples, joint
+        self.audio_branch = _htsat_class()(num_classes=audio.class_num, config=audio, **audio.htsat)
+        self.audio_branch.spectrogram_extractor = LogMelPower(audio)
+        self.audio_branch.logmel_extractor = nn.Identity()
+        self.text_branch = RobertaModel(RobertaConfig(**config["text_cfg"]))
+        self.audio_projection = _projection(self.audio_branch.num_features, joint)
+        self.text_projection = _projection(config["text_cfg"]["hidden_size"], joint)
+        self.logit_scale_a = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def embed_audio(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, clip_samples) at `sample_rate` -> unit-norm (batch, embed_dim)."""
+        return self.project_audio(self.hear(waveforms))
+
+    def hear(self, waveforms: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The tower's outputs: "embedding" (batch, features) and "clipwise_output" (batch, classes)."""
+        return self.audio_branch({"waveform": waveforms}, device=waveforms.device)
+
+    def project_audio(self, heard: dict[str, torch.Tensor]) -> torch.Tensor:
+        return F.normalize(self.audio_projection(heard["embedding"]), dim=-1)
+
+    def embed_tokens(self, tokens: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Tokenised texts -> unit-norm (batch, embed_dim)."""
+        return F.normalize(self.text_projection(self.text_branch(**tokens).pooler_output), dim=-1)
+
+
+class AudioEncoder:
+    """A frozen CLAP with its tokenizer: sounds and texts in, unit-norm NumPy embeddings out."""
+
+    def __init__(self, model: Clap, tokenizer, device: str = "cpu"):
+        known = len(tokenizer)
+        expected = model.config["text_cfg"]["vocab_size"]
+        if known < 0.9 * expected:  # transformers hands out an empty tokenizer, without a word, when files are missing
+            raise ValueError(
+                f"the CLAP tokenizer knows {known} tokens where the text tower expects {expected}: its vocabulary was "
+                "not found. Give the folder with tokenizer.json (or vocab.json and merges.txt)"
+            )
+        self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> "AudioEncoder":
+        """From a folder with config.json, model.safetensors and the tokenizer's files."""
+        from transformers import AutoTokenizer
+
+        folder = Path(folder)
+        model = Clap(json.loads((folder / "config.json").read_text()))
+        load_weights(model, folder / "model.safetensors")
+        return cls(model, AutoTokenizer.from_pretrained(folder), device)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.model.sample_rate
+
+    @property
+    def embed_dim(self) -> int:
+        return self.model.embed_dim
+
+    def fit_length(self, waveform: np.ndarray) -> np.ndarray:
+        """Crop to the tower's length, or repeat and zero-pad to it ("repeatpad" of laion_clap)."""
+        length = self.model.clip_samples
+        if len(waveform) < length:
+            waveform = np.tile(waveform, length // len(waveform))
+            waveform = np.pad(waveform, (0, length - len(waveform)))
+        return waveform[:length]
+
+    @torch.inference_mode()
+    def embed_audio(self, waveforms: list[np.ndarray], sample_rate: int, batch_size: int = 64) -> np.ndarray:
+        """Mono waveforms at `sample_rate` Hz -> float32 (n, embed_dim), unit norm."""
+        rate, rows = self.sample_rate, []
+        for start in range(0, len(waveforms), batch_size):
+            chunk = waveforms[start : start + batch_size]
+            if sample_rate != rate:
+                chunk = [librosa.resample(wave, orig_sr=sample_rate, target_sr=rate) for wave in chunk]
+            batch = torch.from_numpy(np.stack([self.fit_length(wave) for wave in chunk]).astype(np.float32))
+            rows.append(self.model.embed_audio(batch.to(self.device)).float().cpu().numpy())
+        return np.concatenate(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Texts -> float32 (n, embed_dim), unit norm."""
+        tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
+        tokens = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
+        return self.model.embed_tokens(tokens).float().cpu().numpy()

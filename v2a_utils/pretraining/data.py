@@ -1,0 +1,70 @@
+"""SoundWorld rendered once into arrays, in chunks that survive a kill, for all parts of the mini stack."""
+
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from v2a_utils.soundworld import CLASSES, Scene, draw, make_scene, synthesise
+
+CHUNK = 500
+SIZES = {"train": 24_000, "val": 1_000, "test": 1_024, "ood": 512}
+
+
+@dataclass
+class Rendered:
+    """Pictures uint8 (n, 128, 128, 3), sounds int16 (n, 40960) and the scenes behind them."""
+
+    pictures: np.ndarray
+    sounds: np.ndarray
+    scenes: list[Scene]
+
+    def waveforms(self, rows) -> np.ndarray:
+        """Sounds as float32 in [-1, 1], shape (rows, samples)."""
+        return self.sounds[rows].astype(np.float32) / 32_767
+
+    def targets(self) -> np.ndarray:
+        """Shares of the classes in each scene, (n, classes): 1 for one thing, a half each for two."""
+        shares = np.zeros((len(self.scenes), len(CLASSES)), np.float32)
+        for row, scene in enumerate(self.scenes):
+            for label in scene.labels:
+                shares[row, CLASSES.index(label)] = 1 / len(scene.labels)
+        return shares
+
+
+def render(split: str, folder: Path, seed: int = 0, workers: int = 2) -> Rendered:
+    """Render a split (or read what an earlier run rendered) into `folder`."""
+    number = SIZES[split]
+    starts = range(0, number, CHUNK)
+    missing = [start for start in starts if not _chunk_path(folder, split, seed, start).is_file()]
+    if missing:
+        with ProcessPoolExecutor(workers) as pool:
+            jobs = [pool.submit(_render_chunk, folder, split, seed, start, min(CHUNK, number - start))
+                    for start in missing]
+            for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"render {split}", unit="chunk"):
+                job.result()
+    chunks = [np.load(_chunk_path(folder, split, seed, start)) for start in starts]
+    return Rendered(
+        np.concatenate([chunk["pictures"] for chunk in chunks]),
+        np.concatenate([chunk["sounds"] for chunk in chunks]),
+        [make_scene(split, index, seed) for index in range(number)],
+    )
+
+
+def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int) -> None:
+    scenes = [make_scene(split, index, seed) for index in range(start, start + number)]
+    path = _chunk_path(folder, split, seed, start)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    np.savez(
+        temporary,
+        pictures=np.stack([np.asarray(draw(scene)) for scene in scenes]),
+        sounds=np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes]),
+    )
+    temporary.replace(path)
+
+
+def _chunk_path(folder: Path, split: str, seed: int, start: int) -> Path:
+    return folder / f"{split}-{seed}-{start:06d}.npz"

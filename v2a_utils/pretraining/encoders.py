@@ -1,0 +1,147 @@
+"""Training the mini CLIP (pictures and captions) and the mini CLAP (sounds and captions), each by itself."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerFast
+
+from v2a_utils.audio import Clap
+from v2a_utils.pretraining.augment import augment_log_mels, augment_pictures
+from v2a_utils.pretraining.data import Rendered
+from v2a_utils.soundworld.captions import picture_caption, sound_caption, vocabulary
+from v2a_utils.training import TrainConfig, fit
+from v2a_utils.weights import save_weights, write_json
+
+VARIANTS = 4  # wordings of each caption
+EMBED_DIM = 64
+CLIP_NAME = "v2a-mini-clip"
+CLIP_CONFIG = {
+    "embed_dim": EMBED_DIM,
+    "vision_cfg": {"image_size": 128, "layers": 6, "width": 192, "head_width": 48, "patch_size": 16},
+    "text_cfg": {"context_length": 40, "vocab_size": 0, "width": 96, "heads": 4, "layers": 2},
+}
+CLAP_CONFIG = {
+    "joint_embed_shape": EMBED_DIM,
+    "audio_cfg": {
+        "sample_rate": 16_000, "clip_samples": 40_800, "window_size": 1024, "hop_size": 160, "mel_bins": 64,
+        "fmin": 50, "fmax": 8000, "class_num": 20, "model_type": "HTSAT", "model_name": "mini",
+        # 40,800 samples are 256 frames: HTSAT wants at most spec_size * (spec_size / mel_bins) of them
+        "htsat": {"spec_size": 128, "patch_size": 8, "patch_stride": [8, 8], "embed_dim": 64, "depths": [2, 2, 2],
+                  "num_heads": [2, 4, 8], "window_size": 8, "drop_path_rate": 0.0},
+    },
+    "text_cfg": {"vocab_size": 0, "hidden_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+                 "intermediate_size": 384, "max_position_embeddings": 82, "type_vocab_size": 1,
+                 "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5},
+}
+
+
+def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
+    """Train CLIP on pictures and captions and write it into `out` in open_clip's layout."""
+    bpe = _write_bpe(out / "bpe_vocab.txt.gz")
+    tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=CLIP_CONFIG["text_cfg"]["context_length"])
+    model_cfg = CLIP_CONFIG | {"text_cfg": CLIP_CONFIG["text_cfg"] | {"vocab_size": tokenizer.vocab_size}}
+    captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(data.scenes, "captions")]
+    tokens = torch.stack([tokenizer(wordings) for wordings in captions])
+    pictures = torch.from_numpy(data.pictures)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in
+                 (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+
+    def loss_of(model, rows, generator):
+        images = augment_pictures(pictures[rows].permute(0, 3, 1, 2).float() / 255, generator)
+        wording = tokens[rows, np.asarray(rows) % VARIANTS]
+        pixels = ((images - mean) / std).to(device)
+        return _contrast(model.encode_image(pixels), model.encode_text(wording.to(device)), model.logit_scale)
+
+    torch.manual_seed(config.seed)
+    model = open_clip.CLIP(**model_cfg)
+    losses = fit(model, loss_of, len(pictures), config, checkpoint, "CLIP", device)
+    save_weights(model, out / "open_clip_model.safetensors")
+    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD,
+                  "interpolation": "bicubic", "resize_mode": "shortest"}
+    write_json(out / "open_clip_config.json", {"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    write_json(out / f"{CLIP_NAME}.json", model_cfg)
+    return losses
+
+
+def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
+    """Train CLAP on sounds and captions (and its tower's tagging head on the classes), and write it into `out`."""
+    tokenizer = write_clap_tokenizer(out)
+    model_config = CLAP_CONFIG | {"text_cfg": CLAP_CONFIG["text_cfg"] | {"vocab_size": len(tokenizer)}}
+    captions = [[sound_caption(scene, v) for v in range(VARIANTS)] for scene in data.scenes]
+    words = tokenizer([text for wordings in captions for text in wordings], padding=True, return_tensors="pt")
+    tokens = {name: words[name].view(len(captions), VARIANTS, -1) for name in ("input_ids", "attention_mask")}
+    torch.manual_seed(config.seed)
+    model = Clap(model_config)
+    log_mels = clap_log_mels(model, data)
+    targets = torch.from_numpy(data.targets())
+    model.audio_branch.spec_augmenter = nn.Identity()  # its stripes would hide a third of so short a clip
+    front_end, model.audio_branch.spectrogram_extractor = model.audio_branch.spectrogram_extractor, nn.Identity()
+
+    def loss_of(model, rows, generator):
+        heard = model.hear(augment_log_mels(log_mels[rows].float(), generator)[:, None].to(device))
+        wording = {name: table[rows, np.asarray(rows) % VARIANTS].to(device) for name, table in tokens.items()}
+        contrast = _contrast(model.project_audio(heard), model.embed_tokens(wording), model.logit_scale_a)
+        # HTSAT was an AudioSet tagger before it was CLAP's tower; its head keeps learning to tag here
+        shares = heard["clipwise_output"].float().clamp(1e-6, 1 - 1e-6)
+        return contrast + 5 * F.binary_cross_entropy(shares, (targets[rows] > 0).float().to(device))
+
+    losses = fit(model, loss_of, len(log_mels), config, checkpoint, "CLAP", device)
+    model.audio_branch.spectrogram_extractor = front_end
+    save_weights(model, out / "model.safetensors")
+    write_json(out / "config.json", model_config)
+    return losses
+
+
+def clap_log_mels(model: Clap, data: Rendered) -> torch.Tensor:
+    """CLAP's front end over all sounds, float16 (n, frames, mels)."""
+    front_end, length = model.audio_branch.spectrogram_extractor, model.clip_samples
+    chunks = []
+    for start in tqdm(range(0, len(data.sounds), 256), "CLAP log-mels"):
+        waveforms = torch.from_numpy(data.waveforms(slice(start, start + 256))[:, :length])
+        chunks.append(front_end(waveforms)[:, 0].half())
+    return torch.cat(chunks)
+
+
+def _contrast(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
+    """CLIP's symmetric cross-entropy over the cosines of a batch; the temperature stays above 0.01."""
+    first, second = F.normalize(first.float(), dim=-1), F.normalize(second.float(), dim=-1)
+    logits = log_scale.clamp(max=np.log(100)).exp() * first @ second.T
+    labels = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def _write_bpe(path: Path) -> Path:
+    """A byte-pair vocabulary in CLIP's own file format in which every caption word is one token."""
+    tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(vocab_size=5000, end_of_word_suffix="</w>", show_progress=False)
+    tokenizer.train_from_iterator([" ".join(vocabulary())], trainer)
+    merges = json.loads(tokenizer.to_str())["model"]["merges"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["#version: v2a mini"] + [" ".join(merge) for merge in merges]
+    with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
+        packed.write("\n".join(lines).encode())
+    return path
+
+
+def write_clap_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """A word-level tokenizer with RoBERTa's special tokens over the caption words, saved in transformers' format."""
+    words = ["<s>", "<pad>", "</s>", "<unk>", *vocabulary()]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>",
+        cls_token="<s>", sep_token="</s>", model_max_length=80,
+    )
+    fast.save_pretrained(folder)
+    return fast

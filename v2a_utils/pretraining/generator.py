@@ -1,0 +1,112 @@
+"""Training the mini AudioLDM: a VAE on log-mels, then a latent diffusion UNet conditioned on CLAP embeddings."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from v2a_utils.audio import log_mel
+from v2a_utils.pretraining.data import Rendered
+from v2a_utils.training import TrainConfig, fit, half_precision
+
+VAE_CONFIG = {
+    "in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32, 32, 64), "layers_per_block": 1,
+    "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "latent_channels": 16, "norm_num_groups": 8, "mid_block_add_attention": False, "sample_size": 256,
+}
+UNET_CONFIG = {
+    "sample_size": 32, "in_channels": 16, "out_channels": 16, "layers_per_block": 2, "block_out_channels": (64, 128),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
+    "cross_attention_dim": (64, 128),  # AudioLDM's way to say self-attention: no encoder states are ever given
+    "attention_head_dim": 8, "norm_num_groups": 16, "class_embed_type": "simple_projection",
+    "class_embeddings_concat": True,
+}
+SCHEDULER_CONFIG = {
+    "num_train_timesteps": 1000, "beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1,
+}
+CONDITION_DROPOUT = 0.1
+
+
+def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
+    """Train the autoencoder on log-mels: mean absolute error in nats, and a light KL term."""
+    torch.manual_seed(config.seed)
+    model = AutoencoderKL(**VAE_CONFIG)
+    mels = all_log_mels(data)
+    with torch.no_grad():  # start at the scale of log-mels (mean -6, deviation 3 nats) instead of 0 and 1
+        model.encoder.conv_in.weight.mul_(1 / 3)
+        model.decoder.conv_out.weight.mul_(3)
+        model.decoder.conv_out.bias.fill_(mels[:512].float().mean())
+
+    def loss_of(model, rows, generator):
+        batch = mels[rows].float()[:, None].to(device)
+        posterior = model.encode(batch).latent_dist
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
+        decoded = model.decode(posterior.mean + posterior.std * noise).sample
+        error = (decoded.float() - batch).abs()
+        return error.mean() + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel() * 16
+
+    losses = fit(model, loss_of, len(mels), config, checkpoint, "VAE", device)
+    latents = encode_all(model, mels[:1024], device)
+    model.register_to_config(scaling_factor=float(1 / latents.std()))
+    model.half().save_pretrained(out)
+    return losses
+
+
+def train_unet(
+    data: Rendered, vae: AutoencoderKL, audio_embeddings: np.ndarray, null_embedding: np.ndarray, out: Path,
+    checkpoint: Path, config: TrainConfig, device: str,
+) -> list[float]:
+    """Train the UNet to predict v from noisy latents, given CLAP audio embeddings (n, d).
+
+    The condition is replaced by `null_embedding` (d,), CLAP's embedding of the empty text, one time in ten.
+    """
+    latents = encode_all(vae, all_log_mels(data), device)
+    scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
+    dim = audio_embeddings.shape[1]
+    torch.manual_seed(config.seed)
+    model = UNet2DConditionModel(**UNET_CONFIG, projection_class_embeddings_input_dim=dim)
+    with torch.no_grad():  # unit-norm embeddings have entries of 1/sqrt(d): scale to entries of 1
+        model.class_embedding.weight.mul_(dim**0.5)
+    conditions = torch.from_numpy(audio_embeddings)
+    null = torch.from_numpy(null_embedding)
+
+    def loss_of(model, rows, generator):
+        clean = latents[rows].float().to(device)
+        number = len(clean)
+        times = torch.randint(1000, (number,), generator=generator, device=device)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        dropped = torch.rand(number, 1, generator=generator, device=device) < CONDITION_DROPOUT
+        condition = torch.where(dropped, null.to(device), conditions[rows].to(device))
+        noisy = scheduler.add_noise(clean, noise, times)
+        predicted = model(noisy, times, encoder_hidden_states=None, class_labels=condition).sample
+        return F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
+
+    losses = fit(model, loss_of, len(latents), config, checkpoint, "UNet", device)
+    model.half().save_pretrained(out / "unet")
+    scheduler.save_pretrained(out / "scheduler")
+    return losses
+
+
+def all_log_mels(data: Rendered) -> torch.Tensor:
+    """AudioLDM's log-mels of all sounds, float16 (n, 256, 64)."""
+    return torch.cat([
+        log_mel(torch.from_numpy(data.waveforms(slice(start, start + 256)))).half()
+        for start in tqdm(range(0, len(data.sounds), 256), "log-mels")
+    ])
+
+
+@torch.inference_mode()
+def encode_all(vae: nn.Module, mels: torch.Tensor, device: str) -> torch.Tensor:
+    """Scaled latents, float16 (n, channels, frames / 8, mels / 8), the means of the posteriors."""
+    vae = vae.to(device).float().eval()
+    rows = []
+    for start in tqdm(range(0, len(mels), 128), "latents"):
+        with half_precision(device):
+            batch = vae.encode(mels[start : start + 128].float()[:, None].to(device)).latent_dist.mean
+        rows.append((batch.float() * vae.config.scaling_factor).half().cpu())
+    return torch.cat(rows)

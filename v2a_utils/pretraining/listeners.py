@@ -1,0 +1,64 @@
+"""Training the two models that only measure: the tagger (for PANNs) and the Wav2CLIP-like encoder (for CS)."""
+
+from pathlib import Path
+
+import torch
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from v2a_utils.pretraining.augment import augment_log_mels
+from v2a_utils.pretraining.data import Rendered
+from v2a_utils.soundworld import CLASSES, SAMPLE_RATE
+from v2a_utils.tagger import AudioCnn
+from v2a_utils.training import TrainConfig, fit
+from v2a_utils.weights import save_weights, write_json
+
+TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "widths": [16, 32, 64, 128],
+         "features": 128}
+
+
+def train_tagger(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
+    """Train the tagger on sounds and classes: softmax cross-entropy against the shares of the classes."""
+    targets = torch.from_numpy(data.targets())
+
+    def score(outputs, rows):
+        return F.cross_entropy(outputs, targets[rows].to(outputs.device))
+
+    return _train(data, out, checkpoint, config, device, list(CLASSES), score, "tagger")
+
+
+def train_wav2clip(
+    data: Rendered, picture_embeddings: torch.Tensor, out: Path, checkpoint: Path, config: TrainConfig, device: str
+) -> list[float]:
+    """Train the sound encoder towards the frozen mini CLIP's picture embeddings, by contrast, as Wav2CLIP does.
+
+    picture_embeddings: (n, d), unit norm, of the pictures that belong to the sounds (arXiv 2110.11499).
+    """
+
+    def score(outputs, rows):
+        targets = picture_embeddings[rows].to(outputs.device)
+        logits = F.normalize(outputs, dim=-1) @ targets.T / 0.07
+        labels = torch.arange(len(logits), device=logits.device)
+        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+    names = [f"clip_{i}" for i in range(picture_embeddings.shape[1])]
+    return _train(data, out, checkpoint, config, device, names, score, "Wav2CLIP")
+
+
+def _train(data, out, checkpoint, config, device, names, score, title) -> list[float]:
+    model_config = TRUNK | {"outputs": len(names), "names": names}
+    torch.manual_seed(config.seed)
+    model = AudioCnn(model_config)
+    log_mels = torch.cat([
+        model.log_mel(torch.from_numpy(data.waveforms(slice(start, start + 256))))[:, 0].half()
+        for start in tqdm(range(0, len(data.sounds), 256), f"{title} log-mels")
+    ])
+
+    def loss_of(model, rows, generator):
+        batch = augment_log_mels(log_mels[rows].float(), generator)
+        return score(model(batch[:, None].to(device)).float(), rows)
+
+    losses = fit(model, loss_of, len(log_mels), config, checkpoint, title, device)
+    save_weights(model, out / "model.safetensors")
+    write_json(out / "config.json", model_config)
+    return losses

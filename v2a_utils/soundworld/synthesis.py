@@ -1,0 +1,47 @@
+"""The sound of a SoundWorld scene: each thing's dry voice, set at its distance, summed."""
+
+from functools import lru_cache
+
+import numpy as np
+from scipy import fft
+
+from v2a_utils.soundworld.blocks import between, edges
+from v2a_utils.soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Scene
+from v2a_utils.soundworld.voices import VOICES
+
+NEAR_LEVEL = 0.7  # peak of a single near event
+FAR_LOSS = 16.0  # dB between distance 0 and 1
+FAR_CUTOFF = 1600.0  # Hz, air and ground take the highs on the way
+TAIL = 0.3  # s of reverberation
+KNEE = 0.85  # the limiter leaves everything below alone
+SIZE = fft.next_fast_len(NUM_SAMPLES + int(TAIL * SAMPLE_RATE), real=True)
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies (Hz) and spectrum of the one echo pattern all scenes share, both of shape (SIZE // 2 + 1,)."""
+    rng = np.random.default_rng(0)
+    t = np.arange(int(TAIL * SAMPLE_RATE)) / SAMPLE_RATE
+    echo = rng.standard_normal(len(t)) * np.exp(-t / 0.07) * (t > 0.008)
+    return np.fft.rfftfreq(SIZE, 1 / SAMPLE_RATE), fft.rfft(echo / np.sqrt(np.sum(echo**2)), SIZE)
+
+
+def at_distance(dry: np.ndarray, distance: float) -> np.ndarray:
+    """A dry sound, shape (NUM_SAMPLES,), heard from `distance` 0..1: quieter, duller and with more echo; same shape."""
+    f, echo = _surroundings()
+    air = 1 / np.sqrt(1 + (f / between(SAMPLE_RATE / 2, FAR_CUTOFF, distance)) ** 3)
+    air *= f**2 / (f**2 + 20**2)  # no constant pressure reaches a microphone
+    room = 1 - 0.25 * distance + (0.06 + 0.5 * distance) * echo
+    gain = NEAR_LEVEL * 10 ** (-FAR_LOSS * distance / 20)
+    return gain * fft.irfft(fft.rfft(dry, SIZE) * air * room, SIZE)[:NUM_SAMPLES]
+
+
+def synthesise(scene: Scene) -> np.ndarray:
+    """Sound of a scene: float32, shape (NUM_SAMPLES,) at SAMPLE_RATE, in -1..1; a pure function of the scene."""
+    parts = [at_distance(VOICES[thing.name](thing, np.random.default_rng(thing.take)), thing.distance)
+             for thing in scene.things]
+    sound = np.sum(parts, axis=0) * edges(NUM_SAMPLES, 0.005, 0.01)
+    over = np.maximum(np.abs(sound) - KNEE, 0)
+    room_left = 1 - KNEE
+    limited = np.sign(sound) * (np.minimum(np.abs(sound), KNEE) + room_left * np.tanh(over / room_left))
+    return limited.astype(np.float32)

@@ -1,0 +1,105 @@
+"""Listening models that only measure: an audio tagger and a Wav2CLIP-like encoder, on one PANNs-like trunk."""
+
+import json
+from pathlib import Path
+
+import librosa
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from v2a_utils.audio import magnitudes, mel_filters
+from v2a_utils.weights import load_weights
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, then 2x2 average pooling (PANNs, arXiv 1912.10211, table 1)."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+        return F.avg_pool2d(x, 2)
+
+
+class AudioCnn(nn.Module):
+    """A narrow PANNs CNN: log-mel -> conv blocks -> mean + max over time -> fc1 (features) -> fc_out.
+
+    `config`: sample_rate, n_fft, hop, mels, widths, features, outputs.
+    """
+
+    def __init__(self, config: dict):
+        super().__init__()
+        self.config = config
+        widths = [1, *config["widths"]]
+        self.bn0 = nn.BatchNorm2d(config["mels"])
+        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in zip(widths, widths[1:]))
+        self.fc1 = nn.Linear(widths[-1], config["features"])
+        self.fc_out = nn.Linear(config["features"], config["outputs"])
+        filters = mel_filters(config["sample_rate"], config["n_fft"], config["mels"], 50, config["sample_rate"] // 2)
+        self.register_buffer("filters", filters, persistent=False)
+
+    def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, 1, frames, mels), dB."""
+        power = magnitudes(waveforms, self.config["n_fft"], self.config["hop"]) ** 2
+        return 10 * (self.filters @ power).clamp(min=1e-10).log10().transpose(1, 2)[:, None]
+
+    def features(self, log_mels: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, frames, mels) -> (batch, features): what FD is computed on (after ReLU, as PANNs' fc1)."""
+        x = self.bn0(log_mels.transpose(1, 3)).transpose(1, 3)
+        for block in self.blocks:
+            x = block(x)
+        x = x.mean(3)
+        return F.relu(self.fc1(x.mean(2) + x.amax(2)))
+
+    def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
+        return self.fc_out(self.features(log_mels))
+
+
+class Listener:
+    """A trained AudioCnn: waveforms in, NumPy out. The tagger's outputs are class scores, Wav2CLIP's an embedding."""
+
+    def __init__(self, model: AudioCnn, names: list[str], device: str = "cpu"):
+        self.model, self.names, self.device = model.to(device).eval(), names, device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str = "cpu") -> "Listener":
+        """From a folder with config.json and model.safetensors."""
+        config = json.loads((Path(folder) / "config.json").read_text())
+        model = AudioCnn(config)
+        load_weights(model, Path(folder) / "model.safetensors")
+        return cls(model, config["names"], device)
+
+    @torch.inference_mode()
+    def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> np.ndarray:
+        rate, rows = self.model.config["sample_rate"], []
+        for waveform in waveforms:
+            if rate != sample_rate:
+                waveform = librosa.resample(waveform, orig_sr=sample_rate, target_sr=rate)
+            batch = torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None].to(self.device)
+            rows.append(output(self.model.log_mel(batch))[0].cpu().numpy())
+        return np.stack(rows)
+
+    def logits(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Class scores before softmax, (n, classes)."""
+        return self._run(waveforms, sample_rate, self.model)
+
+    def features(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Penultimate features, (n, features)."""
+        return self._run(waveforms, sample_rate, self.model.features)
+
+    def embed(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Unit-norm outputs, (n, outputs): Wav2CLIP's embedding in CLIP's space."""
+        outputs = self._run(waveforms, sample_rate, self.model)
+        return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+
+    def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
+        """The k most likely classes with their probabilities."""
+        scores = self.logits([waveform], sample_rate)[0]
+        shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+        return [(self.names[i], float(shares[i])) for i in np.argsort(-shares)[:k]]

@@ -1,0 +1,125 @@
+"""One training loop for everything that is trained here: the mini stack's parts and the mappers."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from v2a_utils.weights import save_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained. Decay acts on tensors of two or more dimensions only."""
+
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 100  # steps
+    grad_norm: float = 1.0
+    ema: float = 0.999  # 0: no averaging
+    seed: int = 0
+
+
+def fit(
+    model: nn.Module,
+    loss_of: Callable[[nn.Module, np.ndarray, torch.Generator], torch.Tensor],
+    num_examples: int,
+    config: TrainConfig,
+    checkpoint: Path | None = None,
+    title: str = "train",
+    device: str = "cpu",
+) -> list[float]:
+    """Train `model` in place and leave its averaged (EMA) weights in it; returns the loss of every step.
+
+    `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
+    Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
+    follows the same loss curve. FloatingPointError when the loss is not finite.
+    """
+    model.to(device).train()
+    decay = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
+    optimizer = torch.optim.AdamW(
+        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=config.learning_rate, betas=config.betas, eps=1e-6,
+    )
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, config))
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
+    )
+    losses: list[float] = []
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
+    if checkpoint is not None and checkpoint.is_file():
+        losses = _resume(checkpoint, parts, config, device)
+    saved = time.monotonic()
+    bar = tqdm(range(len(losses), config.steps), initial=len(losses), total=config.steps, desc=title, mininterval=5)
+    for step in bar:
+        loss = _step(model, loss_of, num_examples, config, step, optimizer, device)
+        scheduler.step()
+        if step < config.steps // 10:  # the first steps are too poor to average over
+            average.module.load_state_dict(model.state_dict())
+        else:
+            average.update_parameters(model)
+        losses.append(loss)
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
+        if checkpoint is not None and time.monotonic() - saved > 60:
+            _save(checkpoint, parts, losses, config)
+            saved = time.monotonic()
+    if checkpoint is not None:
+        _save(checkpoint, parts, losses, config)
+    model.load_state_dict(average.module.state_dict())
+    model.eval()
+    return losses
+
+
+def _step(model, loss_of, num_examples, config, step, optimizer, device) -> float:
+    rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)
+    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout inside library modules has no generator of its own
+    with half_precision(device):
+        loss = loss_of(model, rows, generator)
+    if not torch.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate or check the data")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm)
+    optimizer.step()
+    return loss.item()
+
+
+def half_precision(device: str) -> torch.autocast:
+    """bfloat16 autocast where the hardware computes in it, else none (emulation would be slower than float32)."""
+    kind = torch.device(device).type
+    quick = torch.ops.mkldnn._is_mkldnn_bf16_supported() if kind == "cpu" else kind == "cuda"
+    return torch.autocast(kind, dtype=torch.bfloat16, enabled=quick)
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then a cosine down to 2%."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(config.steps - config.warmup, 1)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+def _save(path: Path, parts: dict, losses: list[float], config: TrainConfig) -> None:
+    state = {name: part.state_dict() for name, part in parts.items()}
+    save_checkpoint(path, state | {"losses": losses, "config": asdict(config)})
+
+
+def _resume(path: Path, parts: dict, config: TrainConfig, device: str) -> list[float]:
+    state = torch.load(path, map_location=device, weights_only=True)
+    if state["config"] != asdict(config):
+        raise ValueError(f"{path}: this checkpoint was made with other settings; delete it or use another folder")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["losses"]

@@ -1,0 +1,72 @@
+"""Weights on disk: safetensors only, half precision in files, checked against SHA-256 sums."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+SUMS = "SHA256SUMS"
+
+
+def save_weights(module: nn.Module, path: str | Path) -> None:
+    """Write a module's state as float16 safetensors, under a temporary name first."""
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    save_file({name: value.contiguous().cpu() for name, value in halves.items()}, temporary)
+    temporary.replace(path)
+
+
+def load_weights(module: nn.Module, path: str | Path) -> None:
+    """Load safetensors into a module, strictly. ValueError names a file that is missing or does not fit."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: weights are missing")
+    try:
+        module.load_state_dict({name: value.float() if value.is_floating_point() else value
+                                for name, value in load_file(path).items()})
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit the model ({error})") from error
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".safetensors", ".json", ".gz"))
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every listed file with its sum. ValueError names the first that is missing or changed."""
+    listing = folder / SUMS
+    if not listing.is_file():
+        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_utils pretrain`")
+    for line in listing.read_text().splitlines():
+        expected, name = line.split("  ", 1)
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
+
+
+def write_json(path: Path, content: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(temporary, path)
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """A training state that survives a kill at any moment: written aside, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    torch.save(state, temporary)
+    temporary.replace(path)
