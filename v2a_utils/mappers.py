@@ -53,7 +53,7 @@ class DiffusionMapper(nn.Module):
     kind = "diffusion"
     dropout = 0.1  # share of training examples that lose their condition, for classifier-free guidance
 
-    def __init__(self, visual_dim: int, audio_dim: int, width: int = 192, depth: int = 4, heads: int = 4):
+    def __init__(self, visual_dim: int, audio_dim: int, width: int = 128, depth: int = 4, heads: int = 4):
         super().__init__()
         self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "width": width, "depth": depth,
                        "heads": heads}

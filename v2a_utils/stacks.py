@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from v2a_utils.audio import AudioEncoder
 from v2a_utils.generation import Generator
@@ -21,6 +21,7 @@ from v2a_utils.vision import VisionEncoder
 from v2a_utils.weights import check_sums
 
 MINI = Path(__file__).parent.parent / "data" / "mini"
+MINI_CLIP = "v2a-mini-clip"  # the name under which open_clip gets to know the mini CLIP
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _given(variable: str) -> Path | None:
 def stack_config(name: str) -> StackConfig:
     """The configuration of a stack by name; ValueError for an unknown one."""
     if name == "mini":
-        return StackConfig("mini", "v2a-mini-clip", MINI / "clip", MINI / "clap", MINI / "audioldm", MINI, True)
+        return StackConfig("mini", MINI_CLIP, MINI / "clip", MINI / "clap", MINI / "audioldm", MINI, True)
     if name == "paper":
         return StackConfig("paper", "ViT-B-32-quickgelu", _given("V2A_CLIP"), _given("V2A_CLAP"),
                            _given("V2A_AUDIOLDM"), _given("V2A_EXTRAS"), False)
@@ -77,10 +78,7 @@ class Stack:
         folder = self._folder("clip")
         if folder.is_file():
             return VisionEncoder.load(self.config.clip_name, str(folder), device=self.device)
-        return VisionEncoder.load(
-            self.config.clip_name, str(folder / "open_clip_model.safetensors"),
-            folder / f"{self.config.clip_name}.json", folder / "bpe_vocab.txt.gz", self.device,
-        )
+        return load_mini_clip(folder, self.device)
 
     @cached_property
     def audio(self) -> AudioEncoder:
@@ -110,6 +108,14 @@ class Stack:
         return load_mapper(folder, self.device)
 
 
+def load_mini_clip(folder: Path, device: str = "cpu") -> VisionEncoder:
+    """A CLIP of our own from a folder with its open_clip config, weights and byte-pair vocabulary."""
+    return VisionEncoder.load(
+        MINI_CLIP, str(folder / "open_clip_model.safetensors"), folder / f"{MINI_CLIP}.json",
+        folder / "bpe_vocab.txt.gz", device,
+    )
+
+
 class Familiarity:
     """How much a picture is like those the stack was trained on: Mahalanobis distance of its CLIP embedding."""
 
@@ -124,6 +130,10 @@ class Familiarity:
         model = cls(train.mean(0), precision, 0.0)
         model.limit = float(np.quantile(model.distance(val), share))
         return model
+
+    def save(self, path: Path) -> None:
+        values = {"mean": self.mean, "precision": self.precision, "limit": np.array([self.limit])}
+        save_file({name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()}, path)
 
     @classmethod
     def load(cls, path: Path) -> "Familiarity":

@@ -19,7 +19,7 @@ VAE_CONFIG = {
     "latent_channels": 16, "norm_num_groups": 8, "mid_block_add_attention": False, "sample_size": 256,
 }
 UNET_CONFIG = {
-    "sample_size": 32, "in_channels": 16, "out_channels": 16, "layers_per_block": 2, "block_out_channels": (64, 128),
+    "sample_size": 32, "in_channels": 16, "out_channels": 16, "layers_per_block": 1, "block_out_channels": (64, 128),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
     "cross_attention_dim": (64, 128),  # AudioLDM's way to say self-attention: no encoder states are ever given
     "attention_head_dim": 8, "norm_num_groups": 16, "class_embed_type": "simple_projection",

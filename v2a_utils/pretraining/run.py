@@ -4,15 +4,17 @@ Order: what each part needs comes before it. CLIP and CLAP never see each other;
 Wav2CLIP-like encoder (which only measures) see embeddings of pictures and sounds that belong together.
 """
 
-import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import save_file
+from tqdm.auto import tqdm
 
 from v2a_utils.audio import AudioEncoder
 from v2a_utils.generation import NULL_FILE
@@ -20,7 +22,7 @@ from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper, tr
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
 from v2a_utils.soundworld import SAMPLE_RATE
-from v2a_utils.stacks import Familiarity
+from v2a_utils.stacks import Familiarity, load_mini_clip
 from v2a_utils.training import TrainConfig
 from v2a_utils.vision import VisionEncoder
 from v2a_utils.vocoder import GriffinLimVocoder
@@ -30,13 +32,19 @@ CONFIGS = {
     "tagger": TrainConfig(steps=1200, batch_size=64, learning_rate=2e-3, warmup=50),
     "clip": TrainConfig(steps=2500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
-    "vae": TrainConfig(steps=2000, batch_size=16, learning_rate=2e-3, warmup=50),
+    "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "unet": TrainConfig(steps=3500, batch_size=48, learning_rate=6e-4, ema=0.998),
     "wav2clip": TrainConfig(steps=1200, batch_size=128, learning_rate=2e-3, warmup=50),
     "regression": TrainConfig(steps=3000, batch_size=256, learning_rate=1e-3),
     "diffusion": TrainConfig(steps=6000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
+MODEL_INDEX = {
+    "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
+    "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"], "vocoder": ["v2a_utils.vocoder", "GriffinLimVocoder"],
+    "text_encoder": [None, None], "tokenizer": [None, None],
+}
 
 
 class Pretraining:
@@ -46,14 +54,109 @@ class Pretraining:
         self.out, self.work, self.seed, self.device, self.shrink = out, work, seed, device, shrink
 
     def run(self, parts: tuple[str, ...] = PARTS) -> None:
-        """Train the parts that are not finished, in order, then list the sums."""
-        data = render("train", self.work / "data", self.seed, 2)
+        """Train those of `parts` that are not finished, in order; with all finished, list the sums."""
+        data = render("train", self.work / "data", self.seed, self.shrink)
         for part in parts:
-            done = self.work / f"{part}.done"
-            if done.is_file():
-                continue
-            start = time.monotonic()
-            getattr(self, f"train_{part}")(data, self._config(part))
-            done.write_text(f"{time.monotonic() - start:.0f} s since the last start, {torch.get_num_threads()} threads\n")
-        if all((self.work / f"{part}.done").is_file() for part in PARTS):
-            self.finish(data)
+            if not self._mark(part).is_file():
+                start = time.monotonic()
+                getattr(self, f"_train_{part}")(data, self._config(part))
+                self._mark(part).write_text(f"{time.monotonic() - start:.0f}\n")  # seconds since the last start
+        if all(self._mark(part).is_file() for part in PARTS):
+            self._finish()
+
+    def _mark(self, part: str) -> Path:
+        return self.work / f"{part}.done"
+
+    def _config(self, part: str) -> TrainConfig:
+        config = CONFIGS[part]
+        return replace(config, steps=max(config.steps // self.shrink, 2), seed=self.seed)
+
+    def _checkpoint(self, part: str) -> Path:
+        return self.work / f"{part}.pt"
+
+    def _train_tagger(self, data: Rendered, config: TrainConfig) -> None:
+        listeners.train_tagger(data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
+
+    def _train_clip(self, data: Rendered, config: TrainConfig) -> None:
+        encoders.train_clip(data, self.out / "clip", self._checkpoint("clip"), config, self.device)
+
+    def _train_clap(self, data: Rendered, config: TrainConfig) -> None:
+        encoders.train_clap(data, self.out / "clap", self._checkpoint("clap"), config, self.device)
+
+    def _train_vae(self, data: Rendered, config: TrainConfig) -> None:
+        folder = self.out / "audioldm"
+        generator.train_vae(data, folder / "vae", self._checkpoint("vae"), config, self.device)
+        GriffinLimVocoder().save_pretrained(folder / "vocoder")
+
+    def _train_unet(self, data: Rendered, config: TrainConfig) -> None:
+        folder = self.out / "audioldm"
+        null = self._audio_encoder().embed_texts([""])[0]
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+        generator.train_unet(data, vae, self._audio_embeddings(data), null, folder, self._checkpoint("unet"), config,
+                             self.device)
+        save_file({"null_embedding": torch.from_numpy(null)}, folder / NULL_FILE)
+        write_json(folder / "model_index.json", MODEL_INDEX)
+
+    def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
+        pictures = torch.from_numpy(self._picture_embeddings(data))
+        listeners.train_wav2clip(data, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
+                                 self.device)
+
+    def _train_regression(self, data: Rendered, config: TrainConfig) -> None:
+        self._train_mapper(RegressionMapper, data, config)
+
+    def _train_diffusion(self, data: Rendered, config: TrainConfig) -> None:
+        self._train_mapper(DiffusionMapper, data, config)
+
+    def _train_mapper(self, kind: type, data: Rendered, config: TrainConfig) -> None:
+        visual, audio = self._picture_embeddings(data), self._audio_embeddings(data)
+        torch.manual_seed(config.seed)
+        mapper = kind(visual.shape[1], audio.shape[1])
+        train_mapper(mapper, visual, audio, config, self._checkpoint(mapper.kind), self.device)
+        save_mapper(mapper, self.out / "mappers" / mapper.kind)
+
+    def _finish(self) -> None:
+        """What is fitted rather than trained: which pictures are familiar; then the sums of all files."""
+        train = self._picture_embeddings(render("train", self.work / "data", self.seed, self.shrink))
+        val = render("val", self.work / "data", self.seed, self.shrink)
+        familiarity = Familiarity.fit(train, embed_pictures(self._vision_encoder(), val))
+        familiarity.save(self.out / "familiarity.safetensors")
+        write_sums(self.out)
+
+    def _vision_encoder(self) -> VisionEncoder:
+        return load_mini_clip(self.out / "clip", self.device)
+
+    def _audio_encoder(self) -> AudioEncoder:
+        return AudioEncoder.load(self.out / "clap", self.device)
+
+    def _picture_embeddings(self, data: Rendered) -> np.ndarray:
+        return self._kept("pictures", lambda: embed_pictures(self._vision_encoder(), data))
+
+    def _audio_embeddings(self, data: Rendered) -> np.ndarray:
+        return self._kept("sounds", lambda: embed_sounds(self._audio_encoder(), data))
+
+    def _kept(self, name: str, compute) -> np.ndarray:
+        """An array that several parts need, computed once."""
+        path = self.work / f"{name}.npy"
+        if not path.is_file():
+            temporary = self.work / f".{name}.npy"
+            np.save(temporary, compute())
+            temporary.replace(path)
+        return np.load(path)
+
+
+def embed_pictures(encoder: VisionEncoder, data: Rendered) -> np.ndarray:
+    """CLIP embeddings of all pictures, (n, d)."""
+    starts = tqdm(range(0, len(data.pictures), 256), "embed pictures")
+    return np.concatenate([
+        encoder.embed_images([Image.fromarray(picture) for picture in data.pictures[start : start + 256]])
+        for start in starts
+    ])
+
+
+def embed_sounds(encoder: AudioEncoder, data: Rendered) -> np.ndarray:
+    """CLAP embeddings of all sounds, (n, d)."""
+    starts = tqdm(range(0, len(data.sounds), 256), "embed sounds")
+    return np.concatenate([
+        encoder.embed_audio(list(data.waveforms(slice(start, start + 256))), SAMPLE_RATE) for start in starts
+    ])

@@ -1,0 +1,164 @@
+"""The commands: python -m v2a_utils sound | world | pretrain | report."""
+
+import argparse
+import csv
+import sys
+import warnings
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+REPORT_NAME = "REPORT.md"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, or 2 when an input or an argument was bad."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about other libraries
+    warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m v2a_utils", description="Pictures into sound.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    sound = commands.add_parser("sound", help="make a sound for each picture, video or folder of them")
+    sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
+    sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
+    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
+    sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
+    sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
+    sound.add_argument("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
+    sound.add_argument("--seed", type=int, default=0)
+    sound.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    sound.set_defaults(run=_sound)
+
+    world = commands.add_parser("world", help="write pictures, sounds and labels of SoundWorld")
+    world.add_argument("--out", type=Path, required=True)
+    world.add_argument("--split", default="test", choices=("train", "val", "test", "ood"))
+    world.add_argument("--count", type=int, default=20)
+    world.add_argument("--seed", type=int, default=0)
+    world.set_defaults(run=_world)
+
+    pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
+    pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
+    pretrain.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="rendered data and checkpoints")
+    pretrain.add_argument("--only", nargs="+", metavar="PART", help="train these parts only")
+    pretrain.add_argument("--seed", type=int, default=0)
+    pretrain.add_argument("--shrink", type=int, default=1, help="divide data and steps by this, for a trial")
+    pretrain.set_defaults(run=_pretrain)
+
+    report = commands.add_parser("report", help="measure the mini stack and write its REPORT.md")
+    report.add_argument("--count", type=int, default=512, help="pictures (default: 512)")
+    report.add_argument("--out", type=Path, default=Path("data/mini") / REPORT_NAME)
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _sound(options: argparse.Namespace) -> int:
+    from v2a_utils.media import list_inputs, load_frames
+    from v2a_utils.pipeline import SoundOptions, picture_to_sound
+    from v2a_utils.stacks import load_stack
+
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed")
+    settings = SoundOptions(**{name: getattr(options, name) for name in names})
+    inputs = list_inputs(options.inputs)
+    if not inputs:
+        raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
+    stack, failures, taken = load_stack(options.stack), 0, set()
+    options.out.mkdir(parents=True, exist_ok=True)
+    for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
+        try:
+            frames = load_frames(path)
+        except ValueError as error:
+            tqdm.write(f"error: {error}", file=sys.stderr)
+            failures += 1
+            continue
+        target = options.out / f"{_free_name(path.stem, taken)}.wav"
+        _write_sound(path, target, picture_to_sound(stack, frames, settings), stack.name)
+    return 2 if failures else 0
+
+
+def _write_sound(source: Path, target: Path, sound, stack_name: str) -> None:
+    from v2a_utils.audio import save_audio
+
+    save_audio(target, sound.waveform, sound.sample_rate)
+    heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
+    tqdm.write(f"{source} -> {target}   sounds like: {heard}")
+    if sound.strange:
+        tqdm.write(
+            f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
+        )
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """The stem, with a number when an earlier input of this run has the same."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
+
+
+def _world(options: argparse.Namespace) -> int:
+    from v2a_utils.audio import save_audio
+    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+
+    if options.count < 1:
+        raise ValueError(f"count is {options.count}: give 1 or more")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in tqdm(range(options.count), unit="pair"):
+        scene = make_scene(options.split, index, options.seed)
+        draw(scene).save(options.out / f"{scene.id}.png")
+        save_audio(options.out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
+        rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
+                     "sound_caption": sound_caption(scene)} | _attributes(scene))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with open(options.out / "labels.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{options.count} pairs in {options.out}")
+    return 0
+
+
+def _attributes(scene) -> dict:
+    """Every attribute of a scene as columns; the second thing's carry a 2."""
+    columns = {"style": scene.style, "background": scene.background, "light": scene.light, "stroke": scene.stroke}
+    for number, thing in enumerate(scene.things, start=1):
+        mark = "" if number == 1 else str(number)
+        columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
+    return columns
+
+
+def _pretrain(options: argparse.Namespace) -> int:
+    import torch
+
+    from v2a_utils.pretraining.run import PARTS, Pretraining
+
+    parts = tuple(options.only or PARTS)
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"unknown part {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    Pretraining(options.out, options.work, options.seed, device, options.shrink).run(parts)
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from v2a_utils.pretraining.report import write_report
+
+    print(write_report(options.out, options.count))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

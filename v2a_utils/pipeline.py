@@ -1,0 +1,92 @@
+"""Picture in, sound out: the whole system in one function."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from v2a_utils.audio import even_loudness
+from v2a_utils.stacks import Stack
+
+MAPPER_CHOICES = ("diffusion", "regression", "none")
+
+
+@dataclass(frozen=True)
+class SoundOptions:
+    """How a sound is made. `mapper` "none" hands the CLIP embedding to the generator as it is."""
+
+    mapper: str = "diffusion"
+    steps: int = 25  # denoising steps of the generator
+    guidance: float = 2.0  # classifier-free guidance scale of the generator; 1 is none
+    seconds: float | None = None  # None: the length that the generator was trained on
+    candidates: int = 3  # sounds made for one picture; the best by CLAP similarity is kept
+    seed: int = 0
+
+    def __post_init__(self):
+        checks = {
+            "mapper": (self.mapper in MAPPER_CHOICES, f"one of {', '.join(MAPPER_CHOICES)}"),
+            "steps": (1 <= self.steps <= 1000, "1 to 1000"),
+            "guidance": (0 <= self.guidance <= 50, "0 to 50"),
+            "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
+            "candidates": (1 <= self.candidates <= 64, "1 to 64"),
+            "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
+        }
+        for name, (fine, allowed) in checks.items():
+            if not fine:
+                raise ValueError(f"{name} is {getattr(self, name)}: give {allowed}")
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What came out, and what it was made from."""
+
+    waveform: np.ndarray  # (samples,), in [-1, 1], at one loudness
+    sample_rate: int  # Hz
+    visual: np.ndarray  # (d,), CLIP embedding of the picture or the mean over the frames
+    mapped: np.ndarray  # (d,), what the generator was conditioned on
+    similarity: float  # cosine between `mapped` and CLAP's embedding of the sound
+    heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities
+    strange: bool  # the picture is unlike those that the stack was trained on
+
+
+def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0) -> np.ndarray:
+    """Visual embeddings (n, d) -> what the generator is conditioned on, (n, generator's d), unit norm."""
+    if mapper != "none":
+        return stack.mapper(mapper).map(visual, seed=seed)
+    wanted = stack.generator.embed_dim
+    if visual.shape[1] != wanted:
+        raise ValueError(f"without a mapper CLIP's {visual.shape[1]} numbers cannot stand for CLAP's {wanted}")
+    return visual
+
+
+def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None):
+    """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
+
+    Returns the sounds (n, samples) as generated, and their cosines (n,). AudioLDM re-ranks its candidates by
+    similarity to the text; here the mapped embedding stands in the text's place.
+    """
+    repeated = np.repeat(mapped, options.candidates, axis=0)
+    waves = stack.generator.generate(
+        repeated, options.steps, options.guidance, options.seconds, options.seed, progress
+    )
+    heard = stack.audio.embed_audio(list(waves), stack.generator.sample_rate)
+    cosines = (heard * repeated).sum(1).reshape(len(mapped), options.candidates)
+    best = cosines.argmax(1) + options.candidates * np.arange(len(mapped))
+    return waves[best], cosines.max(1)
+
+
+def picture_to_sound(
+    stack: Stack, frames: list[Image.Image], options: SoundOptions = SoundOptions(), progress=None
+) -> Sound:
+    """The sound of a picture (one frame) or a video (several RGB frames, averaged in CLIP's space).
+
+    `progress(done, steps)` is called after every denoising step. Same options and frames, same sound.
+    """
+    visual = stack.vision.embed_frames(frames)
+    mapped = map_embeddings(stack, visual[None], options.mapper, options.seed)
+    waves, cosines = best_candidates(stack, mapped, options, progress)
+    rate = stack.generator.sample_rate
+    return Sound(
+        even_loudness(waves[0]), rate, visual, mapped[0], float(cosines[0]), stack.tagger.top(waves[0], rate),
+        stack.familiarity.is_strange(visual),
+    )
