@@ -1,0 +1,35 @@
+# One environment for everything: .venv, with the pinned versions of requirements.txt.
+# uv installs them; it finds (or fetches) a Python that fits when `python3` does not.
+BOOT := .venv-boot
+PYTHON := .venv/bin/python
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: sound test lab lock
+
+ifdef IN
+sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
+	$(PYTHON) -m v2a_utils sound "$(IN)" --out "$(or $(OUT),out)"
+else
+sound: .venv/ready  ## set up, then make sounds for four pictures of SoundWorld
+	$(PYTHON) -m v2a_utils world --out out/world --split test --count 4
+	$(PYTHON) -m v2a_utils sound out/world --out out
+endif
+
+test: .venv/ready  ## set up, then run all tests and all notebooks
+	$(PYTHON) -m pytest -q tests
+	$(PYTHON) -m pytest -q --nbmake --nbmake-timeout=900 notebooks
+
+lab: .venv/ready  ## set up, then open the notebooks
+	$(PYTHON) -m jupyter lab notebooks
+
+lock:  ## choose the pinned versions anew
+	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \
+	    pyproject.toml -o requirements.txt
+
+.venv/ready: requirements.txt pyproject.toml
+	python3 -m venv $(BOOT)
+	$(BOOT)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
+	touch $@

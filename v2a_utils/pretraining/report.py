@@ -1,0 +1,194 @@
+"""Measuring the mini stack on SoundWorld's test split: the numbers of data/mini/REPORT.md."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+
+from v2a_utils.audio import log_mel
+from v2a_utils.metrics import Rate, hits, log_mel_error, measure_pitch, pitch_agreement, right_class
+from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings, picture_to_sound
+from v2a_utils.pretraining.data import SIZES
+from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, make_scene, pitch, synthesise
+from v2a_utils.soundworld.captions import class_prompt
+from v2a_utils.stacks import MINI, Stack, load_stack
+from v2a_utils.weights import SUMS, sha256
+
+BATCH = 16
+KEPT = Path("results/report")  # sounds made by an earlier, interrupted report on the same weights
+
+
+class Measured:
+    """Test scenes with their pictures, sounds and embeddings, and the sounds a stack makes for them."""
+
+    def __init__(self, stack: Stack, split: str, count: int, options: SoundOptions):
+        self.stack, self.split, self.options = stack, split, options
+        self.scenes = [make_scene(split, index) for index in range(count)]
+        self.pictures = [draw(scene) for scene in self.scenes]
+        self.sounds = np.stack([synthesise(scene) for scene in tqdm(self.scenes, f"{split} sounds")])
+        self.visual = stack.vision.embed_images(self.pictures)
+        self.audio = stack.audio.embed_audio(list(self.sounds), SAMPLE_RATE)
+
+    def generate(self, title: str, conditions: np.ndarray) -> np.ndarray:
+        """Sounds (n, samples) for conditions (n, d), batch by batch; a kill loses one batch at most."""
+        folder = KEPT / f"{sha256(MINI / SUMS)[:12]}-{self.split}-{title}-{self.options.candidates}"
+        folder.mkdir(parents=True, exist_ok=True)
+        sounds = []
+        for start in tqdm(range(0, len(conditions), BATCH), f"{self.split} {title}", unit="batch"):
+            path = folder / f"{start:05d}.npy"
+            if not path.is_file():
+                settings = SoundOptions(candidates=self.options.candidates, seed=start)
+                waves, _ = best_candidates(self.stack, conditions[start : start + BATCH], settings)
+                temporary = folder / f".{path.name}"
+                np.save(temporary, waves)
+                temporary.replace(path)
+            sounds.append(np.load(path))
+        return np.concatenate(sounds)
+
+    def through(self, mapper: str) -> np.ndarray:
+        return self.generate(mapper, map_embeddings(self.stack, self.visual, mapper))
+
+    def judge(self, sounds: np.ndarray) -> Rate:
+        """Right class by the tagger, which neither conditions nor was tuned on generated sounds."""
+        return right_class(self.stack.tagger.logits(list(sounds), SAMPLE_RATE), list(CLASSES), self.scenes)
+
+
+def write_report(path: Path, count: int, options: SoundOptions = SoundOptions()) -> str:
+    """Measure the mini stack on `count` pictures and write the report; returns its text."""
+    stack = load_stack("mini")
+    test, ood = Measured(stack, "test", count, options), Measured(stack, "ood", count, options)
+    made = {name: test.through(name) for name in ("diffusion", "regression", "none")}
+    made["true CLAP embedding"] = test.generate("true", test.audio)
+    lines = ["# The mini stack, measured", "", _introduction(stack, count, options), ""]
+    lines += ["| what | measured |", "|---|---|"]
+    lines += [f"| {what} | {value} |" for what, value in _rows(test, ood, made)]
+    lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", "", *_pitch_table(test, made)]
+    text = "\n".join(lines) + "\n"
+    path.write_text(text)
+    return text
+
+
+def _introduction(stack: Stack, count: int, options: SoundOptions) -> str:
+    size = sum(p.stat().st_size for p in MINI.rglob("*") if p.is_file() and p.suffix != ".md") / 1e6
+    return (
+        f"Written by `python -m v2a_utils report --count {count}`. SoundWorld, splits test and ood, seed 0; "
+        f"{options.steps} denoising steps, guidance {options.guidance:g}, {options.candidates} candidate(s) a sound; "
+        f"{SAMPLE_RATE} Hz. \"Right class\": the judge's first choice is in the picture; with 95% Wilson intervals. "
+        f"The judge is the tagger, which takes no part in generation and was trained on SoundWorld's own sounds only. "
+        f"Files: {size:.1f} MB."
+    )
+
+
+def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
+    stack = test.stack
+    yield "mini CLIP, zero-shot class of pictures", _zero_shot(test, "picture")
+    yield "mini CLIP, zero-shot class of ood pictures", _zero_shot(ood, "picture")
+    yield "mini CLAP, zero-shot class of sounds", _zero_shot(test, "sound")
+    yield "judge (tagger) on real SoundWorld sounds", test.judge(test.sounds)
+    yield "true CLAP embedding -> sound, right class", test.judge(made["true CLAP embedding"])
+    yield "**picture -> sound, diffusion mapper, right class**", test.judge(made["diffusion"])
+    yield "the same on ood pictures", ood.judge(ood.through("diffusion"))
+    yield "picture -> sound, regression mapper, right class", test.judge(made["regression"])
+    yield "the same on ood pictures", ood.judge(ood.through("regression"))
+    yield "picture -> sound without a mapper, right class", test.judge(made["none"])
+    for name in ("diffusion", "regression"):
+        agreement = _pitches(test, made[name])
+        yield f"pitch against the size seen, {name}: Spearman, mean over {len(agreement) - 1} classes", (
+            f"{agreement['mean']:.2f}"
+        )
+    yield from _back_end(test)
+    yield "VAE, log-mel error on real clips", f"{_vae_error(test):.3f} nats (n = 128)"
+    yield "familiar pictures: test, ood", ", ".join(
+        str(Rate(int((stack.familiarity.distance(m.visual) <= stack.familiarity.limit).sum()), len(m.scenes)))
+        for m in (test, ood)
+    )
+    yield "one sound after loading", f"{_seconds_a_sound(test):.1f} s ({torch.get_num_threads()} threads)"
+    yield "`sound one.png`, cold, whole process", f"{_seconds_cold(test):.1f} s"
+    yield "training pairs", f"{SIZES['train']}"
+
+
+def _zero_shot(measured: Measured, kind: str) -> Rate:
+    encoder = measured.stack.vision if kind == "picture" else measured.stack.audio
+    embeddings = measured.visual if kind == "picture" else measured.audio
+    prompts = encoder.embed_texts([class_prompt(name, kind) for name in CLASSES])
+    return right_class(embeddings @ prompts.T, list(CLASSES), measured.scenes)
+
+
+def _back_end(test: Measured):
+    """Mel to wave on real clips: log-mel error, and whether the judge still hears the class."""
+    real = torch.from_numpy(test.sounds[:256])
+    mels = log_mel(real)
+    with torch.inference_mode():
+        rebuilt = torch.cat([test.stack.generator.vocoder(part) for part in mels.split(BATCH)])
+    error = log_mel_error(log_mel(rebuilt).numpy(), mels.numpy())
+    before, after = (test.stack.tagger.logits(list(wave.numpy()), SAMPLE_RATE).argmax(1) for wave in (real, rebuilt))
+    yield "back end (Griffin-Lim), log-mel error on real mels", f"{error.mean():.3f} nats (n = {len(error)})"
+    yield "back end, class kept", Rate(int((before == after).sum()), len(before))
+
+
+@torch.inference_mode()
+def _vae_error(test: Measured) -> float:
+    mels, vae = log_mel(torch.from_numpy(test.sounds[:128])), test.stack.generator.vae
+    rebuilt = torch.cat([vae(part[:, None]).sample[:, 0] for part in mels.split(BATCH)])
+    return float(log_mel_error(rebuilt.numpy(), mels.numpy()).mean())
+
+
+def _single_pitched(scenes: list[Scene]) -> np.ndarray:
+    return np.array([row for row, scene in enumerate(scenes) if scene.labels[0] in PITCHED and len(scene.labels) == 1])
+
+
+def _pitches(test: Measured, sounds: np.ndarray) -> dict[str, float]:
+    rows = _single_pitched(test.scenes)
+    things = [test.scenes[row].things[0] for row in rows]
+    measured = np.array([measure_pitch(sounds[row], SAMPLE_RATE, thing.name) for row, thing in zip(rows, things)])
+    return pitch_agreement(measured, np.array([pitch(t) for t in things]), np.array([t.name for t in things]))
+
+
+def _pitch_table(test: Measured, made: dict[str, np.ndarray]):
+    """Spearman between measured and implied pitch by class; real sounds show what the measure itself can reach."""
+    found = {"real sounds": _pitches(test, test.sounds)} | {name: _pitches(test, made[name]) for name in made}
+    yield "Spearman correlation of the measured pitch with the pitch that the size implies (single things)."
+    yield ""
+    yield "| class | " + " | ".join(found) + " |"
+    yield "|---" * (len(found) + 1) + "|"
+    for name in found["real sounds"]:
+        yield f"| {name} | " + " | ".join(f"{values.get(name, float('nan')):.2f}" for values in found.values()) + " |"
+
+
+def _class_table(test: Measured, made: dict[str, np.ndarray]):
+    """Right class by the class of the main thing, and the distance of the log-mel spectra's time averages."""
+    labels = np.array([scene.label for scene in test.scenes])
+    judged = {name: hits(test.stack.tagger.logits(list(s), SAMPLE_RATE), list(CLASSES), test.scenes)
+              for name, s in {"real": test.sounds, **made}.items()}
+    real = log_mel(torch.from_numpy(test.sounds)).mean(1).numpy()
+    near = np.abs(log_mel(torch.from_numpy(made["true CLAP embedding"])).mean(1).numpy() - real).mean(1)
+    yield "Right class; last column: mean log spectrum of the sound from the true embedding against the real one."
+    yield ""
+    yield "| class | n | " + " | ".join(judged) + " | spectrum error, nats |"
+    yield "|---" * (len(judged) + 3) + "|"
+    for name in CLASSES:
+        rows = labels == name
+        if rows.any():
+            cells = " | ".join(f"{values[rows].mean():.0%}" for values in judged.values())
+            yield f"| {name} | {rows.sum()} | {cells} | {near[rows].mean():.2f} |"
+
+
+def _seconds_a_sound(test: Measured) -> float:
+    picture_to_sound(test.stack, [test.pictures[0]])
+    start = time.perf_counter()
+    for picture in test.pictures[:5]:
+        picture_to_sound(test.stack, [picture])
+    return (time.perf_counter() - start) / 5
+
+
+def _seconds_cold(test: Measured) -> float:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    test.pictures[0].save(KEPT / "one.png")
+    start = time.perf_counter()
+    command = [sys.executable, "-m", "v2a_utils", "sound", str(KEPT / "one.png"), "--out", str(KEPT)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - start
