@@ -45,9 +45,9 @@ def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None
 def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
     """The waveform at one loudness: RMS of its loudest tenths brought to `level` dB, then peaks kept below 0.99.
 
-    The loudest 30% of 50 ms blocks count, so that a bark and a roar sound alike loud. Silence stays silence.
+    The loudest 30% of blocks of 800 samples count, so that a bark and a roar sound alike loud. Silence stays silence.
     """
-    block = 800
+    block = 800  # 50 ms at 16 kHz
     blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
     rms = np.sqrt((blocks**2).mean(1))
     loud = np.sqrt((rms[rms >= np.quantile(rms, 0.7)] ** 2).mean())

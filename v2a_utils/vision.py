@@ -1,6 +1,5 @@
 """CLIP on open_clip: pictures, video frames and texts -> unit-norm embeddings."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +57,3 @@ class VisionEncoder:
         """Texts -> float32 (n, embed_dim), unit norm."""
         tokens = self.tokenizer(texts).to(self.device)
         return F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu().numpy()
-
-
-def read_config(folder: Path) -> dict:
-    """The open_clip_config.json of a folder in open_clip's hub layout."""
-    return json.loads((folder / "open_clip_config.json").read_text())

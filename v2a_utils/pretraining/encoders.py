@@ -46,7 +46,7 @@ CLAP_CONFIG = {
 
 
 def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
-    """Train CLIP on pictures and captions and write it into `out` in open_clip's layout."""
+    """Train CLIP on pictures and captions and write it into `out` as an open_clip model config and its weights."""
     bpe = _write_bpe(out / "bpe_vocab.txt.gz")
     tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=CLIP_CONFIG["text_cfg"]["context_length"])
     model_cfg = CLIP_CONFIG | {"text_cfg": CLIP_CONFIG["text_cfg"] | {"vocab_size": tokenizer.vocab_size}}
@@ -58,7 +58,7 @@ def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
 
     def loss_of(model, rows, generator):
         images = augment_pictures(pictures[rows].permute(0, 3, 1, 2).float() / 255, generator)
-        wording = tokens[rows, np.asarray(rows) % VARIANTS]
+        wording = tokens[rows, torch.randint(VARIANTS, (len(rows),), generator=generator)]
         pixels = ((images - mean) / std).to(device)
         return _contrast(model.encode_image(pixels), model.encode_text(wording.to(device)), model.logit_scale)
 
@@ -66,9 +66,6 @@ def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     model = open_clip.CLIP(**model_cfg)
     losses = fit(model, loss_of, len(pictures), config, checkpoint, "CLIP", device)
     save_weights(model, out / "open_clip_model.safetensors")
-    preprocess = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD,
-                  "interpolation": "bicubic", "resize_mode": "shortest"}
-    write_json(out / "open_clip_config.json", {"model_cfg": model_cfg, "preprocess_cfg": preprocess})
     write_json(out / f"{MINI_CLIP}.json", model_cfg)
     return losses
 
@@ -89,7 +86,8 @@ def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
 
     def loss_of(model, rows, generator):
         heard = model.hear(augment_log_mels(log_mels[rows].float(), generator)[:, None].to(device))
-        wording = {name: table[rows, np.asarray(rows) % VARIANTS].to(device) for name, table in tokens.items()}
+        variants = torch.randint(VARIANTS, (len(rows),), generator=generator)
+        wording = {name: table[rows, variants].to(device) for name, table in tokens.items()}
         contrast = _contrast(model.project_audio(heard), model.embed_tokens(wording), model.logit_scale_a)
         # HTSAT was an AudioSet tagger before it was CLAP's tower; its head keeps learning to tag here
         shares = heard["clipwise_output"].float().clamp(1e-6, 1 - 1e-6)

@@ -58,14 +58,14 @@ def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, 
 
 
 def train_unet(
-    data: Rendered, vae: AutoencoderKL, audio_embeddings: np.ndarray, null_embedding: np.ndarray, out: Path,
-    checkpoint: Path, config: TrainConfig, device: str,
+    latents: np.ndarray, audio_embeddings: np.ndarray, null_embedding: np.ndarray, out: Path, checkpoint: Path,
+    config: TrainConfig, device: str,
 ) -> list[float]:
-    """Train the UNet to predict v from noisy latents, given CLAP audio embeddings (n, d).
+    """Train the UNet to predict v from noisy scaled latents (n, channels, h, w), given CLAP audio embeddings (n, d).
 
     The condition is replaced by `null_embedding` (d,), CLAP's embedding of the empty text, one time in ten.
     """
-    latents = encode_all(vae, all_log_mels(data), device)
+    latents = torch.from_numpy(latents)
     scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
     dim = audio_embeddings.shape[1]
     torch.manual_seed(config.seed)

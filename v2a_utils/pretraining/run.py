@@ -29,14 +29,14 @@ from v2a_utils.vocoder import GriffinLimVocoder
 from v2a_utils.weights import write_json, write_sums
 
 CONFIGS = {
-    "tagger": TrainConfig(steps=1200, batch_size=64, learning_rate=2e-3, warmup=50),
-    "clip": TrainConfig(steps=2500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
+    "tagger": TrainConfig(steps=900, batch_size=64, learning_rate=2e-3, warmup=50),
+    "clip": TrainConfig(steps=1500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
-    "unet": TrainConfig(steps=3500, batch_size=48, learning_rate=6e-4, ema=0.998),
-    "wav2clip": TrainConfig(steps=1200, batch_size=128, learning_rate=2e-3, warmup=50),
-    "regression": TrainConfig(steps=3000, batch_size=256, learning_rate=1e-3),
-    "diffusion": TrainConfig(steps=6000, batch_size=256, learning_rate=1e-3),
+    "unet": TrainConfig(steps=3200, batch_size=48, learning_rate=6e-4, ema=0.998),
+    "wav2clip": TrainConfig(steps=600, batch_size=128, learning_rate=2e-3, warmup=50),
+    "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
+    "diffusion": TrainConfig(steps=4000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
@@ -91,9 +91,8 @@ class Pretraining:
     def _train_unet(self, data: Rendered, config: TrainConfig) -> None:
         folder = self.out / "audioldm"
         null = self._audio_encoder().embed_texts([""])[0]
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32)
-        generator.train_unet(data, vae, self._audio_embeddings(data), null, folder, self._checkpoint("unet"), config,
-                             self.device)
+        generator.train_unet(self.latents(data), self._audio_embeddings(data), null, folder, self._checkpoint("unet"),
+                             config, self.device)
         save_file({"null_embedding": torch.from_numpy(null)}, folder / NULL_FILE)
         write_json(folder / "model_index.json", MODEL_INDEX)
 
@@ -134,6 +133,11 @@ class Pretraining:
 
     def _audio_embeddings(self, data: Rendered) -> np.ndarray:
         return self._kept("sounds", lambda: embed_sounds(self._audio_encoder(), data))
+
+    def latents(self, data: Rendered) -> np.ndarray:
+        """Scaled VAE latents of all sounds, float16."""
+        vae = AutoencoderKL.from_pretrained(self.out / "audioldm" / "vae", torch_dtype=torch.float32)
+        return self._kept("latents", lambda: generator.encode_all(vae, generator.all_log_mels(data), self.device).numpy())
 
     def _kept(self, name: str, compute) -> np.ndarray:
         """An array that several parts need, computed once."""
