@@ -1,5 +1,7 @@
 """The mapper's own diffusion: noising and sampling with diffusers' schedulers on embeddings instead of pictures."""
 
+from functools import cache
+
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
@@ -14,7 +16,12 @@ SAMPLERS = {
 
 def add_noise(clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
     """x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise on the cosine schedule (Ho et al. 2020, eq. 4; Nichol 2021)."""
-    return SAMPLERS["ddpm"]().add_noise(clean, noise, times)
+    return _noising().add_noise(clean, noise, times)
+
+
+@cache
+def _noising() -> DDPMScheduler:
+    return SAMPLERS["ddpm"]()
 
 
 @torch.inference_mode()
@@ -31,7 +38,7 @@ def sample(
     scheduler = SAMPLERS[sampler]()
     scheduler.set_timesteps(steps)
     extra = {"ddpm": {"generator": generator}, "ddim": {"eta": eta, "generator": generator}}.get(sampler, {})
-    noisy = torch.randn(len(condition), network.dim, generator=generator, device=condition.device)
+    noisy = torch.randn(len(condition), network.dim, generator=generator).to(condition.device)
     for time in scheduler.timesteps:
         times = time.expand(len(condition)).to(condition.device)
         clean = network(noisy, times, condition)

@@ -81,9 +81,9 @@ class DiffusionMapper(nn.Module):
     def loss(self, visual: torch.Tensor, audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Mean squared error between the clean embedding and its prediction at a random time."""
         clean, number, device = audio * self.scale_out, len(audio), audio.device
-        times = torch.randint(diffusion.TRAIN_STEPS, (number,), generator=generator, device=device)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        keep = torch.rand(number, 1, generator=generator, device=device) >= self.dropout
+        times = torch.randint(diffusion.TRAIN_STEPS, (number,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        keep = (torch.rand(number, 1, generator=generator) >= self.dropout).to(device)
         noisy = diffusion.add_noise(clean, noise, times)
         return F.mse_loss(self(noisy, times, visual * self.scale_in, keep).float(), clean)
 
@@ -91,7 +91,7 @@ class DiffusionMapper(nn.Module):
     def map(self, visual: np.ndarray, seed: int = 0, steps: int = 64, guidance: float = 1.0) -> np.ndarray:
         """(n, visual_dim) -> (n, audio_dim), unit norm: one sample for every row, by DDIM with eta 1."""
         device = _device(self)
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         condition = torch.from_numpy(visual).to(device) * self.scale_in
         return _unit(diffusion.sample(self, condition, steps, guidance, generator))
 

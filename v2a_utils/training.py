@@ -83,7 +83,7 @@ def fit(
 
 def _step(model, loss_of, num_examples, config, step, optimizer, device) -> float:
     rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)
-    generator = torch.Generator(device).manual_seed(config.seed * 1_000_003 + step)
+    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)  # on the CPU: one noise on any device
     torch.manual_seed(config.seed * 1_000_003 + step)  # dropout inside library modules has no generator of its own
     with half_precision(device):
         loss = loss_of(model, rows, generator)

@@ -45,7 +45,7 @@ def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, 
     def loss_of(model, rows, generator):
         batch = mels[rows].float()[:, None].to(device)
         posterior = model.encode(batch).latent_dist
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=device)
+        noise = torch.randn(posterior.mean.shape, generator=generator).to(device)
         decoded = model.decode(posterior.mean + posterior.std * noise).sample
         error = (decoded.float() - batch).abs()
         return error.mean() + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel() * 16
@@ -78,9 +78,9 @@ def train_unet(
     def loss_of(model, rows, generator):
         clean = latents[rows].float().to(device)
         number = len(clean)
-        times = torch.randint(1000, (number,), generator=generator, device=device)
-        noise = torch.randn(clean.shape, generator=generator, device=device)
-        dropped = torch.rand(number, 1, generator=generator, device=device) < CONDITION_DROPOUT
+        times = torch.randint(1000, (number,), generator=generator).to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        dropped = (torch.rand(number, 1, generator=generator) < CONDITION_DROPOUT).to(device)
         condition = torch.where(dropped, null.to(device), conditions[rows].to(device))
         noisy = scheduler.add_noise(clean, noise, times)
         predicted = model(noisy, times, encoder_hidden_states=None, class_labels=condition).sample
