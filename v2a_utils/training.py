@@ -25,7 +25,7 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100  # steps
     grad_norm: float = 1.0
-    ema: float = 0.999  # 0: no averaging
+    ema: float = 0.99  # decay of the averaged weights; short, since the learning rate falls to nearly nothing
     seed: int = 0
 
 

@@ -51,7 +51,8 @@ def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, 
         return error.mean() + 1e-4 * posterior.kl().float().mean() / posterior.mean[0].numel() * 16
 
     losses = fit(model, loss_of, len(mels), config, checkpoint, "VAE", device)
-    latents = encode_all(model, mels[:1024], device)
+    model.register_to_config(scaling_factor=1.0)
+    latents = encode_all(model, mels[:512], device)
     model.register_to_config(scaling_factor=float(1 / latents.std()))
     model.half().save_pretrained(out)
     return losses

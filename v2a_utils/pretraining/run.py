@@ -33,7 +33,7 @@ CONFIGS = {
     "clip": TrainConfig(steps=1500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
-    "unet": TrainConfig(steps=3200, batch_size=48, learning_rate=6e-4, ema=0.998),
+    "unet": TrainConfig(steps=3200, batch_size=48, learning_rate=6e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=600, batch_size=128, learning_rate=2e-3, warmup=50),
     "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
     "diffusion": TrainConfig(steps=4000, batch_size=256, learning_rate=1e-3),
