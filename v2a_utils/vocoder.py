@@ -28,6 +28,8 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("anchor", torch.zeros(1))  # a file of weights that is never empty
 
+    @torch.autocast("cpu", enabled=False)  # sixteen bits are too few for phases
+    @torch.autocast("cuda", enabled=False)
     def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
         mel = log_mels.float().exp().transpose(1, 2)
         mel = torch.cat([mel, mel[..., -1:]], dim=2)  # centred frames: one more than whole hops

@@ -11,6 +11,8 @@ from open_clip.tokenizer import SimpleTokenizer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.functional import resize
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
@@ -27,7 +29,7 @@ EMBED_DIM = 64
 CLIP_CONFIG = {
     "embed_dim": EMBED_DIM,
     # a ResNet tower, as CLIP's RN50: with so few pictures it learns far faster than a vision transformer
-    "vision_cfg": {"image_size": 128, "layers": [1, 1, 1, 1], "width": 24, "head_width": 48},
+    "vision_cfg": {"image_size": 96, "layers": [1, 1, 1, 1], "width": 24, "head_width": 48},
     "text_cfg": {"context_length": 40, "vocab_size": 0, "width": 96, "heads": 4, "layers": 2},
 }
 CLAP_CONFIG = {
@@ -52,12 +54,12 @@ def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     model_cfg = CLIP_CONFIG | {"text_cfg": CLIP_CONFIG["text_cfg"] | {"vocab_size": tokenizer.vocab_size}}
     captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(data.scenes, "captions")]
     tokens = torch.stack([tokenizer(wordings) for wordings in captions])
-    pictures = torch.from_numpy(data.pictures)
+    pictures = _shrunk(data.pictures, CLIP_CONFIG["vision_cfg"]["image_size"])
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in
                  (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
 
     def loss_of(model, rows, generator):
-        images = augment_pictures(pictures[rows].permute(0, 3, 1, 2).float() / 255, generator)
+        images = augment_pictures(pictures[rows].float() / 255, generator)
         wording = tokens[rows, torch.randint(VARIANTS, (len(rows),), generator=generator)]
         pixels = ((images - mean) / std).to(device)
         return _contrast(model.encode_image(pixels), model.encode_text(wording.to(device)), model.logit_scale)
@@ -98,6 +100,15 @@ def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     save_weights(model, out / "model.safetensors")
     write_json(out / "config.json", model_config)
     return losses
+
+
+def _shrunk(pictures: np.ndarray, size: int) -> torch.Tensor:
+    """All pictures at CLIP's size, uint8 (n, 3, size, size)."""
+    chunks = torch.from_numpy(pictures).split(512)
+    return torch.cat([
+        resize(chunk.permute(0, 3, 1, 2), size, InterpolationMode.BICUBIC, antialias=True)
+        for chunk in tqdm(chunks, "shrink pictures")
+    ])
 
 
 def clap_log_mels(model: Clap, data: Rendered) -> torch.Tensor:

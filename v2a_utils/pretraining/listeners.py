@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -17,42 +18,51 @@ TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "wid
          "features": 128}
 
 
-def train_tagger(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
+def listener_log_mels(data: Rendered) -> np.ndarray:
+    """The trunk's log-mels of all sounds, float16 (n, frames, mels)."""
+    model = AudioCnn(TRUNK | {"outputs": 1})
+    return np.concatenate([
+        model.log_mel(torch.from_numpy(data.waveforms(slice(start, start + 256))))[:, 0].half().numpy()
+        for start in tqdm(range(0, len(data.sounds), 256), "listeners' log-mels")
+    ])
+
+
+def train_tagger(
+    log_mels: np.ndarray, data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str
+) -> list[float]:
     """Train the tagger on sounds and classes: softmax cross-entropy against the shares of the classes."""
     targets = torch.from_numpy(data.targets())
 
     def score(outputs, rows):
         return F.cross_entropy(outputs, targets[rows].to(outputs.device))
 
-    return _train(data, out, checkpoint, config, device, list(CLASSES), score, "tagger")
+    return _train(log_mels, out, checkpoint, config, device, list(CLASSES), score, "tagger")
 
 
 def train_wav2clip(
-    data: Rendered, picture_embeddings: torch.Tensor, out: Path, checkpoint: Path, config: TrainConfig, device: str
+    log_mels: np.ndarray, picture_embeddings: np.ndarray, out: Path, checkpoint: Path, config: TrainConfig, device: str
 ) -> list[float]:
     """Train the sound encoder towards the frozen mini CLIP's picture embeddings, by contrast, as Wav2CLIP does.
 
     picture_embeddings: (n, d), unit norm, of the pictures that belong to the sounds (arXiv 2110.11499).
     """
 
+    pictures = torch.from_numpy(picture_embeddings)
+
     def score(outputs, rows):
-        targets = picture_embeddings[rows].to(outputs.device)
+        targets = pictures[rows].to(outputs.device)
         logits = F.normalize(outputs, dim=-1) @ targets.T / 0.07
         labels = torch.arange(len(logits), device=logits.device)
         return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
-    names = [f"clip_{i}" for i in range(picture_embeddings.shape[1])]
-    return _train(data, out, checkpoint, config, device, names, score, "Wav2CLIP")
+    names = [f"clip_{i}" for i in range(pictures.shape[1])]
+    return _train(log_mels, out, checkpoint, config, device, names, score, "Wav2CLIP")
 
 
-def _train(data, out, checkpoint, config, device, names, score, title) -> list[float]:
+def _train(log_mels, out, checkpoint, config, device, names, score, title) -> list[float]:
     model_config = TRUNK | {"outputs": len(names), "names": names}
     torch.manual_seed(config.seed)
-    model = AudioCnn(model_config)
-    log_mels = torch.cat([
-        model.log_mel(torch.from_numpy(data.waveforms(slice(start, start + 256))))[:, 0].half()
-        for start in tqdm(range(0, len(data.sounds), 256), f"{title} log-mels")
-    ])
+    model, log_mels = AudioCnn(model_config), torch.from_numpy(log_mels)
 
     def loss_of(model, rows, generator):
         batch = augment_log_mels(log_mels[rows].float(), generator)

@@ -30,11 +30,11 @@ from v2a_utils.weights import write_json, write_sums
 
 CONFIGS = {
     "tagger": TrainConfig(steps=900, batch_size=64, learning_rate=2e-3, warmup=50),
-    "clip": TrainConfig(steps=1500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
+    "clip": TrainConfig(steps=1400, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
-    "unet": TrainConfig(steps=3200, batch_size=48, learning_rate=6e-4, ema=0.995),
-    "wav2clip": TrainConfig(steps=600, batch_size=128, learning_rate=2e-3, warmup=50),
+    "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
+    "wav2clip": TrainConfig(steps=600, batch_size=96, learning_rate=2e-3, warmup=50),
     "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
     "diffusion": TrainConfig(steps=4000, batch_size=256, learning_rate=1e-3),
 }
@@ -75,7 +75,8 @@ class Pretraining:
         return self.work / f"{part}.pt"
 
     def _train_tagger(self, data: Rendered, config: TrainConfig) -> None:
-        listeners.train_tagger(data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
+        mels = self._listener_log_mels(data)
+        listeners.train_tagger(mels, data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
 
     def _train_clip(self, data: Rendered, config: TrainConfig) -> None:
         encoders.train_clip(data, self.out / "clip", self._checkpoint("clip"), config, self.device)
@@ -97,8 +98,8 @@ class Pretraining:
         write_json(folder / "model_index.json", MODEL_INDEX)
 
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
-        pictures = torch.from_numpy(self._picture_embeddings(data))
-        listeners.train_wav2clip(data, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
+        mels, pictures = self._listener_log_mels(data), self._picture_embeddings(data)
+        listeners.train_wav2clip(mels, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
                                  self.device)
 
     def _train_regression(self, data: Rendered, config: TrainConfig) -> None:
@@ -133,6 +134,9 @@ class Pretraining:
 
     def _audio_embeddings(self, data: Rendered) -> np.ndarray:
         return self._kept("sounds", lambda: embed_sounds(self._audio_encoder(), data))
+
+    def _listener_log_mels(self, data: Rendered) -> np.ndarray:
+        return self._kept("listener_mels", lambda: listeners.listener_log_mels(data))
 
     def latents(self, data: Rendered) -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""

@@ -77,8 +77,9 @@ def grade(words: tuple[str, ...], value: float) -> str:
 
 
 def _teller(rng: np.random.Generator, variant: int):
-    """Gives a phrase back as a list, or leaves it out now and then, since people do not say everything."""
-    return lambda phrase: [phrase] if variant == 0 or rng.random() < 0.7 else []
+    """Gives a phrase back as a list, or leaves it out: some people say nearly everything, some hardly more than what."""
+    talkative = 1.0 if variant == 0 else rng.random()
+    return lambda phrase: [phrase] if rng.random() < talkative else []
 
 
 def _seen(thing: Thing, tell) -> str:
