@@ -46,7 +46,7 @@ def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> Embeddin
 
 def _embed(stack: Stack, scenes: list[Scene]) -> dict[str, np.ndarray]:
     visual, audio = [], []
-    for start in tqdm(range(0, len(scenes), BATCH), "embed", unit_scale=BATCH, unit="pair"):
+    for start in tqdm(range(0, len(scenes), BATCH), "embed", unit="batch", leave=False, disable=len(scenes) == 1):
         batch = scenes[start : start + BATCH]
         visual.append(stack.vision.embed_images([draw(scene) for scene in batch]))
         audio.append(stack.audio.embed_audio([synthesise(scene) for scene in batch], SAMPLE_RATE))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import librosa
 import numpy as np
-from scipy.stats import binomtest, spearmanr
+from scipy.stats import binomtest, bootstrap, spearmanr
 
 from v2a_utils.soundworld import KINDS, Scene
 
@@ -22,9 +22,26 @@ class Rate:
     def value(self) -> float:
         return self.successes / self.n
 
-    def __str__(self) -> str:
+    def interval(self) -> tuple[float, float]:
+        """Ends of the 95% Wilson interval."""
         low, high = binomtest(self.successes, self.n).proportion_ci(method="wilson")
+        return low, high
+
+    def __str__(self) -> str:
+        low, high = self.interval()
         return f"{self.value:.1%} ({low:.1%} to {high:.1%}, n = {self.n})"
+
+
+def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
+    """Mean of independent values (n,), and the ends of its 95% percentile bootstrap interval."""
+    spread = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", random_state=seed)
+    return float(np.mean(values)), *map(float, spread.confidence_interval)
+
+
+def rate_interval(successes: np.ndarray) -> tuple[float, float, float]:
+    """Share of successes among (n,) bool, and the ends of its 95% Wilson interval."""
+    rate = Rate(int(np.sum(successes)), len(successes))
+    return rate.value, *rate.interval()
 
 
 def right_class(scores: np.ndarray, names: list[str], scenes: list[Scene]) -> Rate:

@@ -34,10 +34,6 @@ class VisionEncoder:
     def embed_dim(self) -> int:
         return self.model.visual.output_dim
 
-    @property
-    def image_size(self) -> int:
-        return self.model.visual.image_size[0]
-
     @torch.inference_mode()
     def embed_images(self, images: list[Image.Image], batch_size: int = 64) -> np.ndarray:
         """RGB pictures -> float32 (n, embed_dim), unit norm."""

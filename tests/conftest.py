@@ -1,0 +1,136 @@
+"""What the tests share: the mini stack loaded once, a guard against the network, and small makers of inputs.
+
+Real photographs, recordings and a video lie outside the repository (../shared/real); tests that use them skip when
+they are absent. Tests marked `quality` hold trained weights against thresholds; `-m "not quality"` leaves them out.
+"""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"  # before any library reads them
+os.environ.pop("V2A_STACK", None)
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
+
+ROOT = Path(__file__).parents[1]
+REAL = Path(__file__).parents[2] / "shared" / "real"
+PHOTOS = sorted((REAL / "imagehear").glob("*.jpg"))
+VIDEOS = sorted((REAL / "vggsound" / "video").glob("*.mp4"))
+LOCAL = {"127.0.0.1", "::1", "localhost"}
+DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
+
+needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear is absent")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "quality: holds the trained weights against a threshold")
+    if "OMP_NUM_THREADS" not in os.environ:  # threads that wait for each other on a busy machine take hours
+        torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """Connections to anything but this machine fail, so that no test can lean on a model hub."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, _guarded(getattr(socket.socket, name)))
+        yield
+
+
+def _guarded(connect):
+    def guarded(self, address):
+        if self.family != socket.AF_UNIX and address[0] not in LOCAL:
+            raise AssertionError(f"a test tried to reach {address}")
+        return connect(self, address)
+
+    return guarded
+
+
+@pytest.fixture(scope="session")
+def stack():
+    """The embedded stack on the CPU."""
+    from v2a_utils.stacks import load_stack
+
+    return load_stack("mini", device="cpu")
+
+
+def offline_environment() -> dict[str, str]:
+    """Environment of a subprocess that finds this checkout's package and no network."""
+    proxies = {name: DEAD_PROXY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+    return os.environ | proxies | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+# ------------------------------------------------------------------------------------------------- makers of inputs
+
+
+def plain_scene(name: str = "dog", style: str = "flat", background: str = "meadow", light: str = "day",
+                stroke: int = 11, **changes) -> Scene:
+    """A scene of one thing with ordinary attributes; `changes` go into the thing."""
+    thing = Thing(name, size=0.5, count=1, distance=0.1, hue=0.3, mirrored=False, tilt=0.0, place=0.5, timbre=0.3,
+                  tempo=0.3, take=5)
+    return Scene("test", 0, 0, (replace(thing, **changes),), style, background, light, stroke)
+
+
+def single_scenes(count: int, split: str = "test") -> list[Scene]:
+    """The first `count` scenes of a split that hold one class only."""
+    scenes, index = [], 0
+    while len(scenes) < count:
+        scene = make_scene(split, index)
+        scenes += [scene] if len(scene.things) == 1 else []
+        index += 1
+    return scenes
+
+
+def sine(frequency: float, rate: int = SAMPLE_RATE, samples: int = NUM_SAMPLES, amplitude: float = 0.5) -> np.ndarray:
+    """A sine, float32 of shape (samples,)."""
+    return (amplitude * np.sin(2 * np.pi * frequency * np.arange(samples) / rate)).astype(np.float32)
+
+
+def main_frequency(waveform: np.ndarray, rate: int) -> float:
+    """Frequency in Hz of the strongest line in the spectrum."""
+    spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform))))
+    return spectrum.argmax() * rate / len(waveform)
+
+
+def halves(left, right, size: tuple[int, int] = (40, 24)) -> Image.Image:
+    """RGB picture, its left half of one colour and its right half of another."""
+    picture = Image.new("RGB", size, right)
+    picture.paste(left, (0, 0, size[0] // 2, size[1]))
+    return picture
+
+
+def write_video(path: Path, levels: list[int] | None, codec: str = "mpeg4", sound: bool = False) -> Path:
+    """A video of even greys of the given levels (None: no pictures), ten a second, with a tone if `sound`."""
+    with av.open(str(path), "w") as container:
+        video = audio = None
+        if levels is not None:
+            video = container.add_stream(codec, rate=10)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        if sound:
+            audio = container.add_stream("aac", rate=16_000, layout="mono")
+        for level in levels or []:
+            picture = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
+            container.mux(video.encode(picture))
+        if sound:
+            tone = av.AudioFrame.from_ndarray(sine(440)[None], format="fltp", layout="mono")
+            tone.sample_rate = 16_000
+            container.mux(audio.encode(tone))
+        for stream in filter(None, (video, audio)):
+            container.mux(stream.encode(None))
+    return path
+
+
+def assert_one_sentence(message: str, path: Path) -> None:
+    """An error that a person can use: one line that names the file, and no traceback."""
+    assert str(path) in message
+    assert "\n" not in message.strip()
+    assert "Traceback" not in message

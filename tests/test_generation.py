@@ -1,0 +1,165 @@
+"""AudioLDM on diffusers' components: shapes, seeds, conditioning, files, and diffusers' own pipeline as the judge."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from v2a_utils.generation import Generator
+from v2a_utils.vocoder import GriffinLimVocoder
+
+FOLDER = ROOT / "data" / "mini" / "audioldm"
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def generator(stack) -> Generator:
+    return stack.generator
+
+
+@pytest.fixture(scope="module")
+def embeddings(stack) -> np.ndarray:
+    """CLAP embeddings of three texts, (3, d)."""
+    return stack.audio.embed_texts(["the sound of a dog barking", "the sound of rain falling", "a bell ringing"])
+
+
+class MelVocoder(GriffinLimVocoder):
+    """Hands out the log-mel itself as the "wave", so that two generators can be compared before the phases."""
+
+    def forward(self, log_mels):
+        return log_mels.flatten(1)
+
+
+@pytest.fixture(scope="module")
+def mel_generator(generator) -> Generator:
+    """The same generator, giving log-mels (n, frames * 64)."""
+    return Generator(generator.unet, generator.vae, MelVocoder(), generator.scheduler, generator.null_embedding)
+
+
+# ------------------------------------------------------------------------------------------------------------ sounds
+
+
+@pytest.mark.parametrize("seconds, samples", [(1.0, 16_000), (1.3, 20_800), (4, 64_000), (2.56, 40_960),
+                                              (None, 40_960)])
+def test_sounds_have_the_length_asked_for(generator, embeddings, seconds, samples):
+    sounds = generator.generate(embeddings[:2], steps=1, seconds=seconds)
+    assert sounds.shape == (2, samples) and sounds.dtype == np.float32 and np.isfinite(sounds).all()
+
+
+def test_the_stack_knows_its_rate_and_clip_length(stack):
+    assert (stack.generator.sample_rate, stack.generator.hop, stack.generator.clip_seconds) == (RATE, 160, 2.56)
+    assert stack.generator.embed_dim == stack.audio.embed_dim
+
+
+def test_same_seed_gives_the_same_sound_and_another_another(generator, embeddings):
+    first = generator.generate(embeddings[:1], steps=2, seed=5)
+    torch.manual_seed(99)
+    assert np.array_equal(generator.generate(embeddings[:1], steps=2, seed=5), first)
+    assert not np.allclose(generator.generate(embeddings[:1], steps=2, seed=6), first, atol=1e-3)
+
+
+def test_a_sound_does_not_depend_on_what_else_is_in_the_batch(mel_generator, embeddings):
+    together = mel_generator.generate(embeddings, steps=3, seed=2)
+    alone = mel_generator.generate(embeddings[:1], steps=3, seed=2)
+    swapped = mel_generator.generate(embeddings[[2, 1, 0]], steps=3, seed=2)
+    assert np.allclose(alone[0], together[0], atol=1e-3)
+    assert np.allclose(swapped[1], together[1], atol=1e-3)
+
+
+def test_rows_of_one_embedding_start_from_different_noise(mel_generator, embeddings):
+    twice = mel_generator.generate(embeddings[[0, 0]], steps=2)
+    assert np.abs(twice[0] - twice[1]).mean() > 0.01
+
+
+def test_the_condition_changes_the_sound(mel_generator, embeddings):
+    first, second = (mel_generator.generate(row[None], steps=3, seed=1) for row in embeddings[:2])
+    assert np.abs(first - second).max() > 1e-4
+
+
+def test_guidance_of_one_is_conditional_and_of_zero_unconditional(mel_generator, embeddings):
+    def mel(guidance, rows=embeddings[:1]):
+        return mel_generator.generate(rows, steps=3, guidance=guidance)
+
+    null = mel_generator.null_embedding[None]
+    assert np.allclose(mel(1.0), mel(1.0 + 1e-6), atol=1e-3)  # the short cut agrees with the full computation
+    assert np.allclose(mel(0.0), mel(1.0, null), atol=1e-3)
+    assert np.abs(mel(1.0) - mel(4.0)).max() > 1e-4
+
+
+def test_progress_is_told_after_every_step(generator, embeddings):
+    told = []
+    generator.generate(embeddings[:1], steps=4, seconds=1.0, progress=lambda done, steps: told.append((done, steps)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def test_folder_is_laid_out_as_diffusers_saves_a_pipeline():
+    index = json.loads((FOLDER / "model_index.json").read_text())
+    assert index["_class_name"] == "AudioLDMPipeline"
+    for part, weights in (("unet", True), ("vae", True), ("vocoder", True), ("scheduler", False)):
+        assert part in index
+        names = {path.name for path in (FOLDER / part).iterdir()}
+        assert ("scheduler_config.json" if part == "scheduler" else "config.json") in names
+        assert ("diffusion_pytorch_model.safetensors" in names) == weights
+    assert json.loads((FOLDER / "unet" / "config.json").read_text())["_class_name"] == "UNet2DConditionModel"
+    assert json.loads((FOLDER / "vae" / "config.json").read_text())["_class_name"] == "AutoencoderKL"
+
+
+def test_unet_is_conditioned_as_in_audioldm(generator, embeddings):
+    config = generator.unet.config
+    assert config.class_embed_type == "simple_projection" and config.class_embeddings_concat is True
+    latents, labels = torch.randn(1, config.in_channels, 32, 8), torch.from_numpy(embeddings[:2])
+    with torch.inference_mode():
+        answers = [generator.unet(latents, 500, None, class_labels=label[None]).sample for label in labels]
+    assert answers[0].shape == latents.shape
+    assert (answers[0] - answers[1]).abs().max() > 1e-5
+
+
+def test_scheduler_keeps_v_prediction_and_the_schedule(generator):
+    saved = json.loads((FOLDER / "scheduler" / "scheduler_config.json").read_text())
+    assert saved["prediction_type"] == "v_prediction"
+    for name in ("prediction_type", "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "steps_offset"):
+        assert generator.scheduler.config[name] == saved[name], name
+
+
+def test_null_embedding_is_claps_of_the_empty_text(stack):
+    stored = load_file(FOLDER / "null_embedding.safetensors")["null_embedding"].float().numpy()
+    assert np.array_equal(stored, stack.generator.null_embedding)
+    assert np.abs(stored - stack.audio.embed_texts([""])[0]).max() < 2e-2
+
+
+# ------------------------------------------------------------------------------------------------------------ parity
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_diffusers_own_pipeline_gives_the_same_log_mel(stack, mel_generator, embeddings, guidance):
+    diffusers = pytest.importorskip("diffusers")
+    pipeline_class = getattr(diffusers, "AudioLDMPipeline", None)
+    if pipeline_class is None:
+        pytest.skip("this diffusers has no AudioLDMPipeline any more")
+    from transformers import ClapTextConfig, ClapTextModelWithProjection
+
+    config = ClapTextConfig(vocab_size=100, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                            num_attention_heads=2, projection_dim=stack.audio.embed_dim)
+    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(mel_generator.scheduler.config)
+    pipeline = pipeline_class(mel_generator.vae, ClapTextModelWithProjection(config), stack.audio.tokenizer,
+                              mel_generator.unet, scheduler, mel_generator.vocoder)
+    pipeline.set_progress_bar_config(disable=True)
+
+    started = []  # the noise that our generator starts from is seen on its way into the UNet
+    hook = mel_generator.unet.register_forward_pre_hook(lambda module, inputs: started.append(inputs[0].clone()))
+    ours = mel_generator.generate(embeddings, steps=5, guidance=guidance, seed=3)
+    hook.remove()
+    prompts = torch.from_numpy(embeddings)
+    null = torch.from_numpy(mel_generator.null_embedding).expand_as(prompts)
+    theirs = pipeline(
+        prompt_embeds=prompts, negative_prompt_embeds=null, latents=started[0][: len(prompts)],
+        num_inference_steps=5, guidance_scale=guidance, audio_length_in_s=2.56,
+    ).audios
+    assert ours.shape == theirs.shape == (3, 256 * 64)
+    assert np.abs(ours - theirs).max() < 1e-4

@@ -1,0 +1,143 @@
+"""The repository itself: pinned dependencies, no registry hosts, docstrings, README and notebooks."""
+
+import ast
+import json
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MODULES = sorted((ROOT / "v2a_utils").rglob("*.py"))
+# in pieces, so that this file does not name them itself
+HOSTS = ["pypi" + ".org/simple", "files.python" + "hosted", "index-url " + "http", "index-url=" + "http",
+         "find-links " + "http", "arti" + "factory", "/api/" + "pypi/"]
+
+
+def committed() -> list[Path]:
+    """Files that git tracks or would track."""
+    listed = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT,
+                            capture_output=True, check=True).stdout.decode()
+    return [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+
+
+def canonical(requirement: str) -> str:
+    """The name in a requirement as registries compare it."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[A-Za-z0-9._-]+", requirement).group()).lower()
+
+
+def pins() -> dict[str, set[str]]:
+    """Name -> versions pinned in requirements.txt (several where they depend on the platform)."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if match := re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)", line):
+            found.setdefault(canonical(match[1]), set()).add(match[2])
+    return found
+
+
+# ------------------------------------------------------------------------------------------------------ dependencies
+
+
+def test_every_direct_dependency_is_pinned_as_declared():
+    project, pinned = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"], pins()
+    requirements = project["dependencies"] + project["optional-dependencies"]["test"]
+    assert not [name for name in requirements if canonical(name) not in pinned]
+    for requirement in requirements:
+        if "==" in requirement:
+            assert pinned[canonical(requirement)] == {requirement.split("==")[1]}
+
+
+def test_requirements_hold_pins_and_nothing_else():
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line.lstrip()[0] != "#"]
+    assert lines and all(re.match(r"[A-Za-z0-9._-]+(\[[^]]*\])?==[^\s;]+( ;.*)?$", line) for line in lines)
+
+
+def test_environment_installs_the_pinned_requirements():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip, = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
+    if pip != ["-r requirements.txt"]:
+        listed = dict(line.split(";")[0].strip().split("==") for line in pip)
+        assert {canonical(name): {version} for name, version in listed.items()} == pins()
+    assert any(str(part).startswith("python") for part in environment["dependencies"])
+
+
+def test_no_committed_text_names_a_registry_or_a_private_index():
+    for path in committed():
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        assert not [host for host in HOSTS if host in text.lower()], path
+
+
+# -------------------------------------------------------------------------------------------------------------- code
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_public_functions_and_classes_have_docstrings(path):
+    tree = ast.parse(path.read_text())
+    if tree.body:
+        assert ast.get_docstring(tree), f"{path} has no docstring"
+    definitions = [node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert not [node.name for node in definitions if node.name[0] != "_" and not ast.get_docstring(node)]
+
+
+def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
+    comparison = re.compile(r"""(==|!=|\bin\b)\s*\(?["'](mini|paper)["']""")
+    assert not [path.name for path in MODULES if path.name != "stacks.py" and comparison.search(path.read_text())]
+
+
+# ------------------------------------------------------------------------------------------------------------ README
+
+
+def test_readme_mentions_every_notebook_and_both_commands():
+    text = (ROOT / "README.md").read_text()
+    assert not [path.name for path in NOTEBOOKS if path.name not in text]
+    assert "v2a_utils sound" in text and "v2a_utils world" in text
+
+
+# --------------------------------------------------------------------------------------------------------- notebooks
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def test_there_are_notebooks_named_by_number_and_topic():
+    assert NOTEBOOKS
+    assert all(re.fullmatch(r"\d\d_[a-z0-9_]+\.ipynb", path.name) for path in NOTEBOOKS)
+
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@each_notebook
+def test_notebook_opens_with_a_title(path):
+    first = json.loads(path.read_text())["cells"][0]
+    assert first["cell_type"] == "markdown" and "".join(first["source"]).startswith("# ")
+
+
+@each_notebook
+def test_notebook_has_one_cell_of_parameters(path):
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells(path, "code")) == 1
+
+
+@each_notebook
+def test_notebook_cells_are_short(path):
+    assert not [cell["source"] for cell in cells(path, "code") if len("".join(cell["source"]).splitlines()) > 25]
+
+
+@each_notebook
+def test_notebook_was_committed_executed_and_without_errors(path):
+    code = [cell for cell in cells(path, "code") if "".join(cell["source"]).strip()]
+    assert not [cell["source"] for cell in code for output in cell["outputs"] if output["output_type"] == "error"]
+    assert all(cell["execution_count"] for cell in code)
+
+
+@each_notebook
+def test_notebook_is_small(path):
+    assert path.stat().st_size < 1_500_000

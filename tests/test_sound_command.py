@@ -1,0 +1,286 @@
+"""The sound command: what it writes and says, its bad inputs, and (marked `quality`) how good the mini stack is."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import (
+    PHOTOS, VIDEOS, assert_one_sentence, needs_photos, offline_environment, plain_scene, single_scenes, write_video,
+)
+
+from v2a_utils import stacks
+from v2a_utils.__main__ import main
+from v2a_utils.media import load_frames
+from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings, picture_to_sound
+from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, synthesise
+from v2a_utils.soundworld.captions import class_prompt
+
+QUICK = ["--steps", "1", "--candidates", "1", "--seconds", "1"]
+
+
+@pytest.fixture
+def sound(stack, monkeypatch, tmp_path):
+    """Runs `sound` in this process on the stack that is already loaded: inputs and options -> (exit status, out)."""
+    load = stacks.load_stack
+    monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: load(name) if name == "paper" else stack)
+
+    def run(*arguments, out=None):
+        out = out or tmp_path / "out"
+        return main(["sound", *map(str, arguments), *QUICK, "--out", str(out)]), out
+
+    return run
+
+
+@pytest.fixture
+def dog(tmp_path) -> Path:
+    path = tmp_path / "dog.png"
+    draw(plain_scene("dog")).save(path)
+    return path
+
+
+def errors(capsys) -> list[str]:
+    """Lines about errors on stderr (progress bars are not)."""
+    return [line for line in capsys.readouterr().err.splitlines() if "error" in line.lower()]
+
+
+def assert_proper_wav(path: Path, samples: int = 16_000) -> None:
+    info = soundfile.info(path)
+    assert (info.format, info.subtype, info.channels) == ("WAV", "PCM_16", 1)
+    assert (info.samplerate, info.frames) == (SAMPLE_RATE, samples)
+    waveform = soundfile.read(path)[0]
+    assert 0 < np.abs(waveform).max() < 1
+
+
+# ---------------------------------------------------------------------------------------------------- what it writes
+
+
+def test_command_line_writes_one_wav_per_picture_without_a_network(dog, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-m", "v2a_utils", "sound", str(dog), "--out", str(tmp_path / "out"), *QUICK],
+        cwd=tmp_path, env=offline_environment(), capture_output=True, text=True, timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr and str(dog) in run.stdout and "dog.wav" in run.stdout
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["dog.wav"]
+    assert_proper_wav(tmp_path / "out" / "dog.wav")
+
+
+def test_length_defaults_to_that_of_the_stack(dog, stack, tmp_path, monkeypatch):
+    monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
+    assert main(["sound", str(dog), "--out", str(tmp_path / "out"), "--steps", "1", "--candidates", "2"]) == 0
+    assert_proper_wav(tmp_path / "out" / "dog.wav", 40_960)
+
+
+def test_same_seed_gives_the_same_bytes(sound, dog, tmp_path):
+    written = {}
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        status, out = sound(dog, "--seed", seed, out=tmp_path / name)
+        assert status == 0
+        written[name] = (out / "dog.wav").read_bytes()
+    assert written["a"] == written["b"] != written["c"]
+
+
+def test_a_sound_does_not_depend_on_the_other_inputs(sound, dog, tmp_path):
+    draw(plain_scene("cow")).save(tmp_path / "cow.png")
+    alone, together = sound(dog, out=tmp_path / "a")[1], sound(tmp_path / "cow.png", dog, out=tmp_path / "b")[1]
+    assert (alone / "dog.wav").read_bytes() == (together / "dog.wav").read_bytes()
+
+
+def test_broken_inputs_are_named_and_the_others_done(sound, dog, tmp_path, capsys):
+    broken, last = tmp_path / "broken.jpg", tmp_path / "last.png"
+    broken.write_bytes(b"no picture")
+    draw(plain_scene("cow")).save(last)
+    status, out = sound(dog, broken, last)
+    assert status == 2
+    assert sorted(path.name for path in out.iterdir()) == ["dog.wav", "last.wav"]
+    line, = errors(capsys)
+    assert_one_sentence(line, broken)
+
+
+def test_a_folder_stands_for_its_pictures(sound, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in ("cow", "dog"):
+        draw(plain_scene(name)).save(folder / f"{name}.png")
+    (folder / "labels.csv").write_text("id,class\n")
+    status, out = sound(folder)
+    assert status == 0 and sorted(path.name for path in out.iterdir()) == ["cow.wav", "dog.wav"]
+
+
+def test_an_empty_folder_is_named(sound, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert sound(tmp_path / "empty")[0] == 2
+    line, = errors(capsys)
+    assert_one_sentence(line, tmp_path / "empty")
+
+
+def test_two_inputs_of_one_name_give_two_files(sound, tmp_path):
+    for folder, name in (("a", "dog"), ("b", "cow")):
+        (tmp_path / folder).mkdir()
+        draw(plain_scene(name)).save(tmp_path / folder / "it.png")
+    status, out = sound(tmp_path / "a" / "it.png", tmp_path / "b" / "it.png")
+    assert status == 0 and len(list(out.iterdir())) == 2
+    assert len({path.read_bytes() for path in out.iterdir()}) == 2
+
+
+def test_a_video_gives_one_sound(sound, tmp_path):
+    write_video(tmp_path / "film.mp4", [10 * i for i in range(24)], sound=True)
+    status, out = sound(tmp_path / "film.mp4")
+    assert status == 0
+    assert_proper_wav(out / "film.wav")
+
+
+@pytest.mark.skipif(not VIDEOS, reason="../shared/real/vggsound is absent")
+def test_the_real_video_gives_one_sound(sound):
+    status, out = sound(*VIDEOS)
+    assert status == 0
+    for path in VIDEOS:
+        assert_proper_wav(out / f"{path.stem}.wav")
+
+
+@pytest.mark.parametrize("mapper", ["diffusion", "regression", "none"])
+def test_every_mapper_makes_a_sound_of_its_own(sound, stack, dog, mapper):
+    status, out = sound(dog, "--mapper", mapper)
+    assert status == 0
+    assert_proper_wav(out / "dog.wav")
+    visual = stack.vision.embed_frames(load_frames(dog))[None]
+    mapped = map_embeddings(stack, visual, mapper)
+    assert np.array_equal(mapped, visual) == (mapper == "none")
+
+
+@pytest.mark.parametrize("limit, strange", [(-1.0, True), (1e9, False)])
+def test_unfamiliar_pictures_are_called_so(sound, stack, dog, capsys, monkeypatch, limit, strange):
+    monkeypatch.setattr(stack.familiarity, "limit", limit)
+    assert sound(dog)[0] == 0
+    assert ("unlike the pictures" in capsys.readouterr().out) == strange
+
+
+def test_the_best_candidate_is_kept(stack):
+    mapped = stack.audio.embed_texts(["the sound of a dog barking", "the sound of rain falling"])
+    options = SoundOptions(steps=1, candidates=3, seconds=1.0)
+    waves, cosines = best_candidates(stack, mapped, options)
+    everything = stack.generator.generate(np.repeat(mapped, 3, 0), 1, options.guidance, 1.0)
+    heard = (stack.audio.embed_audio(list(everything), SAMPLE_RATE) * np.repeat(mapped, 3, 0)).sum(1).reshape(2, 3)
+    assert np.allclose(cosines, heard.max(1), atol=1e-4)
+    assert np.allclose(waves, everything.reshape(2, 3, -1)[[0, 1], heard.argmax(1)], atol=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------------ what it says
+
+
+@pytest.mark.parametrize("option, value", [("steps", "0"), ("steps", "5000"), ("seconds", "0"), ("seconds", "-3"),
+                                           ("seconds", "nan"), ("guidance", "-1"), ("candidates", "0"),
+                                           ("seed", "-1")])
+def test_bad_numbers_are_refused_in_one_sentence(dog, tmp_path, capsys, option, value):
+    assert main(["sound", str(dog), "--out", str(tmp_path / "out"), f"--{option}={value}"]) == 2
+    line, = errors(capsys)
+    assert option in line and "give" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--mapper", "magic"], ["--stack", "huge"], ["--steps", "many"]])
+def test_bad_words_are_refused_with_what_is_allowed(dog, capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(["sound", str(dog), *arguments])
+    assert caught.value.code == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert arguments[0] in complaint and arguments[1] in complaint
+
+
+def test_unknown_stack_of_the_environment_is_named(dog, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("V2A_STACK", "huge")
+    assert main(["sound", str(dog), "--out", str(tmp_path / "out")]) == 2
+    line, = errors(capsys)
+    assert "huge" in line and "mini" in line
+
+
+def test_paper_stack_without_weights_says_what_to_set(sound, dog, capsys, monkeypatch):
+    for name in ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS"):
+        monkeypatch.delenv(name, raising=False)
+    assert sound(dog, "--stack", "paper")[0] == 2
+    line, = errors(capsys)
+    assert "V2A_CLIP" in line
+
+
+def test_out_that_is_a_file_is_named(sound, dog, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+    assert sound(dog, out=tmp_path / "taken")[0] == 2
+    line, = errors(capsys)
+    assert_one_sentence(line, tmp_path / "taken")
+
+
+# ----------------------------------------------------------------------------------------------------------- quality
+
+
+def right_rate(stack, mapper: str, scenes) -> float:
+    """Share of scenes whose generated sound the tagger gives the scene's class, with the command's own options."""
+    options, right = SoundOptions(mapper=mapper), 0
+    for start in range(0, len(scenes), 10):
+        batch = scenes[start : start + 10]
+        mapped = map_embeddings(stack, stack.vision.embed_images([draw(scene) for scene in batch]), mapper)
+        waves, _ = best_candidates(stack, mapped, options)
+        named = stack.tagger.logits(list(waves), SAMPLE_RATE).argmax(1)
+        right += sum(stack.tagger.names[k] == scene.label for k, scene in zip(named, batch))
+    return right / len(scenes)
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("mapper", ["diffusion", "regression"])
+def test_generated_sounds_are_of_the_right_class(stack, mapper):
+    assert right_rate(stack, mapper, single_scenes(60)) >= 0.8
+
+
+@pytest.mark.quality
+def test_tagger_knows_real_sounds(stack):
+    scenes = single_scenes(200)
+    named = stack.tagger.logits([synthesise(scene) for scene in scenes], SAMPLE_RATE).argmax(1)
+    assert np.mean([stack.tagger.names[k] == scene.label for k, scene in zip(named, scenes)]) >= 0.95
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("kind", ["picture", "sound"])
+def test_both_encoders_classify_without_training(stack, kind):
+    scenes, prompts = single_scenes(200), [class_prompt(name, kind) for name in CLASSES]
+    if kind == "picture":
+        scores = stack.vision.embed_images([draw(scene) for scene in scenes]) @ stack.vision.embed_texts(prompts).T
+    else:
+        heard = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
+        scores = heard @ stack.audio.embed_texts(prompts).T
+    assert np.mean([CLASSES[k] == scene.label for k, scene in zip(scores.argmax(1), scenes)]) >= 0.93
+
+
+@pytest.mark.quality
+def test_test_pictures_are_seldom_called_strange(stack):
+    pictures = [draw(make_scene("test", index)) for index in range(100)]
+    flagged = [stack.familiarity.is_strange(row) for row in stack.vision.embed_images(pictures)]
+    assert np.mean(flagged) <= 0.05
+
+
+@pytest.mark.quality
+@needs_photos
+def test_real_photographs_are_called_strange(stack):
+    flagged = [stack.familiarity.is_strange(stack.vision.embed_frames(load_frames(path))) for path in PHOTOS]
+    assert np.mean(flagged) >= 0.9
+
+
+@pytest.mark.quality
+@needs_photos
+def test_the_command_warns_about_a_real_photograph(sound, capsys):
+    photo = PHOTOS[0]
+    assert sound(photo)[0] == 0
+    assert f"{photo.name} is unlike the pictures" in capsys.readouterr().out
+
+
+@pytest.mark.quality
+def test_similarity_tells_the_right_sound_from_a_wrong_one(stack):
+    """What the command ranks its candidates by is worth ranking by."""
+    scenes = single_scenes(12)
+    sounds = [picture_to_sound(stack, [draw(scene)], SoundOptions(mapper="regression", candidates=1))
+              for scene in scenes]
+    mapped = np.stack([made.mapped for made in sounds])
+    own = np.array([made.similarity for made in sounds])
+    heard = stack.audio.embed_audio([made.waveform for made in sounds], SAMPLE_RATE)
+    assert own.mean() > (mapped @ heard.T).mean() + 0.2

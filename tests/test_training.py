@@ -1,0 +1,195 @@
+"""The training loop survives a kill to the bit, complains about bad losses, and pretrains a whole stack."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from v2a_utils import training
+from v2a_utils.__main__ import main
+from v2a_utils.pretraining import data as pretraining_data
+from v2a_utils.soundworld import draw
+from v2a_utils.stacks import Stack, StackConfig
+from v2a_utils.training import TrainConfig, fit
+from v2a_utils.weights import check_sums
+
+CONFIG = TrainConfig(steps=30, batch_size=8, learning_rate=0.01, warmup=3, ema=0.9)
+
+
+class Killed(KeyboardInterrupt):
+    """The process ends here."""
+
+
+@pytest.fixture
+def save_every_step(monkeypatch):
+    """A clock by which more than a minute passes between any two looks at it."""
+    ticks = iter(range(0, 10**9, 100))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.Dropout(0.3), nn.Linear(16, 2))
+
+
+def loss_of(network, rows, generator):
+    """A loss with noise of its own, and dropout in the network: everything that must be repeated after a kill."""
+    inputs = torch.from_numpy(np.random.default_rng(3).standard_normal((50, 4)).astype(np.float32))[rows]
+    noise = 0.1 * torch.randn(inputs.shape, generator=generator)
+    return ((network(inputs + noise) - inputs[:, :2]) ** 2).mean()
+
+
+def killed_at(step: int):
+    calls = iter(range(10**6))
+
+    def loss(network, rows, generator):
+        if next(calls) == step:
+            raise Killed
+        return loss_of(network, rows, generator)
+
+    return loss
+
+
+@pytest.mark.parametrize("step", [1, 2, 13, 29])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, save_every_step, step):
+    whole, resumed, checkpoint = model(), model(), tmp_path / "run.pt"
+    wanted = fit(whole, loss_of, 50, CONFIG)
+    with pytest.raises(Killed):
+        fit(model(), killed_at(step), 50, CONFIG, checkpoint)
+    assert checkpoint.is_file()
+    torch.manual_seed(77)  # a new process starts with another global generator
+    assert fit(resumed, loss_of, 50, CONFIG, checkpoint) == wanted
+    for name, value in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path):
+    with pytest.raises(Killed):
+        fit(model(), killed_at(5), 50, CONFIG, tmp_path / "run.pt")  # by the real clock: nothing is saved yet
+    assert not (tmp_path / "run.pt").exists()
+    assert fit(model(), loss_of, 50, CONFIG, tmp_path / "run.pt") == fit(model(), loss_of, 50, CONFIG)
+
+
+def test_a_kill_while_saving_leaves_the_last_checkpoint_whole(tmp_path, save_every_step, monkeypatch):
+    saved, save = iter(range(10**6)), torch.save
+
+    def half_saved(state, path):
+        if next(saved) == 9:
+            path.write_bytes(b"half a checkpoint")
+            raise Killed
+        save(state, path)
+
+    monkeypatch.setattr(torch, "save", half_saved)
+    with pytest.raises(Killed):
+        fit(model(), loss_of, 50, CONFIG, tmp_path / "run.pt")
+    assert fit(model(), loss_of, 50, CONFIG, tmp_path / "run.pt") == fit(model(), loss_of, 50, CONFIG)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    losses = fit(model(), loss_of, 50, CONFIG, tmp_path / "run.pt")
+    assert fit(model(), killed_at(0), 50, CONFIG, tmp_path / "run.pt") == losses
+
+
+def test_training_reduces_the_loss_and_ends_in_evaluation_mode():
+    network = model()
+    losses = fit(network, loss_of, 50, TrainConfig(steps=300, batch_size=16, learning_rate=0.02, ema=0.9, warmup=10))
+    assert len(losses) == 300 and np.mean(losses[-20:]) < 0.6 * np.mean(losses[:20])
+    assert not network.training
+
+
+def test_another_seed_gives_another_run():
+    assert fit(model(), loss_of, 50, CONFIG) != fit(model(), loss_of, 50, TrainConfig(30, 8, 0.01, warmup=3, seed=1))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_run_and_says_where(bad):
+    calls = iter(range(100))
+
+    def exploding(network, rows, generator):
+        return loss_of(network, rows, generator) * (bad if next(calls) == 4 else 1)
+
+    with pytest.raises(FloatingPointError, match="step 4"):
+        fit(model(), exploding, 50, CONFIG)
+
+
+def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path):
+    fit(model(), loss_of, 50, CONFIG, tmp_path / "run.pt")
+    other = TrainConfig(steps=31, batch_size=8, learning_rate=0.01, warmup=3, ema=0.9)
+    with pytest.raises(ValueError, match="run.pt"):
+        fit(model(), loss_of, 50, other, tmp_path / "run.pt")
+
+
+# ------------------------------------------------------------------------------------------------------- pretraining
+
+
+def test_rendered_data_belong_to_their_scenes(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining_data, "CHUNK", 8)
+    rendered = pretraining_data.render("val", tmp_path, shrink=50, workers=1)
+    assert len(rendered.scenes) == len(rendered.pictures) == len(rendered.sounds) == 20
+    for row in (0, 8, 19):
+        assert np.array_equal(rendered.pictures[row], np.asarray(draw(rendered.scenes[row])))
+    assert np.allclose(rendered.targets().sum(1), 1)
+
+
+def test_a_trial_does_not_spoil_the_data_of_the_full_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretraining_data, "CHUNK", 20)
+    pretraining_data.render("val", tmp_path, shrink=100, workers=1)  # 10 scenes: half a chunk
+    rendered = pretraining_data.render("val", tmp_path, shrink=25, workers=1)
+    assert len(rendered.scenes) == len(rendered.pictures) == 40
+    assert np.array_equal(rendered.pictures[39], np.asarray(draw(rendered.scenes[39])))
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """A stack trained on twenty scenes for a handful of steps: (its folder, the working folder)."""
+    folder = tmp_path_factory.mktemp("pretrain")
+    arguments = ["pretrain", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", "1200"]
+    assert main([*arguments, "--only", "tagger", "clip", "clap"]) == 0
+    assert not (folder / "mini" / "SHA256SUMS").exists()  # not finished
+    assert main(arguments) == 0
+    return folder / "mini", folder / "work"
+
+
+def test_pretraining_writes_what_a_stack_loads(pretrained):
+    out, _ = pretrained
+    check_sums(out)
+    config = StackConfig("mini", "v2a-mini-clip", out / "clip", out / "clap", out / "audioldm", out, True)
+    trained = Stack(config, "cpu")
+    from conftest import plain_scene
+
+    from v2a_utils.pipeline import SoundOptions, picture_to_sound
+
+    for mapper in ("diffusion", "regression"):
+        sound = picture_to_sound(trained, [draw(plain_scene())], SoundOptions(mapper=mapper, steps=2, candidates=1))
+        assert np.isfinite(sound.waveform).all() and len(sound.waveform) == 40_960
+    assert trained.wav2clip.embed([sound.waveform], 16_000).shape == (1, trained.vision.embed_dim)
+
+
+def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(pretrained):
+    out, _ = pretrained
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {"audioldm/model_index.json", "audioldm/unet/diffusion_pytorch_model.safetensors",
+            "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/open_clip_config.json",
+            "clip/open_clip_model.safetensors", "clap/model.safetensors", "clap/tokenizer.json",
+            "SHA256SUMS"} <= files
+    assert {name.rsplit(".", 1)[-1] for name in files} <= {"safetensors", "json", "gz", "SHA256SUMS"}
+    listed = {line.split("  ", 1)[1] for line in (out / "SHA256SUMS").read_text().splitlines()}
+    assert listed == files - {"SHA256SUMS"}
+    for name in files:
+        if name.endswith(".safetensors"):
+            load_file(out / name)
+
+
+def test_finished_parts_are_not_trained_again(pretrained):
+    out, work = pretrained
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert main(["pretrain", "--out", str(out), "--work", str(work), "--shrink", "1200"]) == 0
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_unknown_part_is_named(tmp_path, capsys):
+    assert main(["pretrain", "--out", str(tmp_path), "--work", str(tmp_path), "--only", "vea"]) == 2
+    assert "vea" in capsys.readouterr().err

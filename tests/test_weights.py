@@ -1,0 +1,103 @@
+"""Weights on disk: their sums, their format, their size, and what is said when they are damaged."""
+
+import hashlib
+
+import pytest
+import torch
+from conftest import ROOT, assert_one_sentence
+from torch import nn
+
+from v2a_utils.stacks import Stack, StackConfig
+from v2a_utils.weights import check_sums, load_weights, save_weights, write_json, write_sums
+
+MINI = ROOT / "data" / "mini"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder of weights and a config with its sums."""
+    save_weights(nn.Linear(3, 2), tmp_path / "part" / "model.safetensors")
+    write_json(tmp_path / "part" / "config.json", {"size": 3})
+    write_sums(tmp_path)
+    return tmp_path
+
+
+def test_sums_of_untouched_files_pass_and_are_those_of_sha256sum(folder):
+    check_sums(folder)
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", ["part/model.safetensors", "part/config.json"])
+@pytest.mark.parametrize("place", [0, 7, -1])
+def test_one_flipped_bit_is_found_and_the_file_named(folder, name, place):
+    content = bytearray((folder / name).read_bytes())
+    content[place] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError) as caught:
+        check_sums(folder)
+    assert_one_sentence(str(caught.value), folder / name)
+
+
+def test_a_missing_file_is_found_and_named(folder):
+    (folder / "part" / "model.safetensors").unlink()
+    with pytest.raises(ValueError) as caught:
+        check_sums(folder)
+    assert_one_sentence(str(caught.value), folder / "part" / "model.safetensors")
+
+
+def test_missing_sums_are_named(folder):
+    (folder / "SHA256SUMS").unlink()
+    with pytest.raises(ValueError) as caught:
+        check_sums(folder)
+    assert_one_sentence(str(caught.value), folder / "SHA256SUMS")
+
+
+def test_a_stack_with_damaged_weights_is_not_built(folder):
+    (folder / "part" / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="config.json"):
+        Stack(StackConfig("mini", "x", folder, folder, folder, folder, True), "cpu")
+
+
+def test_weights_come_back_in_single_precision(tmp_path):
+    torch.manual_seed(0)
+    first, second = nn.Linear(5, 4), nn.Linear(5, 4)
+    save_weights(first, tmp_path / "new" / "w.safetensors")
+    load_weights(second, tmp_path / "new" / "w.safetensors")
+    assert second.weight.dtype == torch.float32 and torch.equal(second.weight, first.weight.half().float())
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["w.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "misfit.safetensors", "text.safetensors", "zero.safetensors",
+                                  "cut.safetensors"])
+def test_weights_that_cannot_be_loaded_are_named(tmp_path, name):
+    save_weights(nn.Linear(9, 9), tmp_path / "misfit.safetensors")
+    (tmp_path / "text.safetensors").write_text("these are no weights")
+    (tmp_path / "zero.safetensors").touch()
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "misfit.safetensors").read_bytes()[:-20])
+    with pytest.raises(ValueError, match=name):
+        load_weights(nn.Linear(3, 2), tmp_path / name)
+
+
+# --------------------------------------------------------------------------------------------- the embedded weights
+
+
+def test_embedded_weights_have_their_sums():
+    check_sums(MINI)
+
+
+def test_every_embedded_weight_is_listed():
+    listed = {line.split("  ", 1)[1] for line in (MINI / "SHA256SUMS").read_text().splitlines()}
+    present = {path.relative_to(MINI).as_posix() for path in MINI.rglob("*")
+               if path.suffix in (".safetensors", ".json", ".gz")}
+    assert listed == present
+
+
+def test_no_pickled_weights_are_in_data():
+    pickles = {".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".joblib"}
+    assert not [path for path in (ROOT / "data").rglob("*") if path.suffix in pickles]
+
+
+def test_embedded_weights_fit_into_25_megabytes():
+    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 25_000_000

@@ -1,0 +1,117 @@
+"""One figure style for every notebook: one colour each for vision, audio and mapped, safe for colour-blind readers.
+
+Functions draw on axes that they are given; titles say a finding, so the notebook that computed it writes them.
+"""
+
+import warnings
+
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from PIL import Image
+
+from v2a_utils.audio import magnitudes, mel_filters
+
+VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe and Ito's blue, orange, green
+MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second sign beside the colour
+MELS = 64
+DYNAMIC = 70.0  # dB shown below a spectrogram's loudest point
+TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
+
+
+def use_style() -> None:
+    """The style of every figure; also keeps libraries' warnings about other libraries out of the notebook."""
+    plt.rcParams.update({
+        "figure.dpi": 90, "savefig.dpi": 90, "figure.constrained_layout.use": True, "font.size": 10,
+        "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False,
+        "image.cmap": "magma", "axes.prop_cycle": plt.cycler(color=[VISION, AUDIO, MAPPED, NEUTRAL]),
+    })
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+
+
+def spectrogram(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Log-mel power in dB below the loudest point, (MELS, frames) with a frame every 10 ms, of (samples,)."""
+    hop = sample_rate // 100
+    n_fft = 2 ** round(np.log2(6.4 * hop))
+    power = magnitudes(torch.from_numpy(np.asarray(waveform, np.float32))[None], n_fft, hop)[0] ** 2
+    mel = (mel_filters(sample_rate, n_fft, MELS, 0, sample_rate / 2) @ power).clamp(min=1e-10).numpy()
+    return 10 * np.log10(mel / mel.max())
+
+
+def show_spectrogram(ax, waveform: np.ndarray, sample_rate: int, title: str = ""):
+    """Mel spectrogram over seconds and Hz; returns the image, for a colour bar in dB below the loudest point."""
+    seconds = len(waveform) / sample_rate
+    image = ax.imshow(
+        spectrogram(waveform, sample_rate), origin="lower", aspect="auto", vmin=-DYNAMIC, vmax=0,
+        extent=(0, seconds, 0, MELS), interpolation="nearest",
+    )
+    top = sample_rate / 2
+    centres = librosa.mel_frequencies(n_mels=MELS + 2, fmin=0, fmax=top)
+    ticks = [hertz for hertz in TICKS if hertz <= top][::2]
+    ax.set_yticks(np.interp(ticks, centres, np.arange(MELS + 2) - 0.5), [f"{hertz:,}" for hertz in ticks])
+    ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
+    return image
+
+
+def show_picture(ax, picture: Image.Image, title: str = "") -> None:
+    """A picture without axes."""
+    ax.imshow(picture)
+    ax.set_title(title)
+    ax.set_axis_off()
+
+
+def show_pairs(pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str]):
+    """Pictures above their sounds' spectrograms, one column a pair; returns the figure."""
+    figure, axes = plt.subplots(2, len(pictures), figsize=(2.6 * len(pictures) + 0.6, 4.4), squeeze=False,
+                                height_ratios=(1, 1.1))
+    for column, (picture, waveform, title) in enumerate(zip(pictures, waveforms, titles)):
+        show_picture(axes[0, column], picture, title)
+        image = show_spectrogram(axes[1, column], waveform, sample_rate)
+        if column:
+            axes[1, column].set_ylabel("")
+    figure.colorbar(image, ax=axes[1, :], label="dB below loudest")
+    return figure
+
+
+def show_embedding(ax, embedding: np.ndarray, colour: str, title: str = "") -> None:
+    """The numbers of one embedding (d,) as bars."""
+    ax.bar(np.arange(len(embedding)), embedding, color=colour, width=0.9)
+    ax.axhline(0, color="black", linewidth=0.6)
+    ax.set(title=title, xlabel="dimension", ylabel="value (no unit)")
+    ax.margins(x=0.01)
+
+
+def show_similarity(ax, values: np.ndarray, rows: list[str], columns: list[str], title: str = ""):
+    """Cosines (rows, columns) as a labelled map on the diverging scale around 0; returns the image."""
+    limit = np.abs(values).max()
+    image = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    ax.set_xticks(range(len(columns)), columns, rotation=90)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.set_title(title)
+    return image
+
+
+def show_intervals(ax, names: list[str], values, lows, highs, colours: str | list[str], title: str = "") -> None:
+    """A dot for each name with its interval from `lows` to `highs`, names from top to bottom."""
+    colours = [colours] * len(names) if isinstance(colours, str) else colours
+    for row, (value, low, high, colour) in enumerate(zip(values, lows, highs, colours)):
+        ax.plot([low, high], [row, row], color=colour, linewidth=2)
+        ax.plot(value, row, MARKERS.get(colour, "o"), color=colour, markersize=7)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_title(title)
+    ax.grid(axis="x", alpha=0.3)
+
+
+def show_points(ax, groups: dict[str, tuple[np.ndarray, str]], title: str = "", joined: bool = False) -> None:
+    """Points in the plane by modality: name -> ((n, 2), colour). `joined` draws a line from row to same row."""
+    if joined:
+        first, *others = (points for points, _ in groups.values())
+        for points in others:
+            ax.plot(*np.stack([first, points]).transpose(2, 0, 1), color=NEUTRAL, alpha=0.2, linewidth=0.6)
+    for name, (points, colour) in groups.items():
+        ax.scatter(*points.T, s=14, color=colour, marker=MARKERS.get(colour, "o"), alpha=0.7, label=name)
+    ax.set_title(title)
+    ax.legend()

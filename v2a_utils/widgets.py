@@ -1,0 +1,125 @@
+"""What a reader touches in a notebook: players beside pictures, and a panel for a picture of the reader's own.
+
+Sounds are embedded as MP3 (10 to 18 kB for SoundWorld's 2.56 s, a wav has 82 kB): every current browser plays it, and
+a notebook with a dozen players stays small. Code hosts show the pictures but drop the players; run the cell to listen.
+"""
+
+import base64
+import html
+import io
+import tempfile
+from pathlib import Path
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import soundfile
+from IPython.display import HTML, Audio, display
+from PIL import Image
+
+from v2a_utils.audio import even_loudness
+from v2a_utils.media import load_frames
+from v2a_utils.pipeline import MAPPER_CHOICES, Sound, SoundOptions, picture_to_sound
+from v2a_utils.plotting import show_picture, show_spectrogram
+from v2a_utils.stacks import Stack
+
+UPLOAD = "my upload"
+CARD = 170  # pixels, width of a picture in a row of cards
+
+
+def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
+    """A waveform (samples,) as MP3, at the loudness that all of the notebooks' sounds share."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, even_loudness(waveform), sample_rate, format="MP3", subtype="MPEG_LAYER_III")
+    return buffer.getvalue()
+
+
+def player(waveform: np.ndarray, sample_rate: int) -> Audio:
+    """A player of one sound (samples,), at equal loudness."""
+    audio = Audio(data=encode_mp3(waveform, sample_rate))
+    audio.mimetype = "audio/mpeg"  # IPython takes any bytes for wav
+    return audio
+
+
+def cards(pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str]) -> HTML:
+    """A row of pictures, each with its title above and the player of its sound below."""
+    row = "".join(
+        f'<div style="width:{CARD + 60}px;margin:4px"><b>{html.escape(title)}</b><br>'
+        f'<img width="{CARD}" src="data:image/png;base64,{_png(picture)}" alt="{html.escape(title)}"><br>'
+        f'<audio controls style="width:{CARD + 50}px" src="data:audio/mpeg;base64,'
+        f'{base64.b64encode(encode_mp3(waveform, sample_rate)).decode()}"></audio></div>'
+        for picture, waveform, title in zip(pictures, waveforms, titles)
+    )
+    return HTML(f'<div style="display:flex;flex-wrap:wrap">{row}</div>')
+
+
+def _png(picture: Image.Image) -> str:
+    small, buffer = picture.copy(), io.BytesIO()
+    small.thumbnail((CARD, CARD))
+    small.quantize(128).save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, progress=None) -> Sound:
+    """Make the sound of `frames` and display picture, spectrogram, player and what the tagger hears; returns it."""
+    sound = picture_to_sound(stack, frames, options, progress)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), width_ratios=(1, 2))
+    show_picture(left, frames[0])
+    heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
+    show_spectrogram(right, sound.waveform, sound.sample_rate, f"The tagger hears: {heard}")
+    display(figure)
+    plt.close(figure)
+    display(player(sound.waveform, sound.sample_rate))
+    if sound.strange:
+        print("This picture is unlike those that the stack was trained on: do not trust its sound.")
+    return sound
+
+
+def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundOptions = SoundOptions()) -> None:
+    """Display a panel that makes the sound of an example or of a picture or video that the reader uploads.
+
+    Below it the first example's sound is shown at once, so that there is something to see where no front end runs.
+    """
+    upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
+    source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
+    mapper = ipywidgets.Dropdown(options=MAPPER_CHOICES, value=options.mapper, description="mapper")
+    seed = ipywidgets.BoundedIntText(options.seed, min=0, max=2**32 - 1, description="seed")
+    button = ipywidgets.Button(description="make a sound", button_style="primary")
+    bar, answer = ipywidgets.IntProgress(max=options.steps), ipywidgets.Output()
+
+    def chosen() -> list[Image.Image]:
+        return _uploaded_frames(upload.value) if source.value == UPLOAD else [examples[source.value]]
+
+    def make(_=None) -> None:
+        button.disabled, bar.value = True, 0
+        wanted = SoundOptions(**vars(options) | {"mapper": mapper.value, "seed": seed.value})
+        answer.clear_output()
+        with answer:
+            try:
+                show_sound(stack, chosen(), wanted, lambda done, steps: setattr(bar, "value", done))
+            except ValueError as error:  # what the reader gave cannot be used: one sentence, no traceback
+                print(error)
+            finally:
+                button.disabled = False
+
+    button.on_click(make)
+    upload.observe(lambda change: setattr(source, "value", UPLOAD), "value")
+    display(ipywidgets.VBox([ipywidgets.HBox([source, upload]), ipywidgets.HBox([mapper, seed]),
+                             ipywidgets.HBox([button, bar]), answer]))
+    name, picture = next(iter(examples.items()))
+    print(f"What the panel shows, for the example {name!r}, the {options.mapper} mapper and seed {options.seed}:")
+    show_sound(stack, [picture], options)
+
+
+def _uploaded_frames(files: tuple) -> list[Image.Image]:
+    """Frames of the file in a FileUpload's value; ValueError when there is none or it cannot be read."""
+    if not files:
+        raise ValueError("Press 'upload' and choose a picture or a video first.")
+    file = files[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / Path(file["name"]).name
+        path.write_bytes(file["content"])
+        try:
+            return load_frames(path)
+        except ValueError as error:  # the reader knows the file by its name, not by where it lay for a moment
+            raise ValueError(str(error).replace(str(path), path.name)) from error
