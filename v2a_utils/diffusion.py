@@ -6,7 +6,10 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 TRAIN_STEPS = 1000
-_COMMON = {"num_train_timesteps": TRAIN_STEPS, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"}
+_COMMON = {
+    "num_train_timesteps": TRAIN_STEPS, "beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample",
+    "timestep_spacing": "trailing",  # start at the last time, where pure noise belongs, however few the steps
+}
 SAMPLERS = {
     "ddpm": lambda: DDPMScheduler(**_COMMON, clip_sample=False),
     "ddim": lambda: DDIMScheduler(**_COMMON, clip_sample=False, set_alpha_to_one=True),

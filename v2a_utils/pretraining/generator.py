@@ -27,7 +27,7 @@ UNET_CONFIG = {
 }
 SCHEDULER_CONFIG = {
     "num_train_timesteps": 1000, "beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear",
-    "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "steps_offset": 1,
+    "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing",
 }
 CONDITION_DROPOUT = 0.1
 
