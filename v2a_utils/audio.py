@@ -183,6 +183,8 @@ class AudioEncoder:
     def fit_length(self, waveform: np.ndarray) -> np.ndarray:
         """Crop to the tower's length, or repeat and zero-pad to it ("repeatpad" of laion_clap)."""
         length = self.model.clip_samples
+        if not len(waveform):
+            raise ValueError("a sound without samples has no embedding")
         if len(waveform) < length:
             waveform = np.tile(waveform, length // len(waveform))
             waveform = np.pad(waveform, (0, length - len(waveform)))

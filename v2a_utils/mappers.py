@@ -115,6 +115,7 @@ def train_mapper(
 
 
 def save_mapper(mapper: nn.Module, folder: Path) -> None:
+    """Write config.json and model.safetensors, as `load_mapper` reads them."""
     save_weights(mapper, folder / "model.safetensors")
     write_json(folder / "config.json", {"kind": mapper.kind} | mapper.config)
 

@@ -13,6 +13,10 @@ MAX_FRAMES = 16
 MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
 
 
+class NothingToSee(ValueError):
+    """A sound file that holds no pictures; its message is a sentence already."""
+
+
 def list_inputs(paths: list[str]) -> list[Path]:
     """Files as given; a folder stands for the pictures and videos right inside it, sorted by name."""
     found: list[Path] = []
@@ -39,7 +43,9 @@ def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Im
         if path.suffix.lower() in VIDEOS:
             return _video_frames(path, max_frames)
         return _picture_frames(path, max_frames)
-    except (OSError, SyntaxError, av.FFmpegError, Image.DecompressionBombError, EOFError) as error:
+    except NothingToSee:
+        raise
+    except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
         reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
         raise ValueError(f"{path}: not a picture or video that can be read ({reason})") from error
 
@@ -76,7 +82,7 @@ def _cut_extreme(image: Image.Image) -> Image.Image:
 def _video_frames(path: Path, max_frames: int) -> list[Image.Image]:
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise ValueError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
+            raise NothingToSee(f"{path}: the file holds no pictures, only sound; give a picture or a video")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         duration = (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
@@ -85,7 +91,7 @@ def _video_frames(path: Path, max_frames: int) -> list[Image.Image]:
             container.seek(0)
             frames = [frame.to_image() for _, frame in zip(range(max_frames), container.decode(stream))]
     if not frames:
-        raise ValueError(f"{path}: no frame of the video can be decoded")
+        raise NothingToSee(f"{path}: no frame of the video can be decoded")
     return frames
 
 

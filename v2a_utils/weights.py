@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -29,11 +30,14 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
     try:
         module.load_state_dict({name: value.float() if value.is_floating_point() else value
                                 for name, value in load_file(path).items()})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not whole safetensors weights ({error})") from error
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the model ({error})") from error
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -58,6 +62,7 @@ def check_sums(folder: Path) -> None:
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Write indented JSON, under a temporary name first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(json.dumps(content, indent=2) + "\n")

@@ -19,7 +19,8 @@ from transformers import PreTrainedTokenizerFast
 from v2a_utils.audio import Clap
 from v2a_utils.pretraining.augment import augment_log_mels, augment_pictures
 from v2a_utils.pretraining.data import Rendered
-from v2a_utils.soundworld.captions import picture_caption, sound_caption, vocabulary
+from v2a_utils.soundworld import CLASSES
+from v2a_utils.soundworld.captions import class_prompt, picture_caption, sound_caption, vocabulary
 from v2a_utils.stacks import MINI_CLIP
 from v2a_utils.training import TrainConfig, fit
 from v2a_utils.weights import save_weights, write_json
@@ -55,14 +56,16 @@ def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(data.scenes, "captions")]
     tokens = torch.stack([tokenizer(wordings) for wordings in captions])
     pictures = _shrunk(data.pictures, CLIP_CONFIG["vision_cfg"]["image_size"])
+    prompts, targets = tokenizer([class_prompt(name, "picture") for name in CLASSES]), torch.from_numpy(data.targets())
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in
                  (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
 
     def loss_of(model, rows, generator):
         images = augment_pictures(pictures[rows].float() / 255, generator)
         wording = tokens[rows, torch.randint(VARIANTS, (len(rows),), generator=generator)]
-        pixels = ((images - mean) / std).to(device)
-        return _contrast(model.encode_image(pixels), model.encode_text(wording.to(device)), model.logit_scale)
+        seen = model.encode_image(((images - mean) / std).to(device))
+        contrast = _contrast(seen, model.encode_text(wording.to(device)), model.logit_scale)
+        return contrast + _name(seen, model.encode_text(prompts.to(device)), targets[rows].to(device))
 
     torch.manual_seed(config.seed)
     model = open_clip.CLIP(**model_cfg)
@@ -83,6 +86,8 @@ def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     model = Clap(model_config)
     log_mels = clap_log_mels(model, data)
     targets = torch.from_numpy(data.targets())
+    prompts = dict(tokenizer([class_prompt(name, "sound") for name in CLASSES], padding=True, return_tensors="pt"))
+    prompts = {name: prompts[name].to(device) for name in tokens}
     model.audio_branch.spec_augmenter = nn.Identity()  # its stripes would hide a third of so short a clip
     front_end, model.audio_branch.spectrogram_extractor = model.audio_branch.spectrogram_extractor, nn.Identity()
 
@@ -90,7 +95,9 @@ def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
         heard = model.hear(augment_log_mels(log_mels[rows].float(), generator)[:, None].to(device))
         variants = torch.randint(VARIANTS, (len(rows),), generator=generator)
         wording = {name: table[rows, variants].to(device) for name, table in tokens.items()}
-        contrast = _contrast(model.project_audio(heard), model.embed_tokens(wording), model.logit_scale_a)
+        embedded = model.project_audio(heard)
+        contrast = _contrast(embedded, model.embed_tokens(wording), model.logit_scale_a)
+        contrast = contrast + _name(embedded, model.embed_tokens(prompts), targets[rows].to(device))
         # HTSAT was an AudioSet tagger before it was CLAP's tower; its head keeps learning to tag here
         shares = heard["clipwise_output"].float().clamp(1e-6, 1 - 1e-6)
         return contrast + 5 * F.binary_cross_entropy(shares, (targets[rows] > 0).float().to(device))
@@ -100,6 +107,16 @@ def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     save_weights(model, out / "model.safetensors")
     write_json(out / "config.json", model_config)
     return losses
+
+
+def _name(embeddings: torch.Tensor, prompts: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of telling the class from the plainest captions, "a picture of a dog".
+
+    In a batch's contrast those are each other's false negatives, so the class would be learned as one detail among many
+    (UniCL, arXiv 2204.03610, treats labels as captions in the same way).
+    """
+    embeddings, prompts = F.normalize(embeddings.float(), dim=-1), F.normalize(prompts.float(), dim=-1)
+    return F.cross_entropy(20 * embeddings @ prompts.T, targets)
 
 
 def _shrunk(pictures: np.ndarray, size: int) -> torch.Tensor:

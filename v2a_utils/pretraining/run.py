@@ -4,6 +4,7 @@ Order: what each part needs comes before it. CLIP and CLAP never see each other;
 Wav2CLIP-like encoder (which only measures) see embeddings of pictures and sounds that belong together.
 """
 
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +37,7 @@ CONFIGS = {
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=600, batch_size=96, learning_rate=2e-3, warmup=50),
     "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
-    "diffusion": TrainConfig(steps=4000, batch_size=256, learning_rate=1e-3),
+    "diffusion": TrainConfig(steps=3000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
@@ -55,6 +56,7 @@ class Pretraining:
 
     def run(self, parts: tuple[str, ...] = PARTS) -> None:
         """Train those of `parts` that are not finished, in order; with all finished, list the sums."""
+        self._check_settings()
         data = render("train", self.work / "data", self.seed, self.shrink)
         for part in parts:
             if not self._mark(part).is_file():
@@ -63,6 +65,13 @@ class Pretraining:
                 self._mark(part).write_text(f"{time.monotonic() - start:.0f}\n")  # seconds since the last start
         if all(self._mark(part).is_file() for part in PARTS):
             self._finish()
+
+    def _check_settings(self) -> None:
+        """What lies in `work` was made with one seed and size; another run must not take it for its own."""
+        path, settings = self.work / "settings.json", {"seed": self.seed, "shrink": self.shrink}
+        if path.is_file() and json.loads(path.read_text()) != settings:
+            raise ValueError(f"{self.work}: holds a run with another seed or size; delete it or choose another --work")
+        write_json(path, settings)
 
     def _mark(self, part: str) -> Path:
         return self.work / f"{part}.done"
