@@ -59,6 +59,7 @@ def test_requirements_hold_pins_and_nothing_else():
 def test_environment_installs_the_pinned_requirements():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip, = [part["pip"] for part in environment["dependencies"] if isinstance(part, dict)]
+    assert pip.pop() == "-e ."
     if pip != ["-r requirements.txt"]:
         listed = dict(line.split(";")[0].strip().split("==") for line in pip)
         assert {canonical(name): {version} for name, version in listed.items()} == pins()

@@ -30,14 +30,14 @@ from v2a_utils.vocoder import GriffinLimVocoder
 from v2a_utils.weights import write_json, write_sums
 
 CONFIGS = {
-    "tagger": TrainConfig(steps=900, batch_size=64, learning_rate=2e-3, warmup=50),
+    "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
     "clip": TrainConfig(steps=1400, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
-    "wav2clip": TrainConfig(steps=600, batch_size=96, learning_rate=2e-3, warmup=50),
+    "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
     "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
-    "diffusion": TrainConfig(steps=3000, batch_size=256, learning_rate=1e-3),
+    "diffusion": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
