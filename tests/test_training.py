@@ -134,9 +134,14 @@ def test_rendered_data_belong_to_their_scenes(tmp_path, monkeypatch):
     assert np.allclose(rendered.targets().sum(1), 1)
 
 
-def test_a_trial_does_not_spoil_the_data_of_the_full_run(tmp_path, monkeypatch):
+def test_a_run_does_not_take_another_runs_work_for_its_own(pretrained, capsys):
+    out, work = pretrained
+    assert main(["pretrain", "--out", str(out), "--work", str(work), "--shrink", "600"]) == 2
+    assert str(work) in capsys.readouterr().err
+
+
+def test_rendered_chunks_stay_in_step_with_their_scenes(tmp_path, monkeypatch):
     monkeypatch.setattr(pretraining_data, "CHUNK", 20)
-    pretraining_data.render("val", tmp_path, shrink=100, workers=1)  # 10 scenes: half a chunk
     rendered = pretraining_data.render("val", tmp_path, shrink=25, workers=1)
     assert len(rendered.scenes) == len(rendered.pictures) == 40
     assert np.array_equal(rendered.pictures[39], np.asarray(draw(rendered.scenes[39])))
@@ -172,7 +177,7 @@ def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(
     out, _ = pretrained
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {"audioldm/model_index.json", "audioldm/unet/diffusion_pytorch_model.safetensors",
-            "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/open_clip_config.json",
+            "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/v2a-mini-clip.json",
             "clip/open_clip_model.safetensors", "clap/model.safetensors", "clap/tokenizer.json",
             "SHA256SUMS"} <= files
     assert {name.rsplit(".", 1)[-1] for name in files} <= {"safetensors", "json", "gz", "SHA256SUMS"}
