@@ -31,7 +31,7 @@ from v2a_utils.weights import write_json, write_sums
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
-    "clip": TrainConfig(steps=1400, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
+    "clip": TrainConfig(steps=3500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
