@@ -62,19 +62,6 @@ def show_picture(ax, picture: Image.Image, title: str = "") -> None:
     ax.set_axis_off()
 
 
-def show_pairs(pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str]):
-    """Pictures above their sounds' spectrograms, one column a pair; returns the figure."""
-    figure, axes = plt.subplots(2, len(pictures), figsize=(2.6 * len(pictures) + 0.6, 4.4), squeeze=False,
-                                height_ratios=(1, 1.1))
-    for column, (picture, waveform, title) in enumerate(zip(pictures, waveforms, titles)):
-        show_picture(axes[0, column], picture, title)
-        image = show_spectrogram(axes[1, column], waveform, sample_rate)
-        if column:
-            axes[1, column].set_ylabel("")
-    figure.colorbar(image, ax=axes[1, :], label="dB below loudest")
-    return figure
-
-
 def show_embedding(ax, embedding: np.ndarray, colour: str, title: str = "") -> None:
     """The numbers of one embedding (d,) as bars."""
     ax.bar(np.arange(len(embedding)), embedding, color=colour, width=0.9)
