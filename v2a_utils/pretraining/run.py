@@ -150,7 +150,8 @@ class Pretraining:
     def latents(self, data: Rendered) -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""
         vae = AutoencoderKL.from_pretrained(self.out / "audioldm" / "vae", torch_dtype=torch.float32)
-        return self._kept("latents", lambda: generator.encode_all(vae, generator.all_log_mels(data), self.device).numpy())
+        mels = generator.all_log_mels
+        return self._kept("latents", lambda: generator.encode_all(vae, mels(data), self.device).numpy())
 
     def _kept(self, name: str, compute) -> np.ndarray:
         """An array that several parts need, computed once."""

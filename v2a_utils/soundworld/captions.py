@@ -77,7 +77,7 @@ def grade(words: tuple[str, ...], value: float) -> str:
 
 
 def _teller(rng: np.random.Generator, variant: int):
-    """Gives a phrase back as a list, or leaves it out: some people say nearly everything, some hardly more than what."""
+    """Gives a phrase back as a list, or leaves it out: some people say nearly all, some hardly more than what it is."""
     talkative = 1.0 if variant == 0 else rng.random()
     return lambda phrase: [phrase] if rng.random() < talkative else []
 
