@@ -150,8 +150,11 @@ class Pretraining:
     def latents(self, data: Rendered) -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""
         vae = AutoencoderKL.from_pretrained(self.out / "audioldm" / "vae", torch_dtype=torch.float32)
-        mels = generator.all_log_mels
-        return self._kept("latents", lambda: generator.encode_all(vae, mels(data), self.device).numpy())
+
+        def compute() -> np.ndarray:
+            return generator.encode_all(vae, generator.all_log_mels(data), self.device).numpy()
+
+        return self._kept("latents", compute)
 
     def _kept(self, name: str, compute) -> np.ndarray:
         """An array that several parts need, computed once."""
