@@ -8,7 +8,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import librosa
 import numpy as np
@@ -16,6 +16,7 @@ import soundfile
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.weights import load_weights
 
@@ -58,8 +59,9 @@ def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
 
 
 def mel_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> torch.Tensor:
-    """Slaney mel filter bank, shape (n_mels, n_fft // 2 + 1)."""
-    return torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax))
+    """Slaney mel filter bank, shape (n_mels, n_fft // 2 + 1): librosa's numbers without its compiler's start-up."""
+    filters = mel_filter_bank(n_fft // 2 + 1, n_mels, fmin, fmax, sample_rate, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(filters.T.astype(np.float32))
 
 
 def magnitudes(waveforms: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
@@ -98,13 +100,19 @@ class LogMelPower(nn.Module):
 
 
 def _htsat_class():
-    """laion_clap's audio tower, imported the way laion_clap does it (its folder on the path), without its __init__."""
-    folder = importlib.util.find_spec("laion_clap").submodule_search_locations[0]
-    if folder not in sys.path:
-        sys.path.append(folder)
-    from clap_module.htsat import HTSAT_Swin_Transformer
+    """laion_clap's audio tower out of laion_clap's own file.
 
-    return HTSAT_Swin_Transformer
+    The file is imported as part of a package of ours, since laion_clap's would ask a hub for tokenizers and load a
+    machine-learning library for its losses. In this copy the front end's place stays free for `LogMelPower`.
+    """
+    if "v2a_clap_towers" not in sys.modules:
+        folder = Path(importlib.util.find_spec("laion_clap").submodule_search_locations[0])
+        package = ModuleType("v2a_clap_towers")
+        package.__path__ = [str(folder / "clap_module")]
+        sys.modules[package.__name__] = package
+    htsat = importlib.import_module("v2a_clap_towers.htsat")
+    htsat.Spectrogram = htsat.LogmelFilterBank = nn.Identity
+    return htsat.HTSAT_Swin_Transformer
 
 
 def _projection(width: int, joint: int) -> nn.Sequential:

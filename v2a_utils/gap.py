@@ -1,28 +1,13 @@
 """The domain gap in numbers: how far apart two clouds of unit-norm embeddings lie, without any projection.
 
 Clouds are float arrays (n, d) with rows of unit norm. Row i of two clouds belongs together (a picture and its sound)
-where a function says "pairs". Intervals come from `bootstrap`.
+where a function says "pairs". Intervals come from `metrics.bootstrap`.
 """
 
 import warnings
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression
-
-
-class Interval(NamedTuple):
-    """An estimate from n rows with its 95% interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-    def __str__(self) -> str:
-        digits = 3 if abs(self.value) < 10 else 0
-        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -92,25 +77,6 @@ def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def recall(ranks: np.ndarray, k: int = 10) -> float:
     """Share of queries whose own target is among the first k; by chance k / n."""
     return float(np.mean(ranks <= k))
-
-
-def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
-    """`function(*arrays)` with the 95% percentile interval over resampled rows (Efron 1979).
-
-    Arrays of one length are resampled together, row by row. Repeated rows raise a Fréchet distance; that shift of the
-    draws' mean is taken out of the interval. Resample ranks and hits, not the clouds they were computed from:
-    a row that is there twice would be its own neighbour.
-    """
-    n = len(arrays[0])
-    if any(len(array) != n for array in arrays):
-        raise ValueError(f"arrays of {[len(array) for array in arrays]} rows cannot be resampled together")
-    rng, value = np.random.default_rng(seed), float(function(*arrays))
-    values = []
-    for _ in range(draws):
-        rows = rng.integers(n, size=n)
-        values.append(function(*(array[rows] for array in arrays)))
-    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value)
-    return Interval(value, float(min(low, value)), float(max(high, value)), n)
 
 
 def _check_widths(first: np.ndarray, second: np.ndarray) -> None:

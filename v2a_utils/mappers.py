@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import nn
 from torch.nn import functional as F
 
@@ -60,7 +61,8 @@ class DiffusionMapper(nn.Module):
         self.dim = audio_dim
         self.scale_in, self.scale_out = visual_dim**0.5, audio_dim**0.5
         self.condition_in, self.noised_in = nn.Linear(visual_dim, width), nn.Linear(audio_dim, width)
-        self.times = nn.Embedding(diffusion.TRAIN_STEPS, width)
+        self.times = nn.Sequential(Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0),
+                                   TimestepEmbedding(width, width))
         self.null = nn.Parameter(torch.randn(width) * 0.02)
         self.query = nn.Parameter(torch.randn(width) * 0.02)
         self.places = nn.Parameter(torch.randn(4, width) * 0.02)

@@ -1,14 +1,29 @@
 """Measures of generated sounds against SoundWorld's truth, each with n and an interval."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import librosa
 import numpy as np
-from scipy.stats import binomtest, bootstrap, spearmanr
+from scipy.stats import binomtest, spearmanr
 
 from v2a_utils.soundworld import KINDS, Scene
 
 STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
+
+
+class Interval(NamedTuple):
+    """An estimate from n rows with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        digits = 3 if abs(self.value) < 10 else 0
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
 
 @dataclass(frozen=True)
@@ -32,16 +47,29 @@ class Rate:
         return f"{self.value:.1%} ({low:.1%} to {high:.1%}, n = {self.n})"
 
 
-def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float, float]:
-    """Mean of independent values (n,), and the ends of its 95% percentile bootstrap interval."""
-    spread = bootstrap((values,), np.mean, n_resamples=2000, method="percentile", random_state=seed)
-    return float(np.mean(values)), *map(float, spread.confidence_interval)
+def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
+    """`function(*arrays)` with the 95% percentile interval over resampled rows (Efron 1979).
+
+    Arrays of one length are resampled together, row by row. Repeated rows raise a Fréchet distance; that shift of the
+    draws' mean is taken out of the interval. Resample ranks and hits, not the clouds they were computed from:
+    a row that is there twice would be its own neighbour.
+    """
+    n = len(arrays[0])
+    if any(len(array) != n for array in arrays):
+        raise ValueError(f"arrays of {[len(array) for array in arrays]} rows cannot be resampled together")
+    rng, value = np.random.default_rng(seed), float(function(*arrays))
+    values = []
+    for _ in range(draws):
+        rows = rng.integers(n, size=n)
+        values.append(function(*(array[rows] for array in arrays)))
+    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value)
+    return Interval(value, float(min(low, value)), float(max(high, value)), n)
 
 
-def rate_interval(successes: np.ndarray) -> tuple[float, float, float]:
-    """Share of successes among (n,) bool, and the ends of its 95% Wilson interval."""
+def rate_interval(successes: np.ndarray) -> Interval:
+    """Share of successes among (n,) bool with its 95% Wilson interval."""
     rate = Rate(int(np.sum(successes)), len(successes))
-    return rate.value, *rate.interval()
+    return Interval(rate.value, *rate.interval(), rate.n)
 
 
 def right_class(scores: np.ndarray, names: list[str], scenes: list[Scene]) -> Rate:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from v2a_utils.audio import magnitudes, mel_filters
+from v2a_utils.metrics import Interval
 
 VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe and Ito's blue, orange, green
 MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second sign beside the colour
@@ -80,10 +81,11 @@ def show_similarity(ax, values: np.ndarray, rows: list[str], columns: list[str],
     return image
 
 
-def show_intervals(ax, names: list[str], values, lows, highs, colours: str | list[str], title: str = "") -> None:
-    """A dot for each name with its interval from `lows` to `highs`, names from top to bottom."""
+def show_intervals(ax, intervals: dict[str, Interval], colours: str | list[str], title: str = "") -> None:
+    """A dot for each name with its 95% interval, names from top to bottom."""
+    names = list(intervals)
     colours = [colours] * len(names) if isinstance(colours, str) else colours
-    for row, (value, low, high, colour) in enumerate(zip(values, lows, highs, colours)):
+    for row, ((value, low, high, _), colour) in enumerate(zip(intervals.values(), colours)):
         ax.plot([low, high], [row, row], color=colour, linewidth=2)
         ax.plot(value, row, MARKERS.get(colour, "o"), color=colour, markersize=7)
     ax.set_yticks(range(len(names)), names)

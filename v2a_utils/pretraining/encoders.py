@@ -63,12 +63,13 @@ def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig,
     def loss_of(model, rows, generator):
         images = augment_pictures(pictures[rows].float() / 255, generator)
         wording = tokens[rows, torch.randint(VARIANTS, (len(rows),), generator=generator)]
-        seen = model.encode_image(((images - mean) / std).to(device))
+        images = ((images - mean) / std).to(device, memory_format=torch.channels_last)
+        seen = model.encode_image(images)
         contrast = _contrast(seen, model.encode_text(wording.to(device)), model.logit_scale)
         return contrast + _name(seen, model.encode_text(prompts.to(device)), targets[rows].to(device))
 
     torch.manual_seed(config.seed)
-    model = open_clip.CLIP(**model_cfg)
+    model = open_clip.CLIP(**model_cfg).to(memory_format=torch.channels_last)  # twice as fast on a CPU
     losses = fit(model, loss_of, len(pictures), config, checkpoint, "CLIP", device)
     save_weights(model, out / "open_clip_model.safetensors")
     write_json(out / f"{MINI_CLIP}.json", model_cfg)

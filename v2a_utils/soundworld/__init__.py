@@ -4,11 +4,12 @@ from v2a_utils.soundworld.captions import picture_caption, sound_caption
 from v2a_utils.soundworld.drawing import draw
 from v2a_utils.soundworld.scene import (
     CLASSES, FAMILIES, IMAGE_SIZE, KINDS, NUM_SAMPLES, OOD_STYLES, PITCHED, SAMPLE_RATE, SPLITS, STYLES,
-    Scene, Thing, make_scene, pitch,
+    Scene, Thing, make_scene, other_take, pitch,
 )
 from v2a_utils.soundworld.synthesis import synthesise
 
 __all__ = [
     "CLASSES", "FAMILIES", "IMAGE_SIZE", "KINDS", "NUM_SAMPLES", "OOD_STYLES", "PITCHED", "SAMPLE_RATE", "SPLITS",
-    "STYLES", "Scene", "Thing", "draw", "make_scene", "picture_caption", "pitch", "sound_caption", "synthesise",
+    "STYLES", "Scene", "Thing", "draw", "make_scene", "other_take", "picture_caption", "pitch",
+    "sound_caption", "synthesise",
 ]

@@ -10,7 +10,7 @@ The invisible causes make the mapping from pictures to sounds one-to-many. A sce
 (split, seed, index): nothing is stored or downloaded.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -138,6 +138,16 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
         light=str(rng.choice(LIGHTS, p=[0.6, 0.2, 0.2])),
         stroke=int(rng.integers(2**31)),
     )
+
+
+def other_take(scene: Scene, number: int) -> Scene:
+    """The same picture with another sound: the invisible causes of every thing drawn anew, for each `number`."""
+    rng = np.random.default_rng([SPLITS.index(scene.split), scene.seed, scene.index, 1 + number])
+    things = tuple(
+        replace(thing, timbre=float(rng.random()), tempo=float(rng.random()), take=int(rng.integers(2**31)))
+        for thing in scene.things
+    )
+    return replace(scene, things=things)
 
 
 def _draw_thing(rng: np.random.Generator, name: str, centre: float, number: int) -> Thing:
