@@ -7,7 +7,12 @@ where a function says "pairs". Intervals come from `metrics.bootstrap`.
 import warnings
 
 import numpy as np
+from scipy.spatial.distance import pdist
+from scipy.stats import skew
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.neighbors import NearestNeighbors
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -28,19 +33,35 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.sum(first * second, axis=1)
 
 
-def modality_hits(first: np.ndarray, second: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Can a straight cut tell the clouds apart? Hit (1) or miss (0) of a logistic regression on each held-out row.
+def centroid_share(first: np.ndarray, second: np.ndarray) -> float:
+    """Centroid distance as a share of the mean distance of a pair: how much of what parts a pair is common to all."""
+    return centroid_distance(first, second) / float(np.linalg.norm(first - second, axis=1).mean())
 
-    Half of the rows of each cloud train it, the other half are judged. The mean is its accuracy: 0.5 for clouds that
-    cannot be told apart, 1 for clouds with an empty slab between them.
+
+def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear", seed: int = 0) -> np.ndarray:
+    """Can a classifier tell the clouds apart? Hit (1) or miss (0) on each held-out row (Lopez-Paz and Oquab 2017).
+
+    Half of the rows of each cloud train it, the other half are judged; rows with the same number, which may belong
+    together, fall into the same half. The mean is its accuracy: 0.5 for clouds that cannot be told apart, 1 for clouds
+    that never mix. `judge` "linear" is a logistic regression, which sees no more than a difference of means and is soon
+    blind; "boosted" is gradient boosting, which sees shapes.
     """
     _check_widths(first, second)
     rng = np.random.default_rng(seed)
-    halves = [np.array_split(rng.permutation(len(cloud)), 2) for cloud in (first, second)]
+    order = rng.permutation(max(len(first), len(second)))
+    halves = [[half[half < len(cloud)] for half in np.array_split(order, 2)] for cloud in (first, second)]
     train, judged = (np.concatenate([first[halves[0][k]], second[halves[1][k]]]) for k in (0, 1))
     train_side, judged_side = (np.repeat([0, 1], [len(halves[0][k]), len(halves[1][k])]) for k in (0, 1))
-    model = LogisticRegression(C=100.0, max_iter=2000).fit(train, train_side)  # unit-norm entries are small
+    model = JUDGES[judge](seed).fit(train, train_side)
     return (model.predict(judged) == judged_side).astype(float)
+
+
+JUDGES = {
+    "linear": lambda seed: LogisticRegression(C=100.0, max_iter=2000),  # unit-norm entries are small
+    "boosted": lambda seed: HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=15, max_bins=63, max_features=0.3, random_state=seed
+    ),
+}
 
 
 def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -61,6 +82,67 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     overlap = np.sqrt(np.linalg.eigvalsh(root @ cov2 @ root).clip(0)).sum()
     shift = np.sum((first.mean(0) - second.mean(0)) ** 2)
     return float(max(shift + np.trace(cov1) + np.trace(cov2) - 2 * overlap, 0.0))
+
+
+def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared maximum mean discrepancy with an RBF kernel, as (n,) values whose mean it is; pairs.
+
+    The unbiased estimate of Gretton et al. 2012 (JMLR 13, lemma 6), so it may fall below 0; the kernel's width is the
+    median distance. Each value is a row's influence, 2 h_i - mean h, so that `bootstrap(np.mean, ...)` over the rows
+    has the width that the estimate over pairs of rows asks for.
+    """
+    _check_widths(first, second)
+    n = len(first)
+    sample = np.concatenate([first[:500], second[:500]])
+    scale = np.median(pdist(sample, "sqeuclidean")) or 1.0
+    sums = np.zeros(n)
+    for sign, one, two in ((1, first, first), (1, second, second), (-1, first, second), (-1, second, first)):
+        for rows in np.array_split(np.arange(n), max(n // 1000, 1)):
+            kernel = rbf_kernel(one[rows], two, gamma=1 / scale)
+            kernel[np.arange(len(rows)), rows] = 0  # a row with itself, or with its partner, is no pair
+            sums[rows] += sign * kernel.sum(1)
+    means = sums / (n - 1)
+    return 2 * means - means.mean()
+
+
+def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
+    """Linear centred kernel alignment of pairs, 0..1 (Kornblith et al. 2019, eq. 5); widths may differ.
+
+    1 when the clouds agree up to rotation, scale and shift on what is alike.
+    """
+    first, second = (cloud - cloud.mean(0) for cloud in (np.asarray(first, float), np.asarray(second, float)))
+    cross = np.sum((second.T @ first) ** 2)
+    return float(cross / (np.linalg.norm(first.T @ first) * np.linalg.norm(second.T @ second)))
+
+
+def mutual_neighbours(first: np.ndarray, second: np.ndarray, k: int = 10) -> np.ndarray:
+    """Share of the k nearest rows that a row has in common in both spaces, (n,) (Huh et al. 2024); widths may differ.
+
+    By chance k / (n - 1).
+    """
+    near = [NearestNeighbors(n_neighbors=k, metric="cosine").fit(cloud).kneighbors(return_distance=False)
+            for cloud in (first, second)]
+    return np.array([len(np.intersect1d(one, two)) / k for one, two in zip(*near)])
+
+
+def hubness(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> float:
+    """Skewness of how often a target is among the k nearest of a query (Radovanovic et al. 2010).
+
+    About 0 when all targets are found alike often; large when a few hubs are everybody's neighbour.
+    """
+    _check_widths(queries, targets)
+    near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)
+    return float(skew(np.bincount(near.ravel(), minlength=len(targets))))
+
+
+def widened(cloud: np.ndarray, width: int) -> np.ndarray:
+    """The cloud (n, d) with zeros up to `width`: lengths and angles within it stay, the new axes belong to nobody.
+
+    The one choice made here for spaces of different width: a projection of the wider one would lose part of it.
+    """
+    if cloud.shape[1] > width:
+        raise ValueError(f"a cloud of {cloud.shape[1]} numbers cannot be widened to {width}: widen the other one")
+    return np.pad(cloud, ((0, 0), (0, width - cloud.shape[1])))
 
 
 def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
