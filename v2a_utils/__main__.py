@@ -1,7 +1,8 @@
-"""The commands: python -m v2a_utils sound | world | pretrain | report."""
+"""The commands: python -m v2a_utils sound | world | train | pretrain | report."""
 
 import argparse
 import csv
+import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, FloatingPointError, FileExistsError, NotADirectoryError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -31,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     sound = commands.add_parser("sound", help="make a sound for each picture, video or folder of them")
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
-    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
+    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "flow", "regression", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
@@ -46,6 +47,14 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--count", type=int, default=20)
     world.add_argument("--seed", type=int, default=0)
     world.set_defaults(run=_world)
+
+    train = commands.add_parser("train", help="train a mapper on a table of embedded pairs")
+    train.add_argument("store", type=Path, metavar="STORE", help="Parquet table with splits train and val")
+    train.add_argument("--mapper", required=True, choices=("regression", "diffusion", "flow"))
+    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: $V2A_STACK, or mini)")
+    train.add_argument("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
+    train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
+    train.set_defaults(run=_train)
 
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
@@ -138,6 +147,20 @@ def _attributes(scene) -> dict:
         mark = "" if number == 1 else str(number)
         columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
     return columns
+
+
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from v2a_utils.recipes import read_recipe, recipe_for, train_from_store
+
+    recipe = recipe_for(options.stack or os.environ.get("V2A_STACK", "mini"), options.mapper)
+    if options.config:
+        recipe = read_recipe(options.config, recipe)
+    out = options.out or Path("runs/mappers") / options.mapper
+    train_from_store(options.store, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{options.mapper} mapper in {out}")
+    return 0
 
 
 def _pretrain(options: argparse.Namespace) -> int:
