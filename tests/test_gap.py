@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.spatial.distance
+import scipy.stats
 
 from v2a_utils import gap
 
@@ -94,8 +95,10 @@ def test_hubness_is_large_when_one_target_is_everybodys_neighbour():
     rng = np.random.default_rng(0)
     queries = rng.normal(size=(300, 8)) + 6 * np.eye(8)[0]
     targets = rng.normal(size=(300, 8))
-    even = gap.hubness(queries - queries.mean(0), targets)
-    assert gap.hubness(queries, targets) > even + 1
+    even = gap.neighbour_counts(queries - queries.mean(0), targets)
+    hubs = gap.neighbour_counts(queries, targets)
+    assert even.sum() == hubs.sum() == 300 * 10
+    assert scipy.stats.skew(hubs) > scipy.stats.skew(even) + 1
 
 
 def test_a_cloud_is_widened_with_zeros_and_never_narrowed(clouds):
@@ -115,3 +118,17 @@ def test_retrieval_ranks_count_better_targets_and_half_of_ties():
 def test_spaces_of_different_width_are_refused_with_both_widths(clouds):
     with pytest.raises(ValueError, match="16 and of 8"):
         gap.centroid_distance(clouds[0], clouds[1][:, :8])
+
+
+def test_measure_names_every_number_with_its_interval(clouds):
+    cells = gap.measure(clouds[0], clouds[1], draws=20)
+    assert {"Fréchet distance", "told apart, boosted", "recall@10", "hubness"} <= set(cells)
+    assert all(cell.low <= cell.value <= cell.high for cell in cells.values())
+    alone = gap.measure(clouds[0], clouds[1], paired=False, draws=20)
+    assert "cosine" not in alone and alone["MMD²"] == cells["MMD²"]
+
+
+@pytest.mark.parametrize("wrong", [np.full((20, 4), np.nan), np.ones((1, 4))], ids=["NaN", "one point"])
+def test_clouds_without_a_meaning_are_refused_with_a_reason(wrong):
+    with pytest.raises(ValueError, match="NaN|two rows"):
+        gap.measure(wrong, np.ones_like(wrong))

@@ -5,6 +5,7 @@ where a function says "pairs". Intervals come from `metrics.bootstrap`.
 """
 
 import warnings
+from functools import partial
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -14,10 +15,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
+from v2a_utils.metrics import Interval, bootstrap
+
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Length of the gap vector, the difference of the two means (Liang et al. 2022, arXiv 2203.02053); 0..2."""
-    _check_widths(first, second)
+    _check(first, second)
     return float(np.linalg.norm(first.mean(0) - second.mean(0)))
 
 
@@ -29,7 +32,7 @@ def mean_cosine(cloud: np.ndarray) -> float:
 
 def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of every pair, shape (n,), -1..1."""
-    _check_widths(first, second)
+    _check(first, second)
     return np.sum(first * second, axis=1)
 
 
@@ -46,7 +49,7 @@ def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear"
     that never mix. `judge` "linear" is a logistic regression, which sees no more than a difference of means and is soon
     blind; "boosted" is gradient boosting, which sees shapes.
     """
-    _check_widths(first, second)
+    _check(first, second)
     rng = np.random.default_rng(seed)
     order = rng.permutation(max(len(first), len(second)))
     halves = [[half[half < len(cloud)] for half in np.array_split(order, 2)] for cloud in (first, second)]
@@ -70,7 +73,7 @@ def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) with unbiased covariances, in float64. It is biased upwards
     for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
     """
-    _check_widths(first, second)
+    _check(first, second)
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     rows, width = min(len(first), len(second)), first.shape[1]
     if rows < width:
@@ -91,7 +94,7 @@ def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     median distance. Each value is a row's influence, 2 h_i - mean h, so that `bootstrap(np.mean, ...)` over the rows
     has the width that the estimate over pairs of rows asks for.
     """
-    _check_widths(first, second)
+    _check(first, second)
     n = len(first)
     sample = np.concatenate([first[:500], second[:500]])
     scale = np.median(pdist(sample, "sqeuclidean")) or 1.0
@@ -125,14 +128,15 @@ def mutual_neighbours(first: np.ndarray, second: np.ndarray, k: int = 10) -> np.
     return np.array([len(np.intersect1d(one, two)) / k for one, two in zip(*near)])
 
 
-def hubness(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> float:
-    """Skewness of how often a target is among the k nearest of a query (Radovanovic et al. 2010).
+def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> np.ndarray:
+    """How often each target is among the k nearest of a query, (n,); their skewness is the hubness.
 
-    About 0 when all targets are found alike often; large when a few hubs are everybody's neighbour.
+    About 0 when all targets are found alike often; large when a few hubs are everybody's neighbour (Radovanovic,
+    Nanopoulos and Ivanovic 2010, JMLR 11).
     """
-    _check_widths(queries, targets)
+    _check(queries, targets)
     near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)
-    return float(skew(np.bincount(near.ravel(), minlength=len(targets))))
+    return np.bincount(near.ravel(), minlength=len(targets))
 
 
 def widened(cloud: np.ndarray, width: int) -> np.ndarray:
@@ -150,7 +154,7 @@ def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
     By chance the mean is (n + 1) / 2. A tie counts as half a place, so that a constant mapper is at chance.
     """
-    _check_widths(queries, targets)
+    _check(queries, targets)
     cosines = queries @ targets.T
     own = np.diag(cosines)[:, None]
     return 1 + (cosines > own).sum(1) + 0.5 * ((cosines == own).sum(1) - 1)
@@ -161,8 +165,42 @@ def recall(ranks: np.ndarray, k: int = 10) -> float:
     return float(np.mean(ranks <= k))
 
 
-def _check_widths(first: np.ndarray, second: np.ndarray) -> None:
+def measure(
+    cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: int = 200, seed: int = 0
+) -> dict[str, Interval]:
+    """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% bootstrap intervals.
+
+    The first five ask whether the clouds lie in the same place; the others, for pairs only, whether each point lies in
+    its right place. Numbers that cost a matrix product a draw get a tenth of the draws.
+    """
+    few = max(draws // 10, 20)
+    cells = {
+        "centroid distance": bootstrap(centroid_distance, cloud, sounds, draws=draws, seed=seed),
+        "Fréchet distance": bootstrap(frechet_distance, cloud, sounds, draws=few, seed=seed),
+        "MMD²": bootstrap(np.mean, mmd_rows(cloud, sounds), draws=draws, seed=seed),
+    }
+    for judge in JUDGES:
+        hits = two_sample_hits(cloud, sounds, judge, seed)
+        cells[f"told apart, {judge}"] = bootstrap(np.mean, hits, draws=draws, seed=seed)
+    if paired:
+        ranks = retrieval_ranks(cloud, sounds)
+        cells["cosine"] = bootstrap(np.mean, pair_cosines(cloud, sounds), draws=draws, seed=seed)
+        for k in (1, 5, 10):
+            cells[f"recall@{k}"] = bootstrap(partial(recall, k=k), ranks, draws=draws, seed=seed)
+        cells["median rank"] = bootstrap(np.median, ranks, draws=draws, seed=seed)
+        cells["CKA"] = bootstrap(linear_cka, cloud, sounds, draws=few, seed=seed)
+        cells["shared neighbours"] = bootstrap(np.mean, mutual_neighbours(cloud, sounds), draws=draws, seed=seed)
+        cells["hubness"] = bootstrap(skew, neighbour_counts(cloud, sounds), draws=draws, seed=seed)
+    return cells
+
+
+def _check(first: np.ndarray, second: np.ndarray) -> None:
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             f"embeddings of {first.shape[1]} and of {second.shape[1]} numbers share no space: map one of them first"
         )
+    for cloud in (first, second):
+        if len(cloud) < 2:
+            raise ValueError(f"a cloud of {len(cloud)} row(s) has no shape: give two rows or more")
+        if not np.isfinite(cloud).all():
+            raise ValueError("an embedding holds NaN or infinity: leave such rows out")

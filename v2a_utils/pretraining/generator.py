@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from v2a_utils.audio import log_mel
 from v2a_utils.pretraining.data import Rendered
 from v2a_utils.training import TrainConfig, fit, half_precision
+from v2a_utils.weights import load_weights
 
 VAE_CONFIG = {
     "in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32, 32, 64), "layers_per_block": 1,
@@ -68,7 +69,8 @@ def train_decoder(
     median of all grains is best. So the local contrast of the log-mel counts as well. A little noise on the latents
     stands for the imperfect ones that the UNet will make.
     """
-    vae = AutoencoderKL.from_pretrained(out, torch_dtype=torch.float32)
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(out))
+    load_weights(vae, out / "diffusion_pytorch_model.safetensors")
     torch.manual_seed(config.seed)
     mels, latents = all_log_mels(data), torch.from_numpy(latents)
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
