@@ -1,4 +1,4 @@
-"""The prior's network: its size, its causality, its forms, and the outputs of the original with the original's weights."""
+"""The prior's network: its size, its forms, causality, and the original's outputs with the original's weights."""
 
 import pytest
 import torch

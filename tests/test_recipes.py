@@ -176,11 +176,11 @@ def test_a_missing_table_is_said_in_one_sentence(tmp_path, capsys):
 
 
 def test_two_processes_train_one_mapper(tmp_path, store):
-    """Under `accelerate launch` each takes half of every batch, and one of them writes."""
+    """Each takes half of every batch, and one of them writes."""
     (tmp_path / "c.json").write_text(json.dumps({"sizes": SIZES, "train": TRAIN}))
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-               "--num_cpu_threads_per_process", "1", "--main_process_port", "0", "-m", "v2a_utils", "train", str(store),
-               "--mapper", "flow", "--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+               "v2a_utils", "train", str(store), "--mapper", "flow", "--config",
+               str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr

@@ -45,10 +45,11 @@ def sample(
 ) -> torch.Tensor:
     """Draw one clean embedding for every row of `condition` (batch, d); returns (batch, d), in the network's scale.
 
-    `network(noisy, times, condition)` predicts the clean embedding, or for "flow" the velocity, noise minus clean;
-    condition None is the dropped condition. `guidance` g gives null + g (conditional - null) (Ho and Salimans 2022);
-    1 is plain conditional sampling. `eta` is DDIM's noise share: 1 as in the DALL-E 2 prior, 0 deterministic.
-    `temperature` multiplies the noise at the start. ValueError for an unknown sampler or a number of steps.
+    `network(noisy, times, condition)` predicts the clean embedding; condition None is the dropped condition.
+    `guidance` g gives null + g (conditional - null) (Ho and Salimans 2022); 1 is plain conditional sampling. `eta` is
+    DDIM's noise share: 1 as in the DALL-E 2 prior, 0 deterministic. `temperature` multiplies the noise at the start.
+    The sampler "flow" belongs to `add_noise_straight`, the others to `add_noise`. ValueError for an unknown sampler or
+    an impossible number of steps.
     """
     scheduler = _scheduler(sampler, steps)
     extra = {"ddpm": {"generator": generator}, "ddim": {"eta": eta, "generator": generator}}.get(sampler, {})
@@ -60,6 +61,8 @@ def sample(
         if guidance != 1:
             null = network(noisy, times, None)
             guess = null + guidance * (guess - null)
+        if sampler == "flow":  # diffusers walks along the velocity, noise minus clean
+            guess = (noisy - guess) * TRAIN_STEPS / time
         noisy = scheduler.step(guess.float(), time, noisy, **extra).prev_sample
     return noisy
 

@@ -87,19 +87,22 @@ class GenerativeMapper(nn.Module):
         self.scale_in, self.scale_out = visual_dim**0.5, audio_dim**0.5
 
     def loss(self, visual: torch.Tensor, audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error of the network's prediction at a random time; pairs of unit norm."""
+        """Mean squared error between the clean embedding and its prediction at a random time; pairs of unit norm."""
         clean, number, device = audio * self.scale_out, len(audio), audio.device
         times = torch.randint(diffusion.TRAIN_STEPS, (number,), generator=generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         keep = (torch.rand(number, 2, generator=generator) >= self.dropout).to(device)
-        noisy, target = self.question(clean, noise, times)
-        return F.mse_loss(self.network(noisy, times, visual * self.scale_in, keep).float(), target)
+        noisy = self.add_noise(clean, noise, times)
+        return F.mse_loss(self.network(noisy, times, visual * self.scale_in, keep).float(), clean)
 
-    def _sample(self, visual: np.ndarray, seed: int, steps: int, guidance: float, **settings) -> np.ndarray:
+    def _sample(self, visual: np.ndarray, seed: int, draws: int, steps: int, guidance: float, **settings) -> np.ndarray:
+        if draws < 1:
+            raise ValueError(f"{draws} draws of each embedding: give 1 or more")
         generator = torch.Generator().manual_seed(seed)
         condition = torch.from_numpy(visual).to(_device(self)) * self.scale_in
         return np.concatenate([
-            _unit(diffusion.sample(self.network, rows, steps, guidance, generator, **settings))
+            _unit(sum(diffusion.sample(self.network, rows, steps, guidance, generator, **settings)
+                      for _ in range(draws)))
             for rows in condition.split(SAMPLE_BATCH)
         ])
 
@@ -108,37 +111,32 @@ class DiffusionMapper(GenerativeMapper):
     """The DALL-E 2 prior between CLIP and CLAP (arXiv 2204.06125, section 2.2; V2A-Mapper's generative mapper)."""
 
     kind = "diffusion"
-
-    def question(self, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> tuple:
-        """What the network is shown, and the answer it should give: the clean embedding itself."""
-        return diffusion.add_noise(clean, noise, times), clean
+    add_noise = staticmethod(diffusion.add_noise)
 
     def map(self, visual: np.ndarray, seed: int = 0, steps: int = 64, guidance: float = 1.0, sampler: str = "ddim",
-            eta: float = 1.0) -> np.ndarray:
-        """(n, visual_dim) -> (n, audio_dim), unit norm: one sample for every row.
+            eta: float = 1.0, draws: int = 1) -> np.ndarray:
+        """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
-        sampler: "ddpm", "ddim" (noise share eta), or "dpm++", which needs the fewest steps.
+        sampler: "ddpm", "ddim" (noise share eta), or "dpm++", which needs the fewest steps. One draw is a sample; the
+        more draws, the nearer to the conditional mean, which is what a regression learns.
         """
-        return self._sample(visual, seed, steps, guidance, sampler=sampler, eta=eta)
+        return self._sample(visual, seed, draws, steps, guidance, sampler=sampler, eta=eta)
 
 
 class FlowMapper(GenerativeMapper):
     """Rectified flow (arXiv 2209.03003) with the same network: straight lines from noise to sounds, in few steps."""
 
     kind = "flow"
+    add_noise = staticmethod(diffusion.add_noise_straight)
 
-    def question(self, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> tuple:
-        """What the network is shown, and the answer it should give: the velocity from the clean embedding to noise."""
-        return diffusion.add_noise_straight(clean, noise, times), noise - clean
+    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 8, guidance: float = 1.0, temperature: float = 1.0,
+            draws: int = 1) -> np.ndarray:
+        """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
-    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 8, guidance: float = 1.0,
-            temperature: float = 1.0) -> np.ndarray:
-        """(n, visual_dim) -> (n, audio_dim), unit norm: one sample for every row.
-
-        One step gives (nearly) the conditional mean, as a regression does; more steps give samples. `temperature`
-        multiplies the noise at the start: 0 is one typical answer, 1 a sample.
+        One step gives the conditional mean, as a regression does; more steps give samples. `temperature` multiplies the
+        noise at the start: 0 is one typical answer, 1 a sample.
         """
-        return self._sample(visual, seed, steps, guidance, sampler="flow", temperature=temperature)
+        return self._sample(visual, seed, draws, steps, guidance, sampler="flow", temperature=temperature)
 
 
 MAPPERS = {mapper.kind: mapper for mapper in (RegressionMapper, DiffusionMapper, FlowMapper)}

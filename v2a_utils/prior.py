@@ -154,7 +154,7 @@ def _fitting(dim: int, width: int) -> nn.Module:
 
 
 def _turn(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Rotary positions (arXiv 2104.09864): each pair of the first numbers (..., n, d) is a point, turned by an angle."""
+    """Rotary positions (arXiv 2104.09864): pairs of the first numbers (..., n, d) are points, turned by an angle."""
     turned, still = heads.split([2 * cosines.shape[-1], heads.shape[-1] - 2 * cosines.shape[-1]], dim=-1)
     x, y = turned.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([x * cosines - y * sines, y * cosines + x * sines], dim=-1).flatten(-2)

@@ -57,7 +57,7 @@ def read_recipe(path: Path, base: Recipe) -> Recipe:
     try:
         given = json.loads(Path(path).read_text())
         sizes, train, mapper = given.pop("sizes", {}), given.pop("train", {}), given.pop("mapper", base.mapper)
-    except (OSError, AttributeError, json.JSONDecodeError) as error:
+    except (OSError, AttributeError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: not a JSON file with sizes and train ({error})") from error
     if mapper != base.mapper:
         raise ValueError(f"{path}: is for the {mapper} mapper, not {base.mapper}")

@@ -101,7 +101,7 @@ class Stack:
         return Familiarity.load(self._folder("extras") / "familiarity.safetensors")
 
     def mapper(self, kind: str):
-        """The trained mapper of a kind ("diffusion" or "regression")."""
+        """The trained mapper of a kind ("regression", "diffusion" or "flow")."""
         folder = self._folder("extras") / "mappers" / kind
         if not folder.is_dir():
             raise ValueError(f"{folder}: no trained {kind} mapper for the {self.name} stack")
