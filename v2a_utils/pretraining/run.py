@@ -37,7 +37,7 @@ CONFIGS = {
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
-    "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
+    "regression": TrainConfig(steps=8000, batch_size=256, learning_rate=3e-3),
     "diffusion": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
