@@ -23,7 +23,7 @@ lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
 
 bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytorch where that is installed
-	$(PYTHON) -m v2a_utils.benchmark
+	$(PYTHON) -m v2a_utils.mapper_benchmark
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

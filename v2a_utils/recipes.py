@@ -32,7 +32,7 @@ _PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.0
 _PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=50, grad_norm=0.5, ema=0.9999)
 RECIPES = {
     "mini": {
-        "regression": Recipe("regression", {}, TrainConfig(2000, 256, 1e-3)),
+        "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3)),
         "diffusion": Recipe("diffusion", _MINI, TrainConfig(2000, 256, 1e-3)),
         "flow": Recipe("flow", _MINI, TrainConfig(2000, 256, 1e-3)),
     },

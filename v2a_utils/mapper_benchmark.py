@@ -27,7 +27,7 @@ FEW_STEPS = (3, 4, 5, 6, 8, 10)
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m v2a_utils.benchmark", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m v2a_utils.mapper_benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default: 3)")
     parser.add_argument("--tokens", type=int, nargs="*", default=TEXT_TOKENS, help="max_text_len (default: 1 77 256)")
     options = parser.parse_args()
