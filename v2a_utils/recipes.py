@@ -56,8 +56,8 @@ def read_recipe(path: Path, base: Recipe) -> Recipe:
     """`base` with what a JSON file says instead: {"sizes": {...}, "train": {...}}, each as full or short as wanted."""
     try:
         given = json.loads(Path(path).read_text())
-        sizes, train, mapper = given.pop("sizes", {}), given.pop("train", {}), given.pop("mapper", base.mapper)
-    except (OSError, AttributeError, TypeError, json.JSONDecodeError) as error:
+        mapper, sizes, train = given.pop("mapper", base.mapper), *(dict(given.pop(n, {})) for n in ("sizes", "train"))
+    except (OSError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a JSON file with sizes and train ({error})") from error
     if mapper != base.mapper:
         raise ValueError(f"{path}: is for the {mapper} mapper, not {base.mapper}")

@@ -47,8 +47,8 @@ def fit(
 
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
-    follows the same loss curve. `watch(averaged model, losses)` is called WATCHES times. Under `accelerate launch`
-    every process takes its share of each batch. FloatingPointError when the loss is not finite.
+    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the
+    end. Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the loss is not finite.
     """
     accelerator = Accelerator(cpu=torch.device(device).type == "cpu")
     device = accelerator.device
@@ -78,7 +78,8 @@ def fit(
             average.update_parameters(model)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-        if watch is not None and (step + 1) % max(config.steps // WATCHES, 1) == 0:
+        due = (step + 1) % max(config.steps // WATCHES, 1) == 0 or step + 1 == config.steps
+        if watch is not None and due:
             watch(average.module, losses)
         if checkpoint is not None and time.monotonic() - saved > 60:
             _save(checkpoint, parts, losses, config)
