@@ -47,7 +47,7 @@ def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None)
         raise ValueError(f"{path}: the file holds no sound")
     if not np.isfinite(waveform).all():
         raise ValueError(f"{path}: the sound holds samples that are no numbers (NaN or infinite); export it anew")
-    return librosa.resample(waveform.mean(1), orig_sr=rate, target_sr=sample_rate)
+    return resample(waveform.mean(1), rate, sample_rate)
 
 
 def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
@@ -75,6 +75,14 @@ def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]
                 break
     waveform = np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
     return waveform[: min(wanted, len(waveform))], rate
+
+
+def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
+    if rate == wanted:
+        return waveform
+    resampled = librosa.resample(waveform, orig_sr=rate, target_sr=wanted)
+    return resampled if len(resampled) else waveform[:1]
 
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
@@ -237,20 +245,27 @@ class AudioEncoder:
         return self.model.sample_rate
 
     @property
+    def clip_samples(self) -> int:
+        return self.model.clip_samples
+
+    @property
     def embed_dim(self) -> int:
         return self.model.embed_dim
 
+    @property
+    def name(self) -> str:
+        """Model type and size as in laion_clap's model configs."""
+        return "{model_type}-{model_name}".format(**self.model.config["audio_cfg"])
+
     def fit_length(self, waveform: np.ndarray) -> np.ndarray:
         """Crop to the tower's length, or repeat and zero-pad to it."""
-        return fit_length(waveform, self.model.clip_samples)
+        return fit_length(waveform, self.clip_samples)
 
     def embed_audio(self, waveforms: list[np.ndarray], sample_rate: int, batch_size: int = 64) -> np.ndarray:
         """Mono waveforms at `sample_rate` Hz -> float32 (n, embed_dim), unit norm."""
-        rate, rows = self.sample_rate, [np.zeros((0, self.embed_dim), np.float32)]
+        rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(waveforms), batch_size):
-            chunk = waveforms[start : start + batch_size]
-            if sample_rate != rate:
-                chunk = [librosa.resample(wave, orig_sr=sample_rate, target_sr=rate) for wave in chunk]
+            chunk = [resample(wave, sample_rate, self.sample_rate) for wave in waveforms[start : start + batch_size]]
             batch = np.stack([self.fit_length(wave) for wave in chunk]).astype(np.float32)
             rows.append(self.embed_prepared(torch.from_numpy(batch)))
         return np.concatenate(rows)
