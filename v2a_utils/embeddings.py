@@ -9,7 +9,7 @@ run that was killed and went on, and a run on many machines (`v2a_utils.scale`) 
 import hashlib
 import json
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -57,6 +57,25 @@ class Job:
     sources: list[Source]
 
 
+@dataclass
+class Prepared:
+    """A job's clips, decoded and preprocessed, but for those that could not be read."""
+
+    sources: list[Source]
+    frames: torch.Tensor | None  # (frames of all clips, 3, size, size); None when there are no clips
+    counts: list[int]  # frames of each clip
+    waves: torch.Tensor | None  # (clips, clip_samples); None also for a data set without sounds
+    skipped: list[tuple[str, str]]  # (id, reason)
+
+
+@dataclass
+class Encoded:
+    """What becomes of a job: its rows of the table, and (id, reason) of the clips without one."""
+
+    rows: list[Row]
+    skipped: list[tuple[str, str]]
+
+
 @dataclass(frozen=True)
 class Preparation:
     """Decoding and the encoders' preprocessing without their weights: what a decoding process needs."""
@@ -66,36 +85,30 @@ class Preparation:
     clip_samples: int
     options: EmbedOptions
 
-    def __call__(self, job: Job) -> dict:
-        """Decode and preprocess a job's clips.
-
-        "frames" (frames of all clips, 3, size, size), "counts" (clips,) frames of each, "waves" (clips with a sound,
-        clip_samples), "clips" [(place in the job, has a sound)] and "skipped" [(id, reason)] of unreadable ones.
-        """
-        frames, counts, waves, clips, skipped = [], [], [], [], []
-        for place, source in enumerate(job.sources):
+    def __call__(self, job: Job) -> Prepared:
+        """Decode and preprocess a job's clips."""
+        clips, skipped = {}, []
+        for source in job.sources:
             try:
-                pictures, wave = self.clip(source)
+                clips[source] = self.clip(source)
             except ValueError as error:
                 skipped.append((source.id, str(error)))
-                continue
-            frames += pictures
-            counts.append(len(pictures))
-            waves += [] if wave is None else [wave]
-            clips.append((place, wave is not None))
-        return {"frames": torch.stack(frames).numpy() if frames else None, "counts": counts, "clips": clips,
-                "waves": np.stack(waves) if waves else None, "skipped": skipped}
+        frames = [frames for frames, _ in clips.values()]
+        waves = [wave for _, wave in clips.values() if wave is not None]
+        return Prepared(list(clips), torch.cat(frames) if frames else None, [len(one) for one in frames],
+                        torch.stack(waves) if waves else None, skipped)
 
-    def clip(self, source: Source) -> tuple[list[torch.Tensor], np.ndarray | None]:
-        """Preprocessed frames, each (3, size, size), and the sound (clip_samples,) of one clip."""
+    def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Preprocessed frames (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
         options, seconds = self.options, self.clip_samples / self.sample_rate
         seed = [options.seed, zlib.crc32(source.id.encode())]
         choose = partial(choose_frames, options.aggregate, seed=seed)
         clip = source.decode(options.frame_rate, choose, seconds)
+        frames = torch.stack([self.preprocess(frame) for frame in clip.frames])
         if clip.waveform is None:
-            return [self.preprocess(frame) for frame in clip.frames], None
+            return frames, None
         wave = resample(clip.waveform, clip.sample_rate, self.sample_rate)
-        return [self.preprocess(frame) for frame in clip.frames], fit_length(wave, self.clip_samples)
+        return frames, torch.from_numpy(fit_length(wave, self.clip_samples))
 
 
 def preparation(stack: Stack, options: EmbedOptions = EmbedOptions()) -> Preparation:
@@ -103,27 +116,22 @@ def preparation(stack: Stack, options: EmbedOptions = EmbedOptions()) -> Prepara
     return Preparation(stack.vision.preprocess, stack.audio.sample_rate, stack.audio.clip_samples, options)
 
 
-def encode(stack: Stack, job: Job, prepared: dict, aggregate: str) -> tuple[list[Row], list[tuple[str, str]]]:
-    """Both towers on what `Preparation` made of a job: its rows, and (id, reason) of the clips without one."""
-    rows, skipped = [], list(prepared["skipped"])
-    if not prepared["clips"]:
-        return rows, skipped
-    visual = np.concatenate([stack.vision.embed_prepared(part) for part in _batches(prepared["frames"])])
-    per_clip = np.split(visual, np.cumsum(prepared["counts"])[:-1])
-    waves = prepared["waves"]
-    audio = iter(stack.audio.embed_prepared(torch.as_tensor(waves)) if waves is not None else ())
-    for (place, has_sound), frames in zip(prepared["clips"], per_clip):
-        source, kept = job.sources[place], "none" if aggregate == "none" else "mean"  # one was chosen before decoding
-        seen, heard = aggregate_frames(frames, kept), next(audio) if has_sound else None
+def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
+    """Both towers on prepared clips."""
+    encoded = Encoded([], list(prepared.skipped))
+    if not prepared.sources:
+        return encoded
+    visual = np.concatenate([stack.vision.embed_prepared(batch) for batch in prepared.frames.split(2 * BATCH)])
+    per_clip = np.split(visual, np.cumsum(prepared.counts)[:-1])
+    has_sounds = prepared.waves is not None
+    audio = stack.audio.embed_prepared(prepared.waves) if has_sounds else [None] * len(per_clip)
+    for source, frames, heard in zip(prepared.sources, per_clip, audio):
+        seen = aggregate_frames(frames, "none" if aggregate == "none" else "mean")  # others chose before decoding
         if all(np.isfinite(vector).all() for vector in (seen, heard) if vector is not None):
-            rows.append(Row(source.id, source.label, source.split, source.caption, seen, heard))
+            encoded.rows.append(Row(source.id, source.label, source.split, source.caption, seen, heard))
         else:
-            skipped.append((source.id, "its embedding is not finite: the picture or sound has absurd values"))
-    return rows, skipped
-
-
-def _batches(frames: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return torch.as_tensor(frames).split(2 * BATCH)
+            encoded.skipped.append((source.id, "its embedding is not finite: the picture or sound has absurd values"))
+    return encoded
 
 
 def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
@@ -140,54 +148,10 @@ def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
     }
 
 
-def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOptions = EmbedOptions(),
-          resume: bool = False, run: Callable | None = None) -> Store:
-    """Embed every clip of a listing into the store at `path`, and say in its skipped.csv which could not be.
-
-    With `resume` what a run that ended early left behind is kept. `run(jobs, stack, options)` yields a job with its
-    rows and skipped clips, in any order; by default `run_here`. ValueError when the store holds something else.
-    """
-    store, settings = Store(path), store_settings(stack, options)
-    ids = [source.id for source in listing.sources]
-    shards = [slice(start, start + SHARD_CLIPS) for start in range(0, len(ids), SHARD_CLIPS)]
-    if store.shards() and not resume:
-        raise ValueError(f"{path}: there is a store already; add --resume to go on with it, or give another --out")
-    todo = store.missing([ids[shard] for shard in shards], settings)
-    jobs = [job for number in todo for job in _jobs(number, listing.sources[shards[number]])]
-    done = (run or run_here)(jobs, stack, options)
-    dims = {"visual": stack.vision.embed_dim} | ({"audio": stack.audio.embed_dim} if listing.has_sounds else {})
-    known = store.skipped()
-    with tqdm(total=len(ids), initial=len(ids) - sum(len(job.sources) for job in jobs), unit="clip") as bar:
-        for number, parts in _whole_shards(done, jobs, bar):
-            rows, skipped = ([one for part in parts for one in part[kind]] for kind in (0, 1))
-            store.write(number, ids[shards[number]], rows, skipped, dims, settings)
-            known += skipped
-            store.write_skipped(listing.left_out + known)
-    store.write_skipped(listing.left_out + store.skipped())  # in the order of the listing, whatever was done first
-    return store
-
-
-def _jobs(shard: int, sources: list[Source]) -> list[Job]:
-    return [Job(shard, place, sources[start : start + BATCH])
-            for place, start in enumerate(range(0, len(sources), BATCH))]
-
-
-def _whole_shards(done: Iterable[tuple[Job, list, list]], jobs: list[Job], bar: tqdm) -> Iterator[tuple[int, list]]:
-    """(number, [(rows, skipped) of every job in order]) of each shard as soon as its last job is done."""
-    waiting = {job.shard: {} for job in jobs}
-    sizes = Counter(job.shard for job in jobs)
-    for job, rows, skipped in done:
-        waiting[job.shard][job.place] = rows, skipped
-        bar.update(len(job.sources))
-        if len(waiting[job.shard]) == sizes[job.shard]:
-            parts = waiting.pop(job.shard)
-            yield job.shard, [parts[place] for place in sorted(parts)]
-
-
-def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, list, list]]:
-    """Every job with its rows and skipped clips, in order: decoding in other processes while the encoders work."""
+def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
+    """Every job with what becomes of it, in order: decoding in other processes while the encoders work."""
     for job, prepared in zip(jobs, prepare_ahead(jobs, preparation(stack, options), decoders(stack.device))):
-        yield job, *encode(stack, job, prepared, options.aggregate)
+        yield job, encode(stack, prepared, options.aggregate)
 
 
 def decoders(device: str) -> int:
@@ -195,7 +159,7 @@ def decoders(device: str) -> int:
     return cpu_count() if device != "cpu" else max(cpu_count() // 2, 1)
 
 
-def prepare_ahead(jobs: list[Job], prepare: Preparation, workers: int) -> Iterator[dict]:
+def prepare_ahead(jobs: list[Job], prepare: Preparation, workers: int) -> Iterator[Prepared]:
     """What `prepare` makes of every job, in order, made ahead of its use by `workers` processes."""
     return iter(DataLoader(_Prepared(jobs, prepare), batch_size=None, num_workers=min(workers, len(jobs))))
 
@@ -208,8 +172,51 @@ class _Prepared(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Prepared:
         return self.prepare(self.jobs[index])
+
+
+def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOptions = EmbedOptions(),
+          resume: bool = False, run: Callable = run_here) -> Store:
+    """Embed every clip of a listing into the store at `path`, and say in its skipped.csv which could not be.
+
+    With `resume` what a run that ended early left behind is kept. `run(jobs, stack, options)` yields every job with
+    what becomes of it, in any order: `run_here` or another engine. ValueError when the store holds something else.
+    """
+    store, settings = Store(path), store_settings(stack, options)
+    ids = [source.id for source in listing.sources]
+    shards = [slice(start, start + SHARD_CLIPS) for start in range(0, len(ids), SHARD_CLIPS)]
+    if store.shards() and not resume:
+        raise ValueError(f"{path}: there is a store already; add --resume to go on with it, or give another --out")
+    todo = store.missing([ids[shard] for shard in shards], settings)
+    jobs = [job for number in todo for job in _jobs(number, listing.sources[shards[number]])]
+    done = run(jobs, stack, options)
+    dims = {"visual": stack.vision.embed_dim} | ({"audio": stack.audio.embed_dim} if listing.has_sounds else {})
+    known = store.skipped()
+    with tqdm(total=len(ids), initial=len(ids) - sum(len(job.sources) for job in jobs), unit="clip") as bar:
+        for number, parts in _whole_shards(done, jobs, bar):
+            rows, skipped = ([one for part in parts for one in getattr(part, kind)] for kind in ("rows", "skipped"))
+            store.write(number, ids[shards[number]], rows, skipped, dims, settings)
+            known += skipped
+            store.write_skipped(listing.left_out + known)
+    store.write_skipped(listing.left_out + store.skipped())  # in the order of the listing, whatever was done first
+    return store
+
+
+def _jobs(shard: int, sources: list[Source]) -> list[Job]:
+    return [Job(shard, place, sources[start : start + BATCH])
+            for place, start in enumerate(range(0, len(sources), BATCH))]
+
+
+def _whole_shards(done: Iterable[tuple[Job, Encoded]], jobs: list[Job], bar: tqdm) -> Iterator[tuple[int, list]]:
+    """(number, what became of its jobs, in order) of each shard as soon as its last job is done."""
+    sizes, waiting = Counter(job.shard for job in jobs), defaultdict(dict)
+    for job, encoded in done:
+        waiting[job.shard][job.place] = encoded
+        bar.update(len(job.sources))
+        if len(waiting[job.shard]) == sizes[job.shard]:
+            parts = waiting.pop(job.shard)
+            yield job.shard, [parts[place] for place in sorted(parts)]
 
 
 # ------------------------------------------------------------------------------------------------ SoundWorld, kept

@@ -195,7 +195,7 @@ def _schema(dims: dict[str, int], all_frames: bool) -> pa.Schema:
 def _rows(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """Fixed-size lists as (n, size)."""
     flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return flat.flatten().to_numpy().reshape(len(values), -1)
+    return flat.flatten().to_numpy().reshape(len(values), flat.type.list_size)
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:
