@@ -1,0 +1,143 @@
+"""How fast is the extraction? `make bench` prints it from one run, on made files and on this machine's CPU.
+
+Three ratios: the whole extraction (read, decode, preprocess, embed) against the bare encoder on ready tensors, for
+each tower of the mini stack and of one of the paper's size with random weights; and our CLAP path against laion_clap's
+own `get_audio_embedding_from_filelist`, on the same files with the same weights.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import open_clip
+import soundfile
+import torch
+
+from v2a_utils.audio import AudioEncoder, Clap
+from v2a_utils.datasets import Listing, pairs
+from v2a_utils.embeddings import EmbedOptions, _jobs, decoders, embed, preparation, prepare_ahead
+from v2a_utils.soundworld import draw, make_scene
+from v2a_utils.stacks import Stack, load_stack
+from v2a_utils.vision import VisionEncoder
+
+SECONDS, RATE, PICTURE = 10, 44_100, (640, 360)  # of the made files: those of a VGGSound clip
+HTSAT_TINY = {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsat.py
+    "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "mel_bins": 64, "fmin": 50,
+    "fmax": 14_000, "class_num": 527, "model_type": "HTSAT", "model_name": "tiny",
+    "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": 96, "depths": [2, 2, 6, 2],
+              "num_heads": [4, 8, 16, 32], "window_size": 8},
+}
+ROBERTA = {"vocab_size": 50_265, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}  # unused
+
+
+def main() -> int:
+    """Print the numbers."""
+    parser = argparse.ArgumentParser(prog="python -m v2a_utils.benchmark", description="How fast is the extraction?")
+    parser.add_argument("--clips", type=int, default=64, help="for the mini stack (default: 64)")
+    parser.add_argument("--large-clips", type=int, default=16, help="for the paper's size (default: 16)")
+    options = parser.parse_args()
+    workers = decoders("cpu")
+    print(f"{torch.get_num_threads()} threads for the encoders, {workers} processes that decode")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "clips"
+        listing = make_clips(made, max(options.clips, options.large_clips))
+        sizes = {"mini": (load_stack("mini", "cpu"), options.clips),
+                 "paper size": (random_stack(), options.large_clips)}
+        for name, (stack, clips) in sizes.items():
+            whole, bare = overlap(stack, listing.first(clips), workers)
+            for tower in whole:
+                print(f"{name} {tower}: {whole[tower]:.1f} clips/s whole, {bare[tower]:.1f} bare, "
+                      f"ratio {whole[tower] / bare[tower]:.2f}")
+        stack, clips = sizes["mini"]
+        spent = _seconds(lambda: embed(listing.first(clips), stack, Path(folder) / "store"))
+        print(f"mini, into a store: {clips / spent:.1f} rows/s")
+        files = [source.sound for source in listing.first(options.large_clips).sources]
+        ours, theirs, cosine = against_laion_clap(sizes["paper size"][0], listing.first(options.large_clips), files)
+        print(f"CLAP from files: ours {ours:.2f} clips/s, laion_clap's {theirs:.2f}, ratio {ours / theirs:.2f} "
+              f"(same random weights, least cosine of the two {cosine:.4f})")
+    return 0
+
+
+def make_clips(folder: Path, count: int) -> Listing:
+    """Pairs of a JPEG picture and a mono sound of ten seconds without anything above 8 kHz."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        draw(make_scene("test", number)).resize(PICTURE).save(folder / f"{number:04}.jpg")
+        pitches = rng.uniform(100, 4000, 4)[:, None] * np.arange(SECONDS * RATE) / RATE
+        soundfile.write(folder / f"{number:04}.wav", 0.2 * np.sin(2 * np.pi * pitches).sum(0), RATE)
+    return pairs(folder)
+
+
+def random_stack() -> SimpleNamespace:
+    """CLIP ViT-B/32 and CLAP's HTSAT-tiny with random weights: the towers of the paper, without a download."""
+    torch.manual_seed(0)
+    model, _, preprocess = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
+    clap = Clap({"audio_cfg": HTSAT_TINY, "text_cfg": ROBERTA, "joint_embed_shape": 512})
+    audio = AudioEncoder(clap, range(ROBERTA["vocab_size"]))
+    return SimpleNamespace(vision=VisionEncoder(model, preprocess, None), audio=audio, device="cpu")
+
+
+def overlap(stack: Stack, listing: Listing, workers: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Clips a second by tower: from files with decoding in `workers` processes, and on ready tensors."""
+    jobs, prepare = _jobs(0, listing.sources), preparation(stack, EmbedOptions())
+    ready = [prepare(job) for job in jobs]
+    towers = {"CLIP": lambda prepared: stack.vision.embed_prepared(prepared.frames),
+              "CLAP": lambda prepared: stack.audio.embed_prepared(prepared.waves)}
+    whole, bare = {}, {}
+    for name, tower in towers.items():
+        tower(ready[0])  # the first pass is slower
+        bare[name] = len(listing.sources) / _seconds(lambda: _run(tower, ready))
+        whole[name] = len(listing.sources) / _seconds(lambda: _run(tower, prepare_ahead(jobs, prepare, workers)))
+    return whole, bare
+
+
+def against_laion_clap(stack, listing: Listing, files: list[str]) -> tuple[float, float, float]:
+    """Clips a second of our CLAP and of laion_clap's from the same files, and the least cosine between the two.
+
+    laion_clap's module is built offline: its text tower gets random weights where it would ask a hub, its audio path
+    is untouched, and our tower takes over its audio weights.
+    """
+    theirs = _laion_clap()
+    weights = {name: value for name, value in theirs.model.state_dict().items() if name.startswith("audio_")}
+    stack.audio.model.load_state_dict(weights, strict=False)
+    jobs, prepare, ours = _jobs(0, listing.sources), preparation(stack, EmbedOptions()), []
+    spent = _seconds(lambda: ours.extend(
+        stack.audio.embed_prepared(prepared.waves) for prepared in prepare_ahead(jobs, prepare, decoders("cpu"))))
+    with torch.inference_mode():
+        their_embeddings = []
+        their_time = _seconds(lambda: their_embeddings.append(theirs.get_audio_embedding_from_filelist(files)))
+    cosines = (np.concatenate(ours) * their_embeddings[0]).sum(1)
+    return len(files) / spent, len(files) / their_time, float(cosines.min())
+
+
+def _laion_clap():
+    from transformers import RobertaConfig, RobertaModel
+
+    RobertaModel.from_pretrained = classmethod(lambda cls, name: cls(RobertaConfig(**ROBERTA)))
+    arguments, sys.argv = sys.argv, sys.argv[:1]  # laion_clap parses them when it is imported
+    import laion_clap
+
+    sys.argv = arguments
+    torch.manual_seed(0)
+    return laion_clap.CLAP_Module(enable_fusion=False, device="cpu", amodel="HTSAT-tiny")
+
+
+def _run(tower: Callable, batches) -> None:
+    for prepared in batches:
+        tower(prepared)
+
+
+def _seconds(work: Callable) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())
