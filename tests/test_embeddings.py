@@ -88,7 +88,8 @@ def test_aggregated_embedding_has_unit_norm_and_none_keeps_every_frame():
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     mean = rows.mean(0)
     assert np.allclose(aggregate_frames(rows), mean / np.linalg.norm(mean))
-    assert np.allclose(aggregate_frames(rows, "middle"), rows[2]) and np.array_equal(aggregate_frames(rows, "none"), rows)
+    assert np.allclose(aggregate_frames(rows, "middle"), rows[2])
+    assert np.array_equal(aggregate_frames(rows, "none"), rows)
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
@@ -121,7 +122,8 @@ def test_store_opens_in_numpy_torch_pandas_and_any_parquet_reader(stack, whole):
     assert torch.equal(whole.torch("audio"), torch.tensor(whole.numpy("audio")))
     frame = whole.pandas()
     assert len(frame) == len(whole) == PAIRS - 1 and np.array_equal(np.stack(frame["audio"]), whole.numpy("audio"))
-    table = pa.concat_tables([parquet.read_table(path) for path in sorted(Path(whole.path).glob("*.parquet"))])
+    shards = sorted(Path(whole.path).glob("*.parquet"))
+    table = pa.concat_tables([parquet.read_table(path) for path in shards])
     assert len(table) == len(whole) and table.schema.field("visual").type == pa.list_(pa.float32(), stack.vision.embed_dim)
     assert table.schema.names == ["id", "label", "split", "caption", "visual", "audio"]
     with pytest.raises(ValueError, match="no column smell"):

@@ -36,8 +36,9 @@ class DeadlySource(WorldSource):
 def cluster():
     """A Ray of two CPUs on this machine, without a dashboard or a word to anybody."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled", "PYTHONPATH": str(ROOT)}.items():
-            patch.setenv(name, value)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("PYTHONPATH", str(ROOT))
         ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
         try:
             ray.init(num_cpus=2, include_dashboard=False, _node_ip_address="127.0.0.1", logging_level="ERROR",

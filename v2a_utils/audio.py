@@ -24,7 +24,7 @@ from v2a_utils.weights import load_weights
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
-HEARING_RATE = 16_000  # Hz, at which AudioLDM hears: whatever its CLAP's own rate, it gets sounds that went through this
+HEARING_RATE = 16_000  # Hz, at which AudioLDM hears: its CLAP gets sounds that went through this, whatever its own
 MEL_FLOOR = 1e-5  # AudioLDM's clamp before the logarithm
 LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts) of every sound that is written or played
 

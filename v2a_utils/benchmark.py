@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,12 +21,11 @@ import torch
 
 from v2a_utils.audio import AudioEncoder, Clap
 from v2a_utils.datasets import Listing, pairs
-from v2a_utils.embeddings import EmbedOptions, _jobs, decoders, embed, preparation, prepare_ahead
-from v2a_utils.soundworld import draw, make_scene
+from v2a_utils.embeddings import batch_jobs, decoders, embed, preparation, prepare_ahead
+from v2a_utils.soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 from v2a_utils.stacks import Stack, load_stack
 from v2a_utils.vision import VisionEncoder
 
-SECONDS, RATE, PICTURE = 10, 44_100, (640, 360)  # of the made files: those of a VGGSound clip
 HTSAT_TINY = {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsat.py
     "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "mel_bins": 64, "fmin": 50,
     "fmax": 14_000, "class_num": 527, "model_type": "HTSAT", "model_name": "tiny",
@@ -44,33 +44,30 @@ def main() -> int:
     workers = decoders("cpu")
     print(f"{torch.get_num_threads()} threads for the encoders, {workers} processes that decode")
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "clips"
-        listing = make_clips(made, max(options.clips, options.large_clips))
-        sizes = {"mini": (load_stack("mini", "cpu"), options.clips),
-                 "paper size": (random_stack(), options.large_clips)}
-        for name, (stack, clips) in sizes.items():
-            whole, bare = overlap(stack, listing.first(clips), workers)
-            for tower in whole:
-                print(f"{name} {tower}: {whole[tower]:.1f} clips/s whole, {bare[tower]:.1f} bare, "
-                      f"ratio {whole[tower] / bare[tower]:.2f}")
-        stack, clips = sizes["mini"]
-        spent = _seconds(lambda: embed(listing.first(clips), stack, Path(folder) / "store"))
-        print(f"mini, into a store: {clips / spent:.1f} rows/s")
-        files = [source.sound for source in listing.first(options.large_clips).sources]
-        ours, theirs, cosine = against_laion_clap(sizes["paper size"][0], listing.first(options.large_clips), files)
+        small = make_clips(Path(folder) / "small", options.clips, IMAGE_SIZE, IMAGE_SIZE, SAMPLE_RATE, 2.56)
+        large = make_clips(Path(folder) / "large", options.large_clips, 640, 360, 44_100, 10)  # as VGGSound's
+        mini, paper_size = load_stack("mini", "cpu"), random_stack()
+        for name, stack, listing in (("mini", mini, small), ("paper size", paper_size, large)):
+            for tower, (whole, bare) in overlap(stack, listing, workers).items():
+                print(f"{name} {tower}: {whole:.2f} clips/s whole, {bare:.2f} bare, ratio {whole / bare:.2f}",
+                      flush=True)
+        spent = _seconds(lambda: embed(small, mini, Path(folder) / "store"))
+        print(f"mini, both towers into a store: {options.clips / spent:.1f} rows/s", flush=True)
+        ours, theirs, cosine = against_laion_clap(paper_size, large)
         print(f"CLAP from files: ours {ours:.2f} clips/s, laion_clap's {theirs:.2f}, ratio {ours / theirs:.2f} "
               f"(same random weights, least cosine of the two {cosine:.4f})")
     return 0
 
 
-def make_clips(folder: Path, count: int) -> Listing:
-    """Pairs of a JPEG picture and a mono sound of ten seconds without anything above 8 kHz."""
+def make_clips(folder: Path, count: int, width: int, height: int, rate: int, seconds: float) -> Listing:
+    """Pairs of a PNG picture of a SoundWorld scene and a mono wav of a few tones."""
     folder.mkdir()
-    rng = np.random.default_rng(0)
+    rng, times = np.random.default_rng(0), np.arange(int(seconds * rate)) / rate
     for number in range(count):
-        draw(make_scene("test", number)).resize(PICTURE).save(folder / f"{number:04}.jpg")
-        pitches = rng.uniform(100, 4000, 4)[:, None] * np.arange(SECONDS * RATE) / RATE
-        soundfile.write(folder / f"{number:04}.wav", 0.2 * np.sin(2 * np.pi * pitches).sum(0), RATE)
+        draw(make_scene("test", number)).resize((width, height)).save(folder / f"{number:04}.png")
+        pitches = rng.uniform(100, 4000, 4)  # below 8 kHz, so that laion_clap hears what AudioLDM hears
+        sound = sum(0.2 * np.sin(2 * np.pi * pitch * times) for pitch in pitches)
+        soundfile.write(folder / f"{number:04}.wav", sound, rate)
     return pairs(folder)
 
 
@@ -83,37 +80,40 @@ def random_stack() -> SimpleNamespace:
     return SimpleNamespace(vision=VisionEncoder(model, preprocess, None), audio=audio, device="cpu")
 
 
-def overlap(stack: Stack, listing: Listing, workers: int) -> tuple[dict[str, float], dict[str, float]]:
+def overlap(stack: Stack, listing: Listing, workers: int) -> dict[str, tuple[float, float]]:
     """Clips a second by tower: from files with decoding in `workers` processes, and on ready tensors."""
-    jobs, prepare = _jobs(0, listing.sources), preparation(stack, EmbedOptions())
+    pictures = replace(listing, sources=[replace(source, sound=None) for source in listing.sources])
+    return {
+        "CLIP": _whole_and_bare(stack, pictures, lambda prepared: stack.vision.embed_prepared(prepared.frames), workers),
+        "CLAP": _whole_and_bare(stack, listing, lambda prepared: stack.audio.embed_prepared(prepared.waves), workers),
+    }
+
+
+def _whole_and_bare(stack: Stack, listing: Listing, tower: Callable, workers: int) -> tuple[float, float]:
+    jobs, prepare = batch_jobs(0, listing.sources), preparation(stack)
     ready = [prepare(job) for job in jobs]
-    towers = {"CLIP": lambda prepared: stack.vision.embed_prepared(prepared.frames),
-              "CLAP": lambda prepared: stack.audio.embed_prepared(prepared.waves)}
-    whole, bare = {}, {}
-    for name, tower in towers.items():
-        tower(ready[0])  # the first pass is slower
-        bare[name] = len(listing.sources) / _seconds(lambda: _run(tower, ready))
-        whole[name] = len(listing.sources) / _seconds(lambda: _run(tower, prepare_ahead(jobs, prepare, workers)))
-    return whole, bare
+    tower(ready[0])  # the first pass is slower
+    bare = _seconds(lambda: [tower(prepared) for prepared in ready])
+    whole = _seconds(lambda: [tower(prepared) for prepared in prepare_ahead(jobs, prepare, workers)])
+    return len(listing.sources) / whole, len(listing.sources) / bare
 
 
-def against_laion_clap(stack, listing: Listing, files: list[str]) -> tuple[float, float, float]:
+def against_laion_clap(stack: Stack, listing: Listing) -> tuple[float, float, float]:
     """Clips a second of our CLAP and of laion_clap's from the same files, and the least cosine between the two.
 
     laion_clap's module is built offline: its text tower gets random weights where it would ask a hub, its audio path
     is untouched, and our tower takes over its audio weights.
     """
-    theirs = _laion_clap()
+    theirs, files = _laion_clap(), [source.sound for source in listing.sources]
     weights = {name: value for name, value in theirs.model.state_dict().items() if name.startswith("audio_")}
     stack.audio.model.load_state_dict(weights, strict=False)
-    jobs, prepare, ours = _jobs(0, listing.sources), preparation(stack, EmbedOptions()), []
-    spent = _seconds(lambda: ours.extend(
+    jobs, prepare, ours, their_rows = batch_jobs(0, listing.sources), preparation(stack), [], []
+    our_time = _seconds(lambda: ours.extend(
         stack.audio.embed_prepared(prepared.waves) for prepared in prepare_ahead(jobs, prepare, decoders("cpu"))))
     with torch.inference_mode():
-        their_embeddings = []
-        their_time = _seconds(lambda: their_embeddings.append(theirs.get_audio_embedding_from_filelist(files)))
-    cosines = (np.concatenate(ours) * their_embeddings[0]).sum(1)
-    return len(files) / spent, len(files) / their_time, float(cosines.min())
+        their_time = _seconds(lambda: their_rows.extend(theirs.get_audio_embedding_from_filelist(files)))
+    cosines = (np.concatenate(ours) * their_rows).sum(1)
+    return len(files) / our_time, len(files) / their_time, float(cosines.min())
 
 
 def _laion_clap():
@@ -126,11 +126,6 @@ def _laion_clap():
     sys.argv = arguments
     torch.manual_seed(0)
     return laion_clap.CLAP_Module(enable_fusion=False, device="cpu", amodel="HTSAT-tiny")
-
-
-def _run(tower: Callable, batches) -> None:
-    for prepared in batches:
-        tower(prepared)
 
 
 def _seconds(work: Callable) -> float:

@@ -189,7 +189,7 @@ def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOption
     if store.shards() and not resume:
         raise ValueError(f"{path}: there is a store already; add --resume to go on with it, or give another --out")
     todo = store.missing([ids[shard] for shard in shards], settings)
-    jobs = [job for number in todo for job in _jobs(number, listing.sources[shards[number]])]
+    jobs = [job for number in todo for job in batch_jobs(number, listing.sources[shards[number]])]
     done = run(jobs, stack, options)
     dims = {"visual": stack.vision.embed_dim} | ({"audio": stack.audio.embed_dim} if listing.has_sounds else {})
     known = store.skipped()
@@ -203,7 +203,8 @@ def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOption
     return store
 
 
-def _jobs(shard: int, sources: list[Source]) -> list[Job]:
+def batch_jobs(shard: int, sources: list[Source]) -> list[Job]:
+    """The jobs of one shard's clips, in their order."""
     return [Job(shard, place, sources[start : start + BATCH])
             for place, start in enumerate(range(0, len(sources), BATCH))]
 
