@@ -38,8 +38,8 @@ ROBERTA = {"vocab_size": 50_265, "hidden_size": 768, "num_hidden_layers": 1, "ma
 def main() -> int:
     """Print the numbers."""
     parser = argparse.ArgumentParser(prog="python -m v2a_utils.benchmark", description="How fast is the extraction?")
-    parser.add_argument("--clips", type=int, default=64, help="for the mini stack (default: 64)")
-    parser.add_argument("--large-clips", type=int, default=16, help="for the paper's size (default: 16)")
+    parser.add_argument("--clips", type=int, default=256, help="for the mini stack (default: 256)")
+    parser.add_argument("--large-clips", type=int, default=48, help="for the paper's size (default: 48)")
     options = parser.parse_args()
     workers = decoders("cpu")
     print(f"{torch.get_num_threads()} threads for the encoders, {workers} processes that decode")

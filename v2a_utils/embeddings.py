@@ -31,7 +31,8 @@ from v2a_utils.vision import aggregate_frames, choose_frames
 from v2a_utils.weights import state_sha256
 
 CACHE = Path(__file__).parent.parent / "results" / "embeddings"
-BATCH = 32  # clips
+BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
+FRAMES = 64  # at once through CLIP
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
     encoded = Encoded([], list(prepared.skipped))
     if not prepared.sources:
         return encoded
-    visual = np.concatenate([stack.vision.embed_prepared(batch) for batch in prepared.frames.split(2 * BATCH)])
+    visual = np.concatenate([stack.vision.embed_prepared(batch) for batch in prepared.frames.split(FRAMES)])
     per_clip = np.split(visual, np.cumsum(prepared.counts)[:-1])
     has_sounds = prepared.waves is not None
     audio = stack.audio.embed_prepared(prepared.waves) if has_sounds else [None] * len(per_clip)

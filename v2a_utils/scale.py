@@ -38,6 +38,7 @@ def run_on_ray(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator
     if not jobs:
         return
     ray.init(ignore_reinit_error=True, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False  # the caller shows one
     gpus = int(ray.cluster_resources().get("GPU", 0))
     rows = [{"number": number, "job": job} for number, job in enumerate(jobs)]
     done = (
