@@ -5,13 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 from torch import nn
 
 from v2a_utils import training
 from v2a_utils.__main__ import main
 from v2a_utils.pretraining import data as pretraining_data
+from v2a_utils.pretraining.encoders import write_bpe
 from v2a_utils.soundworld import draw
+from v2a_utils.soundworld.captions import vocabulary
 from v2a_utils.stacks import Stack, StackConfig
 from v2a_utils.training import TrainConfig, fit
 from v2a_utils.weights import check_sums
@@ -186,6 +189,13 @@ def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(
     for name in files:
         if name.endswith(".safetensors"):
             load_file(out / name)
+
+
+def test_the_byte_pair_vocabulary_is_the_same_every_time_and_has_a_token_for_every_word(tmp_path):
+    first, second = (write_bpe(tmp_path / f"{number}.gz").read_bytes() for number in range(2))
+    assert first == second
+    tokenizer = SimpleTokenizer(bpe_path=str(tmp_path / "0.gz"))
+    assert {len(tokenizer.encode(word)) for word in vocabulary()} == {1}
 
 
 def test_finished_parts_are_not_trained_again(pretrained):

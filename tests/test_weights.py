@@ -100,4 +100,4 @@ def test_no_pickled_weights_are_in_data():
 
 
 def test_embedded_weights_fit_into_25_megabytes():
-    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 25 * 2**20
+    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 25_000_000

@@ -74,22 +74,16 @@ class Generator:
         """
         seconds = seconds or self.clip_seconds
         latents = self._start(len(embeddings), seconds, seed)
-        latents = self._denoise(latents, torch.from_numpy(np.asarray(embeddings, np.float32)), steps, guidance,
-                                progress)
+        conditions = torch.from_numpy(np.asarray(embeddings, np.float32))
+        latents = self.denoise(latents, conditions, steps, guidance, progress)
         mels = self.decode(latents)
         return self.vocoder(mels).float().cpu().numpy()[:, : round(seconds * self.sample_rate)]
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Scaled latents -> log-mels (batch, frames, mels) in nats."""
-        return self.vae.decode(latents / self.vae.config.scaling_factor).sample[:, 0]
-
-    def _start(self, number: int, seconds: float, seed: int) -> torch.Tensor:
-        frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
-        shape = (self.unet.config.in_channels, frames + frames % 2, self.vocoder.config.model_in_dim // self._factor)
-        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(_mix(seed, i))) for i in range(number)]
-        return torch.stack(rows).to(self.device)
-
-    def _denoise(self, latents, conditions, steps, guidance, progress) -> torch.Tensor:
+    @torch.inference_mode()
+    def denoise(
+        self, latents: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None
+    ) -> torch.Tensor:
+        """Noise (batch, channels, h, w) -> clean scaled latents for conditions (batch, embed_dim), by DPM-Solver++."""
         scheduler = DPMSolverMultistepScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(steps)
         null = torch.from_numpy(self.null_embedding).expand_as(conditions)
@@ -104,6 +98,16 @@ class Generator:
             if progress is not None:
                 progress(done, steps)
         return latents
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents -> log-mels (batch, frames, mels) in nats."""
+        return self.vae.decode(latents / self.vae.config.scaling_factor).sample[:, 0]
+
+    def _start(self, number: int, seconds: float, seed: int) -> torch.Tensor:
+        frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
+        shape = (self.unet.config.in_channels, frames + frames % 2, self.vocoder.config.model_in_dim // self._factor)
+        rows = [torch.randn(shape, generator=torch.Generator().manual_seed(_mix(seed, i))) for i in range(number)]
+        return torch.stack(rows).to(self.device)
 
     def _predict(self, latents, time, labels) -> torch.Tensor:
         return self.unet(latents, time, encoder_hidden_states=None, class_labels=labels).sample

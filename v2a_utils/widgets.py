@@ -20,7 +20,8 @@ from PIL import Image
 from v2a_utils.audio import even_loudness
 from v2a_utils.media import load_frames
 from v2a_utils.pipeline import MAPPER_CHOICES, Sound, SoundOptions, picture_to_sound
-from v2a_utils.plotting import show_picture, show_spectrogram
+from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, VISION, show_picture, show_spectrogram
+from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
 from v2a_utils.stacks import Stack
 
 UPLOAD = "my upload"
@@ -109,6 +110,67 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     name, picture = next(iter(examples.items()))
     print(f"What the panel shows, for the example {name!r}, the {options.mapper} mapper and seed {options.seed}:")
     show_sound(stack, [picture], options)
+
+
+CAUSES = ("size", "count", "distance", "hue", "timbre", "tempo")  # of a scene's main thing
+
+
+def explore_panel(scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, planes: dict[str, np.ndarray]) -> None:
+    """Display a panel over a projection: choose a scene, see where its points lie, hear the sounds nearest to it.
+
+    `audio` and `mapped` are embeddings (n, d) of the scenes' sounds and mapped pictures; `planes` has the projected
+    points (n, 2) of "pictures", "sounds" and "mapped". Below the panel the first scene's answer is shown at once.
+    """
+    number = ipywidgets.BoundedIntText(0, min=0, max=len(scenes) - 1, description="scene")
+    colouring = ipywidgets.Dropdown(options=("modality", "class", *CAUSES), description="colour by")
+    answer = ipywidgets.Output()
+
+    def show(_=None) -> None:
+        answer.clear_output(wait=True)
+        with answer:
+            show_neighbours(scenes, audio, mapped, planes, number.value, colouring.value)
+
+    for control in (number, colouring):
+        control.observe(show, "value")
+    display(ipywidgets.VBox([ipywidgets.HBox([number, colouring]), answer]))
+    print("What the panel shows for scene 0:")
+    show_neighbours(scenes, audio, mapped, planes, 0, "class")
+
+
+def show_neighbours(
+    scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, planes: dict[str, np.ndarray], number: int,
+    colouring: str, neighbours: int = 3,
+) -> None:
+    """One scene on the projection (see `explore_panel`), with players of its own sound and of those nearest to it."""
+    near = np.argsort(-(audio @ mapped[number]))[:neighbours]
+    figure, ax = plt.subplots(figsize=(7, 4))
+    _scatter(ax, scenes, planes, colouring)
+    places = {"picture": (planes["pictures"][number], VISION), "mapped": (planes["mapped"][number], MAPPED),
+              "its sound": (planes["sounds"][number], AUDIO)}
+    for name, (place, colour) in places.items():
+        ax.plot(*place, MARKERS[colour], color=colour, markersize=13, markeredgecolor="black", label=name)
+    ax.plot(*planes["sounds"][near].T, "*", color="black", markersize=9, label="nearest sounds")
+    ax.set(title=f"scene {number}, {' and '.join(scenes[number].labels)}", xlabel="UMAP 1 (no unit)",
+           ylabel="UMAP 2 (no unit)")
+    ax.legend(bbox_to_anchor=(1, 1), loc="upper left", fontsize=8)
+    display(figure)
+    plt.close(figure)
+    shown = [scenes[number], *(scenes[row] for row in near)]
+    titles = ["its picture and sound", *(f"nearest: {' and '.join(scenes[row].labels)}" for row in near)]
+    display(cards([draw(scene) for scene in shown], [synthesise(scene) for scene in shown], SAMPLE_RATE, titles))
+
+
+def _scatter(ax, scenes: list[Scene], planes: dict[str, np.ndarray], colouring: str) -> None:
+    """All points of a projection by modality, by class or by a visible or invisible cause of the main thing."""
+    things = [scene.things[0] for scene in scenes]
+    for name, mark in (("pictures", VISION), ("sounds", AUDIO)):
+        style = {"s": 10, "marker": MARKERS[mark], "alpha": 0.6, "linewidths": 0}
+        if colouring == "modality":
+            ax.scatter(*planes[name].T, color=mark, label=name, **style)
+        elif colouring == "class":
+            ax.scatter(*planes[name].T, c=[CLASSES.index(thing.name) for thing in things], cmap="tab20", **style)
+        else:
+            ax.scatter(*planes[name].T, c=[getattr(thing, colouring) for thing in things], cmap="viridis", **style)
 
 
 def _uploaded_frames(files: tuple) -> list[Image.Image]:

@@ -50,7 +50,7 @@ CLAP_CONFIG = {
 
 def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
     """Train CLIP on pictures and captions and write it into `out` as an open_clip model config and its weights."""
-    bpe = _write_bpe(out / "bpe_vocab.txt.gz")
+    bpe = write_bpe(out / "bpe_vocab.txt.gz")
     tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=CLIP_CONFIG["text_cfg"]["context_length"])
     model_cfg = CLIP_CONFIG | {"text_cfg": CLIP_CONFIG["text_cfg"] | {"vocab_size": tokenizer.vocab_size}}
     captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(data.scenes, "captions")]
@@ -147,17 +147,20 @@ def _contrast(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
-def _write_bpe(path: Path) -> Path:
+def write_bpe(path: Path) -> Path:
     """A byte-pair vocabulary in CLIP's own file format in which every caption word is one token."""
     tokenizer = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    trainer = trainers.BpeTrainer(vocab_size=5000, end_of_word_suffix="</w>", show_progress=False)
-    tokenizer.train_from_iterator([" ".join(vocabulary())], trainer)
+    words = vocabulary()
+    endings = sorted({f"{word[-1]}</w>" for word in words})  # named first: else their order, and the ties', is random
+    trainer = trainers.BpeTrainer(
+        vocab_size=5000, end_of_word_suffix="</w>", show_progress=False, special_tokens=endings
+    )
+    tokenizer.train_from_iterator([" ".join(words)], trainer)
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = ["#version: v2a mini"] + [" ".join(merge) for merge in merges]
-    with open(path, "wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
-        packed.write("\n".join(lines).encode())
+    path.write_bytes(gzip.compress("\n".join(lines).encode(), mtime=0))
     return path
 
 

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from v2a_utils.audio import log_mel
 from v2a_utils.pretraining.data import Rendered
 from v2a_utils.training import TrainConfig, fit, half_precision
+from v2a_utils.weights import load_weights
 
 VAE_CONFIG = {
     "in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32, 32, 64), "layers_per_block": 1,
@@ -30,6 +31,7 @@ SCHEDULER_CONFIG = {
     "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing",
 }
 CONDITION_DROPOUT = 0.1
+LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
 
 
 def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
@@ -56,6 +58,40 @@ def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, 
     model.register_to_config(scaling_factor=float(1 / latents.std()))
     model.half().save_pretrained(out)
     return losses
+
+
+def train_decoder(
+    latents: np.ndarray, data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str
+) -> list[float]:
+    """Train the decoder of the VAE in `out` further on scaled latents (n, channels, h, w); the encoder stays.
+
+    The absolute error alone makes rain out of a grey mist: where the latents do not say which grain is loud, the
+    median of all grains is best. So the local contrast of the log-mel counts as well. A little noise on the latents
+    stands for the imperfect ones that the UNet will make.
+    """
+    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(out))
+    load_weights(vae, out / "diffusion_pytorch_model.safetensors")
+    torch.manual_seed(config.seed)
+    mels, latents = all_log_mels(data), torch.from_numpy(latents)
+    decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
+
+    def loss_of(model, rows, generator):
+        batch, clean = mels[rows].float()[:, None].to(device), latents[rows].float()
+        noisy = clean + LATENT_NOISE * torch.randn(clean.shape, generator=generator)
+        decoded = model(noisy.to(device) / vae.config.scaling_factor).float()
+        texture = (_local_contrast(decoded) - _local_contrast(batch)).abs().mean()
+        return (decoded - batch).abs().mean() + TEXTURE_WEIGHT * texture
+
+    losses = fit(decoder, loss_of, len(mels), config, checkpoint, "decoder", device)
+    vae.half().save_pretrained(out)
+    return losses
+
+
+def _local_contrast(log_mels: torch.Tensor) -> torch.Tensor:
+    """Standard deviation in nats around every point of (batch, 1, frames, mels), over 5 frames by 5 mels."""
+    mean = F.avg_pool2d(log_mels, 5, 1, 2, count_include_pad=False)
+    square = F.avg_pool2d(log_mels**2, 5, 1, 2, count_include_pad=False)
+    return (square - mean**2).clamp(min=1e-4).sqrt()
 
 
 def train_unet(

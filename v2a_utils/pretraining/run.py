@@ -34,9 +34,10 @@ CONFIGS = {
     "clip": TrainConfig(steps=3500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
+    "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
-    "regression": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
+    "regression": TrainConfig(steps=8000, batch_size=256, learning_rate=3e-3),
     "diffusion": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
 }
 PARTS = tuple(CONFIGS)
@@ -97,6 +98,10 @@ class Pretraining:
         folder = self.out / "audioldm"
         generator.train_vae(data, folder / "vae", self._checkpoint("vae"), config, self.device)
         GriffinLimVocoder().save_pretrained(folder / "vocoder")
+
+    def _train_decoder(self, data: Rendered, config: TrainConfig) -> None:
+        folder = self.out / "audioldm" / "vae"
+        generator.train_decoder(self.latents(data), data, folder, self._checkpoint("decoder"), config, self.device)
 
     def _train_unet(self, data: Rendered, config: TrainConfig) -> None:
         folder = self.out / "audioldm"
