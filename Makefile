@@ -4,7 +4,7 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab bench-mapper lock
+.PHONY: sound test lab bench bench-mapper lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -21,6 +21,9 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
+
+bench: .venv/ready  ## set up, then measure the extraction of embeddings
+	$(PYTHON) -W ignore -m v2a_utils.benchmark
 
 bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytorch where that is installed
 	$(PYTHON) -m v2a_utils.mapper_benchmark

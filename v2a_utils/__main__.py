@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | world | train | pretrain | report."""
+"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report."""
 
 import argparse
 import csv
@@ -32,7 +32,7 @@ def _parser() -> argparse.ArgumentParser:
     sound = commands.add_parser("sound", help="make a sound for each picture, video or folder of them")
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
-    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "flow", "regression", "none"))
+    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
@@ -48,6 +48,20 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--seed", type=int, default=0)
     world.set_defaults(run=_world)
 
+    embed = commands.add_parser("embed", help="CLIP and CLAP embeddings of a data set, as a table in Parquet")
+    embed.add_argument("source", metavar="SOURCE", help="soundworld:SPLIT, a folder of pairs or of ImageHear, or "
+                       "VGGSound's .csv file with --clips")
+    embed.add_argument("--clips", type=Path, help="folder of VGGSound's videos")
+    embed.add_argument("--out", required=True, metavar="STORE", help="folder, or URL of an object store")
+    embed.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    embed.add_argument("--aggregate", default="mean", choices=("mean", "middle", "random", "first", "none"),
+                       help="what becomes of a video's frames; none keeps them all (default: mean)")
+    embed.add_argument("--frame-rate", type=float, default=1.0, help="frames of a video per second (default: 1)")
+    embed.add_argument("--limit", type=int, help="at most so many clips (default: all, of SoundWorld 1000)")
+    embed.add_argument("--seed", type=int, default=0, help="of SoundWorld and of random frames")
+    embed.add_argument("--resume", action="store_true", help="go on with a store that an earlier run began")
+    embed.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    embed.set_defaults(run=_embed)
     train = commands.add_parser("train", help="train a mapper on a table of embedded pairs")
     train.add_argument("store", type=Path, metavar="STORE", help="Parquet table with splits train and val")
     train.add_argument("--mapper", required=True, choices=("regression", "diffusion", "flow"))
@@ -147,6 +161,27 @@ def _attributes(scene) -> dict:
         mark = "" if number == 1 else str(number)
         columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
     return columns
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from v2a_utils.datasets import open_source
+    from v2a_utils.embeddings import EmbedOptions, embed, run_here
+    from v2a_utils.stacks import load_stack
+
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit is {options.limit}: give 1 or more")
+    if options.seed < 0:
+        raise ValueError(f"seed is {options.seed}: give 0 or more")
+    settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
+    run = run_here
+    if options.engine == "ray":
+        from v2a_utils.scale import run_on_ray as run
+    listing = open_source(options.source, options.clips, options.seed, options.limit)
+    print(listing.summary())
+    store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
+    unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
+    print(f"{len(store)} clips in {options.out}{unread}" + (", see skipped.csv" if unread or listing.left_out else ""))
+    return 0
 
 
 def _train(options: argparse.Namespace) -> int:

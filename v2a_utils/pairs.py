@@ -14,8 +14,9 @@ def load_pairs(store: str | Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
     The table has columns `visual` and `audio` (fixed-size lists) and `split`. ValueError names what is wrong with it.
     """
+    files = sorted(Path(store).glob("*.parquet")) if Path(store).is_dir() else store  # skipped.csv lies beside them
     try:
-        table = parquet.read_table(store, columns=list(SIDES), filters=[("split", "=", split)])
+        table = parquet.read_table(files or store, columns=list(SIDES), filters=[("split", "=", split)])
     except (FileNotFoundError, pa.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{store}: not a table of embeddings with visual, audio and split ({reason})") from error

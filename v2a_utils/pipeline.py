@@ -8,7 +8,7 @@ from PIL import Image
 from v2a_utils.audio import even_loudness
 from v2a_utils.stacks import Stack
 
-MAPPER_CHOICES = ("diffusion", "flow", "regression", "none")
+MAPPER_CHOICES = ("diffusion", "regression", "none")
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ class Recipe:
     train: TrainConfig
 
 
-_MINI = {"width": 128, "depth": 4, "heads": 4, "head_dim": 32}  # 1.1 M parameters
+_MINI = {"width": 128, "depth": 3, "heads": 4, "head_dim": 32}  # 0.9 M parameters
 _PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.05}  # 48.8 M
 # DALLE2-pytorch's example configuration of its prior; the number of steps is ours
 _PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=50, grad_norm=0.5, ema=0.9999)
 RECIPES = {
     "mini": {
         "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3)),
-        "diffusion": Recipe("diffusion", _MINI, TrainConfig(2000, 256, 1e-3)),
+        "diffusion": Recipe("diffusion", _MINI, TrainConfig(3000, 256, 1e-3)),
         "flow": Recipe("flow", _MINI, TrainConfig(2000, 256, 1e-3)),
     },
     "paper": {

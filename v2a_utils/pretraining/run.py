@@ -38,7 +38,7 @@ CONFIGS = {
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
-} | {kind: recipe.train for kind, recipe in RECIPES["mini"].items()}
+} | {kind: RECIPES["mini"][kind].train for kind in ("regression", "diffusion")}
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
@@ -120,9 +120,6 @@ class Pretraining:
 
     def _train_diffusion(self, data: Rendered, config: TrainConfig) -> None:
         self._train_mapper("diffusion", data, config)
-
-    def _train_flow(self, data: Rendered, config: TrainConfig) -> None:
-        self._train_mapper("flow", data, config)
 
     def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig) -> None:
         visual, audio = self._picture_embeddings(data), self._audio_embeddings(data)
