@@ -4,7 +4,7 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab lock
+.PHONY: sound test lab bench lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -21,6 +21,9 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
+
+bench: .venv/ready  ## set up, then measure the extraction of embeddings
+	$(PYTHON) -W ignore -m v2a_utils.benchmark
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | world | pretrain | report."""
+"""The commands: python -m v2a_utils sound | world | embed | pretrain | report."""
 
 import argparse
 import csv
@@ -46,6 +46,21 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--count", type=int, default=20)
     world.add_argument("--seed", type=int, default=0)
     world.set_defaults(run=_world)
+
+    embed = commands.add_parser("embed", help="CLIP and CLAP embeddings of a data set, as a table in Parquet")
+    embed.add_argument("source", metavar="SOURCE", help="soundworld:SPLIT, a folder of pairs or of ImageHear, or "
+                       "VGGSound's .csv file with --clips")
+    embed.add_argument("--clips", type=Path, help="folder of VGGSound's videos")
+    embed.add_argument("--out", required=True, metavar="STORE", help="folder, or URL of an object store")
+    embed.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    embed.add_argument("--aggregate", default="mean", choices=("mean", "middle", "random", "first", "none"),
+                       help="what becomes of a video's frames; none keeps them all (default: mean)")
+    embed.add_argument("--frame-rate", type=float, default=1.0, help="frames of a video per second (default: 1)")
+    embed.add_argument("--limit", type=int, help="at most so many clips (default: all, of SoundWorld 1000)")
+    embed.add_argument("--seed", type=int, default=0, help="of SoundWorld and of random frames")
+    embed.add_argument("--resume", action="store_true", help="go on with a store that an earlier run began")
+    embed.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    embed.set_defaults(run=_embed)
 
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
@@ -138,6 +153,27 @@ def _attributes(scene) -> dict:
         mark = "" if number == 1 else str(number)
         columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
     return columns
+
+
+def _embed(options: argparse.Namespace) -> int:
+    from v2a_utils.datasets import open_source
+    from v2a_utils.embeddings import EmbedOptions, embed, run_here
+    from v2a_utils.stacks import load_stack
+
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit is {options.limit}: give 1 or more")
+    if options.seed < 0:
+        raise ValueError(f"seed is {options.seed}: give 0 or more")
+    settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
+    run = run_here
+    if options.engine == "ray":
+        from v2a_utils.scale import run_on_ray as run
+    listing = open_source(options.source, options.clips, options.seed, options.limit)
+    print(listing.summary())
+    store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
+    unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
+    print(f"{len(store)} clips in {options.out}{unread}" + (", see skipped.csv" if unread or listing.left_out else ""))
+    return 0
 
 
 def _pretrain(options: argparse.Namespace) -> int:

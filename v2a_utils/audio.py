@@ -6,10 +6,12 @@ CLAP is laion_clap's HTSAT audio tower with a RoBERTa text tower, in the paramet
 
 import importlib.util
 import json
+import math
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import av
 import librosa
 import numpy as np
 import soundfile
@@ -20,19 +22,77 @@ from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.weights import load_weights
 
+SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
+          ".w64", ".ac3", ".amr", ".mka", ".mp2"}
+HEARING_RATE = 16_000  # Hz, at which AudioLDM hears: its CLAP gets sounds that went through this, whatever its own
 MEL_FLOOR = 1e-5  # AudioLDM's clamp before the logarithm
 LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts) of every sound that is written or played
 
 
-def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
-    """A sound file as mono float32 of shape (samples,) at `sample_rate` Hz. ValueError names a file it cannot read."""
+def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
+    """The sound of a sound file or a video as mono float32 of shape (samples,) at `sample_rate` Hz.
+
+    Channels are averaged, any number of them; `seconds` reads no more than that much from the start. ValueError names
+    a file that cannot be read, that holds no sound, or that holds samples which are no numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
     try:
-        waveform, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError) as error:
-        raise ValueError(f"{path}: not a sound file that can be read ({error})") from error
+        waveform, rate = _read_samples(path, seconds)
+    except Exception as error:  # damaged files raise nearly anything
+        reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
+        raise ValueError(f"{path}: not a sound file that can be read ({reason})") from error
     if not len(waveform):
-        raise ValueError(f"{path}: the sound file is empty")
-    return librosa.resample(waveform.mean(1), orig_sr=rate, target_sr=sample_rate)
+        raise ValueError(f"{path}: the file holds no sound")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{path}: the sound holds samples that are no numbers (NaN or infinite); export it anew")
+    return resample(waveform.mean(1), rate, sample_rate)
+
+
+def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    """Samples float32 (samples, channels) and their rate in Hz: by libsndfile, else by FFmpeg."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            wanted = -1 if seconds is None else math.ceil(seconds * file.samplerate)
+            return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    except soundfile.LibsndfileError:  # a compressed format or a video
+        return _decode_samples(path, seconds)
+
+
+def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return np.zeros((0, 1), np.float32), 1
+        stream = container.streams.audio[0]
+        rate = stream.codec_context.sample_rate
+        wanted = math.inf if seconds is None else math.ceil(seconds * rate)
+        as_floats, blocks, have = av.AudioResampler("fltp", stream.layout, rate), [], 0
+        for frame in container.decode(stream):
+            blocks += [block.to_ndarray() for block in as_floats.resample(frame)]
+            have += frame.samples
+            if have >= wanted:
+                break
+    waveform = np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
+    return waveform[: min(wanted, len(waveform))], rate
+
+
+def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
+    if rate == wanted:
+        return waveform
+    resampled = librosa.resample(waveform, orig_sr=rate, target_sr=wanted)
+    return resampled if len(resampled) else waveform[:1]
+
+
+def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
+    """Crop a waveform to `length` samples, or repeat and zero-pad it to them ("repeatpad" of laion_clap)."""
+    if not len(waveform):
+        raise ValueError("a sound without samples has no embedding")
+    if len(waveform) < length:
+        waveform = np.tile(waveform, length // len(waveform))
+        waveform = np.pad(waveform, (0, length - len(waveform)))
+    return waveform[:length]
 
 
 def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
@@ -185,30 +245,35 @@ class AudioEncoder:
         return self.model.sample_rate
 
     @property
+    def clip_samples(self) -> int:
+        return self.model.clip_samples
+
+    @property
     def embed_dim(self) -> int:
         return self.model.embed_dim
 
-    def fit_length(self, waveform: np.ndarray) -> np.ndarray:
-        """Crop to the tower's length, or repeat and zero-pad to it ("repeatpad" of laion_clap)."""
-        length = self.model.clip_samples
-        if not len(waveform):
-            raise ValueError("a sound without samples has no embedding")
-        if len(waveform) < length:
-            waveform = np.tile(waveform, length // len(waveform))
-            waveform = np.pad(waveform, (0, length - len(waveform)))
-        return waveform[:length]
+    @property
+    def name(self) -> str:
+        """Model type and size as in laion_clap's model configs."""
+        return "{model_type}-{model_name}".format(**self.model.config["audio_cfg"])
 
-    @torch.inference_mode()
+    def fit_length(self, waveform: np.ndarray) -> np.ndarray:
+        """Crop to the tower's length, or repeat and zero-pad to it."""
+        return fit_length(waveform, self.clip_samples)
+
     def embed_audio(self, waveforms: list[np.ndarray], sample_rate: int, batch_size: int = 64) -> np.ndarray:
         """Mono waveforms at `sample_rate` Hz -> float32 (n, embed_dim), unit norm."""
-        rate, rows = self.sample_rate, []
+        rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(waveforms), batch_size):
-            chunk = waveforms[start : start + batch_size]
-            if sample_rate != rate:
-                chunk = [librosa.resample(wave, orig_sr=sample_rate, target_sr=rate) for wave in chunk]
-            batch = torch.from_numpy(np.stack([self.fit_length(wave) for wave in chunk]).astype(np.float32))
-            rows.append(self.model.embed_audio(batch.to(self.device)).float().cpu().numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
+            chunk = [resample(wave, sample_rate, self.sample_rate) for wave in waveforms[start : start + batch_size]]
+            batch = np.stack([self.fit_length(wave) for wave in chunk]).astype(np.float32)
+            rows.append(self.embed_prepared(torch.from_numpy(batch)))
+        return np.concatenate(rows)
+
+    @torch.inference_mode()
+    def embed_prepared(self, waveforms: torch.Tensor) -> np.ndarray:
+        """Waveforms (n, clip_samples) at the tower's rate -> float32 (n, embed_dim), unit norm, as one batch."""
+        return self.model.embed_audio(waveforms.to(self.device)).float().cpu().numpy()
 
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> np.ndarray:

@@ -1,18 +1,227 @@
-"""Embeddings of SoundWorld by a stack's two towers, kept on disk so that no notebook computes them twice."""
+"""Embedding extraction: any data set in, a store of CLIP and CLAP embeddings out.
+
+    sources ──worker processes: decode, preprocess──▶ batches ──CLIP, CLAP──▶ rows ──▶ shards of the store
+
+A `Job` is one batch of clips within one shard. Jobs are the same whatever runs them, so that a run on one machine, a
+run that was killed and went on, and a run on many machines (`v2a_utils.scale`) make the same rows.
+"""
 
 import hashlib
+import json
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+import torch
+from joblib import cpu_count
+from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, synthesise
+from v2a_utils.audio import fit_length, resample
+from v2a_utils.datasets import Listing, Source, soundworld
+from v2a_utils.soundworld import Scene, make_scene
 from v2a_utils.stacks import Stack
+from v2a_utils.store import SHARD_CLIPS, Row, Store
+from v2a_utils.vision import aggregate_frames, choose_frames
+from v2a_utils.weights import state_sha256
 
 CACHE = Path(__file__).parent.parent / "results" / "embeddings"
-BATCH = 64
+BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
+FRAMES = 64  # at once through CLIP
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How clips are embedded. "random" draws its frame from the seed and the clip's id."""
+
+    aggregate: str = "mean"
+    frame_rate: float = 1.0  # frames of a video that are looked at, per second
+    seed: int = 0
+
+    def __post_init__(self):
+        choose_frames(self.aggregate, 1)
+        if not 0 < self.frame_rate <= 100:
+            raise ValueError(f"frame rate is {self.frame_rate}: give more than 0 and at most 100 frames a second")
+
+
+@dataclass(frozen=True)
+class Job:
+    """The clips of one batch and the shard that they go into."""
+
+    shard: int
+    place: int  # number of the batch within its shard
+    sources: list[Source]
+
+
+@dataclass
+class Prepared:
+    """A job's clips, decoded and preprocessed, but for those that could not be read."""
+
+    sources: list[Source]
+    frames: torch.Tensor | None  # (frames of all clips, 3, size, size); None when there are no clips
+    counts: list[int]  # frames of each clip
+    waves: torch.Tensor | None  # (clips, clip_samples); None also for a data set without sounds
+    skipped: list[tuple[str, str]]  # (id, reason)
+
+
+@dataclass
+class Encoded:
+    """What becomes of a job: its rows of the table, and (id, reason) of the clips without one."""
+
+    rows: list[Row]
+    skipped: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Decoding and the encoders' preprocessing without their weights: what a decoding process needs."""
+
+    preprocess: Callable  # CLIP's, picture -> (3, size, size)
+    sample_rate: int  # Hz, CLAP's
+    clip_samples: int
+    options: EmbedOptions
+
+    def __call__(self, job: Job) -> Prepared:
+        """Decode and preprocess a job's clips."""
+        clips, skipped = {}, []
+        for source in job.sources:
+            try:
+                clips[source] = self.clip(source)
+            except ValueError as error:
+                skipped.append((source.id, str(error)))
+        frames = [frames for frames, _ in clips.values()]
+        waves = [wave for _, wave in clips.values() if wave is not None]
+        return Prepared(list(clips), torch.cat(frames) if frames else None, [len(one) for one in frames],
+                        torch.stack(waves) if waves else None, skipped)
+
+    def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Preprocessed frames (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
+        options, seconds = self.options, self.clip_samples / self.sample_rate
+        seed = [options.seed, zlib.crc32(source.id.encode())]
+        choose = partial(choose_frames, options.aggregate, seed=seed)
+        clip = source.decode(options.frame_rate, choose, seconds)
+        frames = torch.stack([self.preprocess(frame) for frame in clip.frames])
+        if clip.waveform is None:
+            return frames, None
+        wave = resample(clip.waveform, clip.sample_rate, self.sample_rate)
+        return frames, torch.from_numpy(fit_length(wave, self.clip_samples))
+
+
+def preparation(stack: Stack, options: EmbedOptions = EmbedOptions()) -> Preparation:
+    """The preparation that a stack's encoders want."""
+    return Preparation(stack.vision.preprocess, stack.audio.sample_rate, stack.audio.clip_samples, options)
+
+
+def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
+    """Both towers on prepared clips."""
+    encoded = Encoded([], list(prepared.skipped))
+    if not prepared.sources:
+        return encoded
+    visual = np.concatenate([stack.vision.embed_prepared(batch) for batch in prepared.frames.split(FRAMES)])
+    per_clip = np.split(visual, np.cumsum(prepared.counts)[:-1])
+    has_sounds = prepared.waves is not None
+    audio = stack.audio.embed_prepared(prepared.waves) if has_sounds else [None] * len(per_clip)
+    for source, frames, heard in zip(prepared.sources, per_clip, audio):
+        seen = aggregate_frames(frames, "none" if aggregate == "none" else "mean")  # others chose before decoding
+        if all(np.isfinite(vector).all() for vector in (seen, heard) if vector is not None):
+            encoded.rows.append(Row(source.id, source.label, source.split, source.caption, seen, heard))
+        else:
+            encoded.skipped.append((source.id, "its embedding is not finite: the picture or sound has absurd values"))
+    return encoded
+
+
+def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
+    """What a store says of how it was made; two stores with the same settings can be compared row by row."""
+    random = f" (seed {options.seed})" if options.aggregate == "random" else ""
+    return {
+        "stack": stack.name, "clip": stack.config.clip_name, "clip_sha256": state_sha256(stack.vision.model),
+        "clip_preprocessing": json.dumps(stack.vision.model.visual.preprocess_cfg, sort_keys=True),
+        "clap": stack.audio.name, "clap_sha256": state_sha256(stack.audio.model),
+        "clap_preprocessing": f"mono, {stack.audio.sample_rate} Hz by way of 16000 Hz, first "
+                              f"{stack.audio.clip_samples} samples, shorter sounds repeated and zero-padded",
+        "aggregate": options.aggregate + random, "frame_rate": str(options.frame_rate),
+        "v2a_utils": version("v2a-utils"),
+    }
+
+
+def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
+    """Every job with what becomes of it, in order: decoding in other processes while the encoders work."""
+    for job, prepared in zip(jobs, prepare_ahead(jobs, preparation(stack, options), decoders(stack.device))):
+        yield job, encode(stack, prepared, options.aggregate)
+
+
+def decoders(device: str) -> int:
+    """How many processes decode: all CPUs beside a GPU, else half of them, since the encoders need the others."""
+    return cpu_count() if device != "cpu" else max(cpu_count() // 2, 1)
+
+
+def prepare_ahead(jobs: list[Job], prepare: Preparation, workers: int) -> Iterator[Prepared]:
+    """What `prepare` makes of every job, in order, made ahead of its use by `workers` processes."""
+    return iter(DataLoader(_Prepared(jobs, prepare), batch_size=None, num_workers=min(workers, len(jobs))))
+
+
+@dataclass(frozen=True)
+class _Prepared(torch.utils.data.Dataset):
+    jobs: list[Job]
+    prepare: Preparation
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    def __getitem__(self, index: int) -> Prepared:
+        return self.prepare(self.jobs[index])
+
+
+def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOptions = EmbedOptions(),
+          resume: bool = False, run: Callable = run_here) -> Store:
+    """Embed every clip of a listing into the store at `path`, and say in its skipped.csv which could not be.
+
+    With `resume` what a run that ended early left behind is kept. `run(jobs, stack, options)` yields every job with
+    what becomes of it, in any order: `run_here` or another engine. ValueError when the store holds something else.
+    """
+    store, settings = Store(path), store_settings(stack, options)
+    ids = [source.id for source in listing.sources]
+    shards = [slice(start, start + SHARD_CLIPS) for start in range(0, len(ids), SHARD_CLIPS)]
+    if store.shards() and not resume:
+        raise ValueError(f"{path}: there is a store already; add --resume to go on with it, or give another --out")
+    todo = store.missing([ids[shard] for shard in shards], settings)
+    jobs = [job for number in todo for job in batch_jobs(number, listing.sources[shards[number]])]
+    done = run(jobs, stack, options)
+    dims = {"visual": stack.vision.embed_dim} | ({"audio": stack.audio.embed_dim} if listing.has_sounds else {})
+    known = store.skipped()
+    with tqdm(total=len(ids), initial=len(ids) - sum(len(job.sources) for job in jobs), unit="clip") as bar:
+        for number, parts in _whole_shards(done, jobs, bar):
+            rows, skipped = ([one for part in parts for one in getattr(part, kind)] for kind in ("rows", "skipped"))
+            store.write(number, ids[shards[number]], rows, skipped, dims, settings)
+            known += skipped
+            store.write_skipped(listing.left_out + known)
+    store.write_skipped(listing.left_out + store.skipped())  # in the order of the listing, whatever was done first
+    return store
+
+
+def batch_jobs(shard: int, sources: list[Source]) -> list[Job]:
+    """The jobs of one shard's clips, in their order."""
+    return [Job(shard, place, sources[start : start + BATCH])
+            for place, start in enumerate(range(0, len(sources), BATCH))]
+
+
+def _whole_shards(done: Iterable[tuple[Job, Encoded]], jobs: list[Job], bar: tqdm) -> Iterator[tuple[int, list]]:
+    """(number, what became of its jobs, in order) of each shard as soon as its last job is done."""
+    sizes, waiting = Counter(job.shard for job in jobs), defaultdict(dict)
+    for job, encoded in done:
+        waiting[job.shard][job.place] = encoded
+        bar.update(len(job.sources))
+        if len(waiting[job.shard]) == sizes[job.shard]:
+            parts = waiting.pop(job.shard)
+            yield job.shard, [parts[place] for place in sorted(parts)]
+
+
+# ------------------------------------------------------------------------------------------------ SoundWorld, kept
 
 
 @dataclass(frozen=True)
@@ -32,29 +241,13 @@ class EmbeddingTable:
 def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> EmbeddingTable:
     """The first `count` scenes of a SoundWorld split through both towers of a stack.
 
-    What was computed before with the same weights is read from results/embeddings.
+    They are kept in a store in results/embeddings; what was computed before with the same weights is read from there.
     """
+    settings = json.dumps(store_settings(stack, EmbedOptions()), sort_keys=True)
+    folder = CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
+    store = Store(folder)
+    if not store.shards() or len(store) < count:
+        embed(soundworld(split, count, seed), stack, folder, resume=True)
     scenes = [make_scene(split, index, seed) for index in range(count)]
-    path = CACHE / f"{stack.name}-{split}-{seed}-{count}-{_fingerprint(stack)}.safetensors"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".part")
-        save_file(_embed(stack, scenes), temporary)
-        temporary.replace(path)
-    return EmbeddingTable(**load_file(path), scenes=scenes)
-
-
-def _embed(stack: Stack, scenes: list[Scene]) -> dict[str, np.ndarray]:
-    visual, audio = [], []
-    for start in tqdm(range(0, len(scenes), BATCH), "embed", unit="batch", leave=False, disable=len(scenes) == 1):
-        batch = scenes[start : start + BATCH]
-        visual.append(stack.vision.embed_images([draw(scene) for scene in batch]))
-        audio.append(stack.audio.embed_audio([synthesise(scene) for scene in batch], SAMPLE_RATE))
-    return {"visual": np.concatenate(visual), "audio": np.concatenate(audio)}
-
-
-def _fingerprint(stack: Stack) -> str:
-    """A short sum over the embeddings of one scene: other weights, other file."""
-    probe = _embed(stack, [make_scene("test", 0)])
-    rounded = [np.round(probe[name], 3).tobytes() for name in ("visual", "audio")]
-    return hashlib.sha256(b"".join(rounded)).hexdigest()[:12]
+    visual, audio = (np.array(store.numpy(column)[:count]) for column in ("visual", "audio"))  # may be written to
+    return EmbeddingTable(visual, audio, scenes)

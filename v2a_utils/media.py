@@ -1,6 +1,8 @@
 """Pictures and videos from disk: whatever Pillow and PyAV read, as lists of RGB frames."""
 
+import math
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -31,18 +33,42 @@ def list_inputs(paths: list[str]) -> list[Path]:
 def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Image]:
     """RGB frames of a picture (one), an animated picture or a video (at most `max_frames`, evenly spread).
 
-    Pictures are turned upright by their EXIF tag, transparency is laid on white. Raises ValueError with one sentence
-    that names the file when there is nothing to see in it.
+    Pictures and videos are turned upright by their tags, transparency is laid on white. Raises ValueError with one
+    sentence that names the file when there is nothing to see in it.
     """
-    path = Path(path)
+    def moments(container, stream):
+        step = _duration(container, stream) / max_frames
+        frame = 1 / float(stream.average_rate or 25)
+        return [(i + 0.5) * step if step else i * frame for i in range(max_frames)]
+
+    return _read(Path(path), moments, lambda number: _spread(number, max_frames))
+
+
+def sample_frames(
+    path: str | Path, rate: float = 1.0, choose: Callable[[int], Sequence[int]] = range
+) -> list[Image.Image]:
+    """RGB frames of a video `rate` times a second from its first one on; a picture's one frame, an animation's all.
+
+    Of these n frames only the ones that `choose(n)` names are decoded, and no more than what they need. Otherwise as
+    `load_frames`.
+    """
+    def moments(container, stream):
+        number = max(math.ceil(_duration(container, stream) * rate - 1e-6), 1)
+        return [index / rate for index in sorted(choose(number))]
+
+    return _read(Path(path), moments, choose)
+
+
+def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
+    """Frames at the `moments(container, stream)` of a video, or of the numbers `choose(n)` of a picture's n frames."""
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty (0 bytes)")
     try:
         if path.suffix.lower() in VIDEOS:
-            return _video_frames(path, max_frames)
-        return _picture_frames(path, max_frames)
+            return _video_frames(path, moments)
+        return _picture_frames(path, choose)
     except NothingToSee:
         raise
     except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
@@ -50,11 +76,10 @@ def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Im
         raise ValueError(f"{path}: not a picture or video that can be read ({reason})") from error
 
 
-def _picture_frames(path: Path, max_frames: int) -> list[Image.Image]:
+def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
     with warnings.catch_warnings(), Image.open(path) as image:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        number = getattr(image, "n_frames", 1)
-        chosen = set(_spread(number, max_frames))
+        chosen = set(choose(getattr(image, "n_frames", 1)))
         return [_to_rgb(frame) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
 
 
@@ -79,33 +104,49 @@ def _cut_extreme(image: Image.Image) -> Image.Image:
     return image.crop((left, top, width - left, height - top))
 
 
-def _video_frames(path: Path, max_frames: int) -> list[Image.Image]:
+def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
     with av.open(str(path)) as container:
         if not container.streams.video:
             raise NothingToSee(f"{path}: the file holds no pictures, only sound; give a picture or a video")
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        duration = (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
-        frames = _seek_frames(container, stream, duration, max_frames) if duration else []
-        if not frames:
-            container.seek(0)
-            frames = [frame.to_image() for _, frame in zip(range(max_frames), container.decode(stream))]
+        frames = _frames_at(container, stream, moments(container, stream))
     if not frames:
         raise NothingToSee(f"{path}: no frame of the video can be decoded")
-    return frames
+    return [_upright(frame) for frame in frames]
 
 
-def _seek_frames(container, stream, duration: float, max_frames: int) -> list[Image.Image]:
-    """Frames at evenly spread times: jumps to the key frame before each, decodes no further than needed."""
-    origin, frames = stream.start_time or 0, []
-    for moment in (np.arange(max_frames) + 0.5) * duration / max_frames:
-        target = origin + int(moment / float(stream.time_base))
-        container.seek(target, stream=stream)
-        for frame in container.decode(stream):
-            if frame.pts is None or frame.pts >= target:
-                frames.append(frame.to_image())
+def _duration(container, stream) -> float:
+    """Seconds that the pictures last; 0 where the file does not say."""
+    return (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
+
+
+def _frames_at(container, stream, moments: list[float]) -> list[av.VideoFrame]:
+    """The frame on show at each of the moments (seconds from the start, ascending), the last one after the end.
+
+    Jumps to a key frame where one lies between two moments; otherwise decodes on, never the same frame twice.
+    """
+    origin = stream.start_time or 0
+    keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
+    delay = origin - keys[0] if keys else 0  # the index counts in decoding time, frames in showing time
+    stream.thread_type = "NONE"  # threads would decode frames ahead that nobody asked for
+    found, frames, shown, ahead = [], container.decode(stream), None, None
+    for moment in moments:
+        target = origin + round(moment / float(stream.time_base))
+        key = max((key for key in keys if key + delay <= target), default=None)
+        if key is not None and (ahead is None or ahead.pts is None or key + delay > ahead.pts):
+            container.seek(key, stream=stream)
+            frames, shown, ahead = container.decode(stream), None, None
+        while ahead is None or ahead.pts is None or ahead.pts <= target:
+            shown, ahead = ahead or shown, next(frames, None)
+            if ahead is None:
                 break
-    return frames
+        found.append(shown or ahead)
+    return [frame for frame in found if frame is not None]
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    """The frame as RGB, turned as the camera was held."""
+    return frame.to_image().rotate(frame.rotation, expand=True)
 
 
 def _spread(number: int, most: int) -> list[int]:

@@ -10,6 +10,30 @@ from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms import Compose
 
+AGGREGATES = ("mean", "middle", "random", "first", "none")
+
+
+def choose_frames(aggregate: str, number: int, seed: int | list[int] = 0) -> list[int]:
+    """Which of a clip's `number` frames an aggregate looks at: all for "mean" and "none", else a single one.
+
+    ValueError for an unknown aggregate. `seed` is for "random" alone.
+    """
+    if aggregate in ("mean", "none"):
+        return list(range(number))
+    if aggregate not in AGGREGATES:
+        raise ValueError(f"unknown aggregate {aggregate!r}: use one of {', '.join(AGGREGATES)}")
+    random = int(np.random.default_rng(seed).integers(number))
+    return [{"first": 0, "middle": number // 2, "random": random}[aggregate]]
+
+
+def aggregate_frames(embeddings: np.ndarray, aggregate: str = "mean", seed: int | list[int] = 0) -> np.ndarray:
+    """Embeddings (frames, d) of one clip -> its embedding (d,) of unit norm; "none" keeps them all, (frames, d)."""
+    chosen = embeddings[choose_frames(aggregate, len(embeddings), seed)]
+    if aggregate == "none":
+        return chosen
+    mean = chosen.mean(0)
+    return mean / np.linalg.norm(mean)
+
 
 class VisionEncoder:
     """A frozen CLIP with its own preprocessing and tokenizer."""
@@ -34,19 +58,23 @@ class VisionEncoder:
     def embed_dim(self) -> int:
         return self.model.visual.output_dim
 
-    @torch.inference_mode()
     def embed_images(self, images: list[Image.Image], batch_size: int = 64) -> np.ndarray:
         """RGB pictures -> float32 (n, embed_dim), unit norm."""
-        rows = []
+        rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(images), batch_size):
-            batch = torch.stack([self.preprocess(image) for image in images[start : start + batch_size]])
-            rows.append(F.normalize(self.model.encode_image(batch.to(self.device)).float(), dim=-1).cpu().numpy())
-        return np.concatenate(rows) if rows else np.zeros((0, self.embed_dim), np.float32)
+            batch = [self.preprocess(image) for image in images[start : start + batch_size]]
+            rows.append(self.embed_prepared(torch.stack(batch)))
+        return np.concatenate(rows)
 
-    def embed_frames(self, frames: list[Image.Image]) -> np.ndarray:
-        """Frames of one video -> (embed_dim,): the mean of their embeddings, brought back to unit norm."""
-        mean = self.embed_images(frames).mean(0)
-        return mean / np.linalg.norm(mean)
+    @torch.inference_mode()
+    def embed_prepared(self, images: torch.Tensor) -> np.ndarray:
+        """Preprocessed pictures (n, 3, size, size) -> float32 (n, embed_dim), unit norm, as one batch."""
+        return F.normalize(self.model.encode_image(images.to(self.device)).float(), dim=-1).cpu().numpy()
+
+    def embed_frames(self, frames: list[Image.Image], aggregate: str = "mean", seed: int = 0) -> np.ndarray:
+        """Frames of one video -> (embed_dim,), unit norm; "none" gives every frame's, (frames, embed_dim)."""
+        chosen = [frames[index] for index in choose_frames(aggregate, len(frames), seed)]
+        return aggregate_frames(self.embed_images(chosen), "none" if aggregate == "none" else "mean")
 
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> np.ndarray:

@@ -42,6 +42,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def state_sha256(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of a module's state: the same for the same weights from any file."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def write_sums(folder: Path) -> None:
     """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".safetensors", ".json", ".gz"))

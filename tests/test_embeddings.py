@@ -1,0 +1,318 @@
+"""The store of embeddings and the extraction that fills it: same rows whatever happens on the way."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import soundfile
+import torch
+from conftest import halves, offline_environment, sine, write_video
+from pyarrow import parquet
+
+from v2a_utils import embeddings
+from v2a_utils.__main__ import main
+from v2a_utils.datasets import FileSource, Listing, open_source, soundworld
+from v2a_utils.embeddings import EmbedOptions, embed, embed_world, run_here
+from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
+from v2a_utils.stacks import load_stack
+from v2a_utils.store import Row, Store
+from v2a_utils.vision import AGGREGATES, aggregate_frames, choose_frames
+
+PAIRS = 11  # one of which is broken
+SMALL = "from v2a_utils import embeddings; embeddings.SHARD_CLIPS, embeddings.BATCH = 4, 2; "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder of pairs, the one of number 5 with a broken picture."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for number in range(PAIRS):
+        halves((20 * number, 0, 0), (0, 0, 255 - 20 * number)).save(folder / f"{number:02}.png")
+        soundfile.write(folder / f"{number:02}.wav", sine(200 + 100 * number), SAMPLE_RATE)
+    (folder / "05.png").write_bytes(b"no picture")
+    (folder / "alone.wav").touch()
+    return folder
+
+
+@pytest.fixture()
+def small(monkeypatch):
+    """Shards of 4 clips in batches of 2, decoded in this process."""
+    monkeypatch.setattr(embeddings, "SHARD_CLIPS", 4)
+    monkeypatch.setattr(embeddings, "BATCH", 2)
+    monkeypatch.setattr(embeddings, "decoders", lambda device: 0)
+
+
+@pytest.fixture(scope="module")
+def whole(folder, stack, tmp_path_factory) -> Store:
+    """The store of an uninterrupted run over the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "SHARD_CLIPS", 4)
+        patch.setattr(embeddings, "BATCH", 2)
+        return embed(open_source(str(folder)), stack, tmp_path_factory.mktemp("whole") / "store")
+
+
+def assert_same(store: Store, other: Store) -> None:
+    """The same rows in the same order, and the same skipped.csv."""
+    assert store.table(["id", "label", "split", "caption"]) == other.table(["id", "label", "split", "caption"])
+    for column in ("visual", "audio"):
+        assert np.allclose(store.numpy(column), other.numpy(column), atol=1e-5)
+    assert skipped_csv(store) == skipped_csv(other)
+
+
+def skipped_csv(store: Store) -> list[dict]:
+    with open(Path(store.path) / "skipped.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# -------------------------------------------------------------------------------------------------------- aggregates
+
+
+def test_aggregates_choose_their_frames():
+    assert [choose_frames(kind, 5) for kind in ("mean", "none", "first", "middle")] == [
+        [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [0], [2]]
+    drawn = [choose_frames("random", 5, seed)[0] for seed in range(40)]
+    assert set(drawn) == set(range(5)) and drawn == [choose_frames("random", 5, seed)[0] for seed in range(40)]
+    with pytest.raises(ValueError, match="unknown aggregate"):
+        choose_frames("median", 5)
+
+
+def test_aggregated_embedding_has_unit_norm_and_none_keeps_every_frame():
+    rows = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    mean = rows.mean(0)
+    assert np.allclose(aggregate_frames(rows), mean / np.linalg.norm(mean))
+    assert np.allclose(aggregate_frames(rows, "middle"), rows[2])
+    assert np.array_equal(aggregate_frames(rows, "none"), rows)
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+def test_a_video_is_embedded_by_each_aggregate(tmp_path, stack, aggregate):
+    path = write_video(tmp_path / "film.mp4", [5 * i for i in range(40)], sound=True)  # 4 s
+    listing = Listing("film", [FileSource("film", None, None, str(path), str(path))], [])
+    store = embed(listing, stack, tmp_path / "store", EmbedOptions(aggregate, frame_rate=2.0))
+    visual = store.numpy("visual")[0]
+    assert visual.shape == ((8, stack.vision.embed_dim) if aggregate == "none" else (stack.vision.embed_dim,))
+    assert np.allclose(np.linalg.norm(visual, axis=-1), 1, atol=1e-4)
+    assert store.settings["aggregate"].startswith(aggregate)
+
+
+# ------------------------------------------------------------------------------------------------------------- store
+
+
+def test_rows_are_those_of_the_encoders(folder, stack, whole):
+    listing = open_source(str(folder))
+    names = [f"{number:02}" for number in range(PAIRS) if number != 5]
+    assert list(whole.numpy("id")) == names == [source.id for source in listing.sources if source.id != "05"]
+    clips = [source.decode(1.0, range, 3.0) for source in listing.sources if source.id in names]
+    pictures = stack.vision.embed_images([clip.frames[0] for clip in clips])
+    sounds = stack.audio.embed_audio([clip.waveform for clip in clips], SAMPLE_RATE)
+    assert np.allclose(whole.numpy("visual"), pictures, atol=1e-5)
+    assert np.allclose(whole.numpy("audio"), sounds, atol=1e-5)
+
+
+def test_store_opens_in_numpy_torch_pandas_and_any_parquet_reader(stack, whole):
+    assert whole.numpy("visual").dtype == np.float32 and whole.torch("audio").dtype == torch.float32
+    assert torch.equal(whole.torch("audio"), torch.tensor(whole.numpy("audio")))
+    frame = whole.pandas()
+    assert len(frame) == len(whole) == PAIRS - 1 and np.array_equal(np.stack(frame["audio"]), whole.numpy("audio"))
+    shards = sorted(Path(whole.path).glob("*.parquet"))
+    table = pa.concat_tables([parquet.read_table(path) for path in shards])
+    assert len(table) == len(whole) and table.schema.field("visual").type == pa.list_(pa.float32(), stack.vision.embed_dim)
+    assert table.schema.names == ["id", "label", "split", "caption", "visual", "audio"]
+    with pytest.raises(ValueError, match="no column smell"):
+        whole.numpy("smell")
+
+
+def test_store_says_how_it_was_made(whole):
+    settings = whole.settings
+    assert settings["stack"] == "mini" and settings["aggregate"] == "mean" and settings["v2a_utils"]
+    assert len(settings["clip_sha256"]) == len(settings["clap_sha256"]) == 64
+    assert "16000 Hz" in settings["clap_preprocessing"] and '"size"' in settings["clip_preprocessing"]
+
+
+def test_what_could_not_be_embedded_is_listed_with_the_reason(whole):
+    reasons = {row["id"]: row["reason"] for row in skipped_csv(whole)}
+    assert reasons.keys() == {"alone", "05"}
+    assert "05.png: not a picture" in reasons["05"] and reasons["alone"].startswith("a sound without")
+
+
+def test_split_of_a_store_is_read_alone(tmp_path, stack):
+    sources = [source for split in ("train", "test") for source in soundworld(split, 2).sources]
+    store = embed(Listing("both", sources, []), stack, tmp_path / "store")
+    assert list(store.numpy("id", split="test")) == [source.id for source in sources[2:]]
+    assert store.numpy("visual", split="test").shape == (2, stack.vision.embed_dim)
+    assert store.numpy("visual", split="val").shape == (0, stack.vision.embed_dim)
+
+
+def test_data_set_of_pictures_has_no_column_of_sounds(tmp_path, stack):
+    halves((0, 0, 0), (255, 0, 0)).save(tmp_path / "dog1.jpg")
+    store = embed(open_source(str(tmp_path)), stack, tmp_path / "store")
+    assert len(store) == 1 and store.numpy("label")[0] == "dog"
+    with pytest.raises(ValueError, match="no column audio"):
+        store.numpy("audio")
+
+
+def test_no_store_is_a_clear_error(tmp_path):
+    with pytest.raises(ValueError, match="no store of embeddings"):
+        Store(tmp_path / "nothing").numpy("visual")
+
+
+def test_store_lives_in_any_file_system_that_fsspec_knows(stack):
+    vectors = np.eye(3, dtype=np.float32)
+    store, settings = Store("memory://bucket/store"), {"aggregate": "mean"}
+    store.write(0, ["a", "b"], [Row("a", None, None, "ä", vectors[0], vectors[1])], [("b", "broken")],
+                {"visual": 3, "audio": 3}, settings)
+    again = Store("memory://bucket/store")
+    assert again.skipped() == [("b", "broken")] and again.missing([["a", "b"]], settings) == []
+    assert np.array_equal(again.numpy("audio"), vectors[1:2]) and again.numpy("caption")[0] == "ä"
+
+
+# ------------------------------------------------------------------------------------------------------------ resume
+
+
+def test_a_run_that_ends_after_any_batch_goes_on_to_the_same_table(tmp_path, folder, stack, whole, small):
+    listing = open_source(str(folder))
+    for batches in range(6):
+
+        def cut_short(jobs, stack, options):
+            for number, done in enumerate(run_here(jobs, stack, options)):
+                if number == batches:
+                    raise KeyboardInterrupt
+                yield done
+
+        path = tmp_path / str(batches)
+        with pytest.raises(KeyboardInterrupt):
+            embed(listing, stack, path, run=cut_short)
+        assert len(Store(path).shards()) == batches // 2
+        assert_same(embed(listing, stack, path, resume=True), whole)
+
+
+def test_a_run_that_ends_while_a_shard_is_written_leaves_none_or_a_whole_one(tmp_path, folder, stack, whole, small,
+                                                                            monkeypatch):
+    listing, put = open_source(str(folder)), Store._put
+    for content in (b"", b"PAR1 half of it"):
+
+        def torn(store, path, whole_content):
+            put(store, path.replace("part-", ".part-") + ".part", content)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(Store, "_put", torn)
+        with pytest.raises(KeyboardInterrupt):
+            embed(listing, stack, tmp_path / str(len(content)))
+        monkeypatch.setattr(Store, "_put", put)
+        assert_same(embed(listing, stack, tmp_path / str(len(content)), resume=True), whole)
+
+
+def test_batches_that_come_in_any_order_make_the_same_table(tmp_path, folder, stack, whole, small):
+    def shuffled(jobs, stack, options):
+        done = list(run_here(jobs, stack, options))
+        return (done[place] for place in np.random.default_rng(0).permutation(len(done)))
+
+    assert_same(embed(open_source(str(folder)), stack, tmp_path / "store", run=shuffled), whole)
+
+
+def test_the_command_killed_twice_and_started_again_makes_the_same_table(tmp_path, folder, whole):
+    path = tmp_path / "store"
+    command = [sys.executable, "-c", SMALL + "import sys; from v2a_utils.__main__ import main; sys.exit(main())",
+               "embed", str(folder), "--out", str(path), "--resume"]
+    environment = offline_environment() | {"OMP_NUM_THREADS": "1"}
+    for shards in (1, 2):
+        run = subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while run.poll() is None and len(list(path.glob("part-*.parquet"))) < shards:
+            time.sleep(0.002)
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        assert len(Store(path).shards()) >= shards
+    assert subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True).returncode == 0
+    assert_same(Store(path), whole)
+    assert not list(path.glob(".*"))
+
+
+def test_a_longer_limit_goes_on_where_the_shorter_one_ended(tmp_path, folder, stack, whole, small):
+    listing = open_source(str(folder))
+    for limit in (3, 4, 6):
+        embed(listing.first(limit), stack, tmp_path / "store", resume=True)
+    assert_same(embed(listing, stack, tmp_path / "store", resume=True), whole)
+
+
+def test_a_store_of_something_else_is_refused(tmp_path, folder, stack, whole, small):
+    listing, path = open_source(str(folder)), whole.path
+    with pytest.raises(ValueError, match="add --resume"):
+        embed(listing, stack, path)
+    with pytest.raises(ValueError, match="aggregate mean, not first"):
+        embed(listing, stack, path, EmbedOptions("first"), resume=True)
+    with pytest.raises(ValueError, match="another list of clips"):
+        embed(Listing("other", listing.sources[1:], []), stack, path, resume=True)
+    with pytest.raises(ValueError, match="more clips than are listed"):
+        embed(listing.first(3), stack, path, resume=True)
+    other = load_stack("mini", "cpu")
+    with torch.no_grad():
+        other.audio.model.logit_scale_a += 1
+    with pytest.raises(ValueError, match="made with clap_sha256"):
+        embed(listing, other, path, resume=True)
+    assert len(whole) == PAIRS - 1
+
+
+# ----------------------------------------------------------------------------------------------------------- command
+
+
+def test_command_embeds_soundworld(tmp_path, stack, capsys):
+    assert main(["embed", "soundworld:test", "--out", str(tmp_path / "store"), "--limit", "3", "--seed", "2"]) == 0
+    assert "3 clips in" in capsys.readouterr().out
+    scenes = [make_scene("test", index, 2) for index in range(3)]
+    store = Store(tmp_path / "store")
+    assert list(store.numpy("label")) == [scene.label for scene in scenes]
+    pictures = stack.vision.embed_images([draw(scene) for scene in scenes])
+    sounds = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
+    assert np.allclose(store.numpy("visual"), pictures, atol=1e-5)
+    assert np.allclose(store.numpy("audio"), sounds, atol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["nowhere"], "neither a folder"), (["soundworld:test", "--limit", "0"], "limit is 0"),
+    (["soundworld:test", "--frame-rate", "0"], "frame rate is 0"), (["soundworld:test", "--seed", "-1"], "seed is -1"),
+])
+def test_command_refuses_in_one_line(tmp_path, capsys, arguments, message):
+    assert main(["embed", *arguments, "--out", str(tmp_path / "store")]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not (tmp_path / "store").exists()
+
+
+def test_bad_sounds_are_skipped_and_odd_ones_embedded(tmp_path, stack):
+    sounds = {"silence": np.zeros(8000), "one sample": np.ones(1) / 2, "no sample": np.zeros(0),
+              "not a number": np.full(800, np.nan), "absurd": np.full(800, 1e38), "5.1": np.zeros((8000, 6)) + 0.1}
+    for name, samples in sounds.items():
+        soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+        halves((0, 0, 0), (255, 0, 0)).save(tmp_path / f"{name}.png")
+    write_video(tmp_path / "mute.mp4", [10, 20])
+    store = embed(open_source(str(tmp_path)), stack, tmp_path / "store")
+    assert set(store.numpy("id")) == {"silence", "one sample", "5.1"}
+    assert np.isfinite(store.numpy("audio")).all()
+    reasons = dict(store.skipped())
+    assert "holds no sound" in reasons["no sample"] and "no numbers" in reasons["not a number"]
+    assert "not finite" in reasons["absurd"] and "holds no sound" in reasons["mute"]
+
+
+# -------------------------------------------------------------------------------------------------------- SoundWorld
+
+
+def test_embeddings_of_the_world_are_kept_and_grow(tmp_path, stack, monkeypatch):
+    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    four = embed_world(stack, "test", 4)
+    monkeypatch.setattr(embeddings, "run_here", None)
+    two = embed_world(stack, "test", 2)
+    monkeypatch.undo()
+    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    six = embed_world(stack, "test", 6)
+    assert np.array_equal(two.audio, four.audio[:2]) and np.allclose(six.visual[:4], four.visual, atol=1e-5)
+    assert list(six.labels) == [make_scene("test", index).label for index in range(6)]
+    assert len(list(tmp_path.iterdir())) == 1
