@@ -124,7 +124,8 @@ def test_store_opens_in_numpy_torch_pandas_and_any_parquet_reader(stack, whole):
     assert len(frame) == len(whole) == PAIRS - 1 and np.array_equal(np.stack(frame["audio"]), whole.numpy("audio"))
     shards = sorted(Path(whole.path).glob("*.parquet"))
     table = pa.concat_tables([parquet.read_table(path) for path in shards])
-    assert len(table) == len(whole) and table.schema.field("visual").type == pa.list_(pa.float32(), stack.vision.embed_dim)
+    vectors = pa.list_(pa.float32(), stack.vision.embed_dim)
+    assert len(table) == len(whole) and table.schema.field("visual").type == vectors
     assert table.schema.names == ["id", "label", "split", "caption", "visual", "audio"]
     with pytest.raises(ValueError, match="no column smell"):
         whole.numpy("smell")

@@ -123,7 +123,8 @@ def test_unet_is_conditioned_as_in_audioldm(generator, embeddings):
 def test_scheduler_keeps_v_prediction_and_the_schedule(generator):
     saved = json.loads((FOLDER / "scheduler" / "scheduler_config.json").read_text())
     assert saved["prediction_type"] == "v_prediction"
-    for name in ("prediction_type", "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "timestep_spacing"):
+    kept = ("prediction_type", "beta_start", "beta_end", "beta_schedule", "num_train_timesteps", "timestep_spacing")
+    for name in kept:
         assert generator.scheduler.config[name] == saved[name], name
 
 

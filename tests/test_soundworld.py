@@ -17,7 +17,7 @@ from scipy.stats import spearmanr
 from v2a_utils.__main__ import main
 from v2a_utils.soundworld import (
     CLASSES, FAMILIES, IMAGE_SIZE, KINDS, NUM_SAMPLES, OOD_STYLES, SAMPLE_RATE, SPLITS, STYLES, draw, make_scene,
-    picture_caption, sound_caption, synthesise,
+    other_take, picture_caption, sound_caption, synthesise,
 )
 from v2a_utils.soundworld.captions import HUES, TEMPI, TIMBRES, class_prompt, noun, vocabulary
 
@@ -262,3 +262,12 @@ def test_world_refuses_bad_numbers_in_one_sentence(tmp_path, capsys, options, na
     assert main(["world", "--out", str(tmp_path), *options]) == 2
     complaint = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(complaint) == 1 and named in complaint[0]
+
+
+def test_another_take_is_the_same_picture_with_another_sound():
+    scene = make_scene("test", 3)
+    first, second = other_take(scene, 0), other_take(scene, 1)
+    assert first == other_take(scene, 0) and first != second
+    assert draw(first) == draw(scene)
+    assert not np.array_equal(synthesise(first), synthesise(scene))
+    assert not np.array_equal(synthesise(first), synthesise(second))

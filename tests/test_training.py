@@ -1,5 +1,6 @@
 """The training loop survives a kill to the bit, complains about bad losses, and pretrains a whole stack."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,12 +14,16 @@ from v2a_utils import training
 from v2a_utils.__main__ import main
 from v2a_utils.pretraining import data as pretraining_data
 from v2a_utils.pretraining.encoders import write_bpe
+from v2a_utils.pretraining.generator import train_decoder
+from v2a_utils.pretraining.run import Pretraining
 from v2a_utils.soundworld import draw
 from v2a_utils.soundworld.captions import vocabulary
 from v2a_utils.stacks import Stack, StackConfig
 from v2a_utils.training import TrainConfig, fit
 from v2a_utils.weights import check_sums
 
+VAE_FILE = "diffusion_pytorch_model.safetensors"
+SHRINK = 1200  # of data and steps, for a trial
 CONFIG = TrainConfig(steps=30, batch_size=8, learning_rate=0.01, warmup=3, ema=0.9)
 
 
@@ -154,7 +159,7 @@ def test_rendered_chunks_stay_in_step_with_their_scenes(tmp_path, monkeypatch):
 def pretrained(tmp_path_factory):
     """A stack trained on twenty scenes for a handful of steps: (its folder, the working folder)."""
     folder = tmp_path_factory.mktemp("pretrain")
-    arguments = ["pretrain", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", "1200"]
+    arguments = ["pretrain", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", str(SHRINK)]
     assert main([*arguments, "--only", "tagger", "clip", "clap"]) == 0
     assert not (folder / "mini" / "SHA256SUMS").exists()  # not finished
     assert main(arguments) == 0
@@ -196,6 +201,19 @@ def test_the_byte_pair_vocabulary_is_the_same_every_time_and_has_a_token_for_eve
     assert first == second
     tokenizer = SimpleTokenizer(bpe_path=str(tmp_path / "0.gz"))
     assert {len(tokenizer.encode(word)) for word in vocabulary()} == {1}
+
+
+def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pretrained, tmp_path):
+    out, work = pretrained
+    folder, before = tmp_path / "vae", load_file(out / "audioldm" / "vae" / VAE_FILE)
+    shutil.copytree(out / "audioldm" / "vae", folder)
+    run = Pretraining(out, work, shrink=SHRINK)
+    data = pretraining_data.render("train", work / "data", shrink=SHRINK)
+    train_decoder(run.latents(data), data, folder, tmp_path / "decoder.pt", TrainConfig(steps=3, batch_size=2), "cpu")
+    after = load_file(folder / VAE_FILE)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
+    assert (folder / "config.json").read_text() == (out / "audioldm" / "vae" / "config.json").read_text()
 
 
 def test_finished_parts_are_not_trained_again(pretrained):

@@ -84,8 +84,8 @@ def overlap(stack: Stack, listing: Listing, workers: int) -> dict[str, tuple[flo
     """Clips a second by tower: from files with decoding in `workers` processes, and on ready tensors."""
     pictures = replace(listing, sources=[replace(source, sound=None) for source in listing.sources])
     return {
-        "CLIP": _whole_and_bare(stack, pictures, lambda prepared: stack.vision.embed_prepared(prepared.frames), workers),
-        "CLAP": _whole_and_bare(stack, listing, lambda prepared: stack.audio.embed_prepared(prepared.waves), workers),
+        "CLIP": _whole_and_bare(stack, pictures, lambda ready: stack.vision.embed_prepared(ready.frames), workers),
+        "CLAP": _whole_and_bare(stack, listing, lambda ready: stack.audio.embed_prepared(ready.waves), workers),
     }
 
 

@@ -8,7 +8,6 @@ the same as `embeddings.run_here` makes. What a worker that dies had in hand, Ra
 
 from collections.abc import Iterator
 
-
 from v2a_utils.embeddings import EmbedOptions, Encoded, Job, Preparation, encode, preparation
 from v2a_utils.stacks import Stack, StackConfig
 

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import librosa
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from v2a_utils.audio import magnitudes, mel_filters
+from v2a_utils.audio import magnitudes, mel_filters, resample
 from v2a_utils.weights import load_weights
 
 
@@ -79,9 +78,8 @@ class Listener:
     def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> np.ndarray:
         rate, rows = self.model.config["sample_rate"], []
         for waveform in waveforms:
-            if rate != sample_rate:
-                waveform = librosa.resample(waveform, orig_sr=sample_rate, target_sr=rate)
-            batch = torch.from_numpy(np.ascontiguousarray(waveform, np.float32))[None].to(self.device)
+            heard = np.ascontiguousarray(resample(waveform, sample_rate, rate), np.float32)
+            batch = torch.from_numpy(heard)[None].to(self.device)
             rows.append(output(self.model.log_mel(batch))[0].cpu().numpy())
         return np.stack(rows)
 
