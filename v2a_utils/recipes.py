@@ -33,8 +33,8 @@ _PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=
 RECIPES = {
     "mini": {
         "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3)),
-        "diffusion": Recipe("diffusion", _MINI, TrainConfig(3000, 256, 1e-3)),
-        "flow": Recipe("flow", _MINI, TrainConfig(2000, 256, 1e-3)),
+        "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3)),
+        "flow": Recipe("flow", _MINI, TrainConfig(6000, 256, 2e-3)),
     },
     "paper": {
         "regression": Recipe("regression", {}, _PAPER_TRAINING),
