@@ -46,7 +46,7 @@ def small(monkeypatch):
     """Shards of 4 clips in batches of 2, decoded in this process."""
     monkeypatch.setattr(embeddings, "SHARD_CLIPS", 4)
     monkeypatch.setattr(embeddings, "BATCH", 2)
-    monkeypatch.setattr(embeddings, "decoders", lambda device: 0)
+    monkeypatch.setattr(embeddings, "DECODERS", 0)
 
 
 @pytest.fixture(scope="module")
