@@ -34,6 +34,7 @@ from v2a_utils.weights import state_sha256
 CACHE = Path(__file__).parent.parent / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 64  # at once through CLIP
+MARGIN = 0.1  # seconds read beyond the tower's length, since a cut shows in the last samples after resampling
 DECODERS = cpu_count()  # processes that decode
 
 
@@ -103,7 +104,7 @@ class Preparation:
 
     def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Preprocessed frames (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
-        options, seconds = self.options, self.clip_samples / self.sample_rate
+        options, seconds = self.options, self.clip_samples / self.sample_rate + MARGIN
         seed = [options.seed, zlib.crc32(source.id.encode())]
         choose = partial(choose_frames, options.aggregate, seed=seed)
         clip = source.decode(options.frame_rate, choose, seconds)
