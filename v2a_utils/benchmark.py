@@ -35,7 +35,7 @@ HTSAT_TINY = {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsa
     "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": 96, "depths": [2, 2, 6, 2],
               "num_heads": [4, 8, 16, 32], "window_size": 8},
 }
-ROBERTA = {"vocab_size": 50_265, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}  # unused
+ROBERTA = {"vocab_size": 100, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}  # a stub
 
 
 def main() -> int:
@@ -75,14 +75,23 @@ def make_clips(folder: Path, count: int, width: int, height: int, rate: int, sec
 
 
 def random_stack() -> SimpleNamespace:
-    """CLIP ViT-B/32 and CLAP's HTSAT-tiny with random weights: the towers of the paper, without a download."""
+    """The towers of the paper's size with random weights, which cost what trained ones cost."""
+    return SimpleNamespace(vision=random_clip(), audio=random_clap(), device="cpu")
+
+
+def random_clip() -> VisionEncoder:
+    """CLIP ViT-B/32 with random weights; its text tower is a stub."""
     torch.manual_seed(0)
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
-    config["text_cfg"] |= {"layers": 1, "vocab_size": 100}  # unused
-    model, preprocess = open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False)
+    config["text_cfg"] |= {"layers": 1, "vocab_size": 100}
+    return VisionEncoder(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
+
+
+def random_clap() -> AudioEncoder:
+    """CLAP's HTSAT-tiny with random weights; its text tower is a stub."""
+    torch.manual_seed(0)
     clap = Clap({"audio_cfg": HTSAT_TINY, "text_cfg": ROBERTA, "joint_embed_shape": 512})
-    audio = AudioEncoder(clap, range(ROBERTA["vocab_size"]))
-    return SimpleNamespace(vision=VisionEncoder(model, preprocess, None), audio=audio, device="cpu")
+    return AudioEncoder(clap, range(ROBERTA["vocab_size"]))
 
 
 def overlap(stack: Stack, listing: Listing, rounds: int) -> dict[str, tuple[float, float]]:

@@ -33,7 +33,7 @@ from v2a_utils.weights import state_sha256
 
 CACHE = Path(__file__).parent.parent / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
-FRAMES = 64  # at once through CLIP
+FRAMES = 32  # at once through CLIP
 MARGIN = 0.1  # seconds read beyond the tower's length, since a cut shows in the last samples after resampling
 DECODERS = cpu_count()  # processes that decode
 
