@@ -79,10 +79,11 @@ def random_stack() -> SimpleNamespace:
     return SimpleNamespace(vision=random_clip(), audio=random_clap(), device="cpu")
 
 
-def random_clip() -> VisionEncoder:
-    """CLIP ViT-B/32 with random weights; its text tower is a stub."""
+def random_clip(layers: int = 12) -> VisionEncoder:
+    """CLIP ViT-B/32 with random weights, or its first layers only; its text tower is a stub."""
     torch.manual_seed(0)
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
+    config["vision_cfg"]["layers"] = layers
     config["text_cfg"] |= {"layers": 1, "vocab_size": 100}
     return VisionEncoder(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
 
