@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 REAL = Path(__file__).parents[2] / "shared" / "real"
 PHOTOS = sorted((REAL / "imagehear").glob("*.jpg"))
 VIDEOS = sorted((REAL / "vggsound" / "video").glob("*.mp4"))
+RECORDINGS = sorted((REAL / "esc50").glob("*.wav"))
 LOCAL = {"127.0.0.1", "::1", "localhost"}
 DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 

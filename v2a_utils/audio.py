@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import av
-import librosa
 import numpy as np
 import soundfile
+import soxr
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -81,7 +81,7 @@ def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
     if rate == wanted:
         return waveform
-    resampled = librosa.resample(waveform, orig_sr=rate, target_sr=wanted)
+    resampled = soxr.resample(waveform, rate, wanted)  # librosa's resampler, without its compiler's start-up
     return resampled if len(resampled) else waveform[:1]
 
 

@@ -5,11 +5,11 @@ Functions draw on axes that they are given; titles say a finding, so the noteboo
 
 import warnings
 
-import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from PIL import Image
+from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from v2a_utils.audio import magnitudes, mel_filters
 from v2a_utils.metrics import Interval
@@ -49,7 +49,7 @@ def show_spectrogram(ax, waveform: np.ndarray, sample_rate: int, title: str = ""
         extent=(0, seconds, 0, MELS), interpolation="nearest",
     )
     top = sample_rate / 2
-    centres = librosa.mel_frequencies(n_mels=MELS + 2, fmin=0, fmax=top)
+    centres = mel_to_hertz(np.linspace(0, hertz_to_mel(top, "slaney"), MELS + 2), "slaney")
     ticks = [hertz for hertz in TICKS if hertz <= top][::2]
     ax.set_yticks(np.interp(ticks, centres, np.arange(MELS + 2) - 0.5), [f"{hertz:,}" for hertz in ticks])
     ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz, mel scale)")
