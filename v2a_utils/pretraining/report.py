@@ -12,7 +12,7 @@ import torch
 from tqdm.auto import tqdm
 
 from v2a_utils.audio import log_mel
-from v2a_utils.metrics import Rate, hits, log_mel_error, measure_pitch, pitch_agreement, right_class
+from v2a_utils.metrics import Interval, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
 from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
 from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, make_scene, pitch, synthesise
@@ -57,10 +57,10 @@ class Measured:
         """Sounds of the first `count` pictures (all, if None) through a mapper."""
         return self.generate(mapper, map_embeddings(self.stack, self.visual[:count], mapper))
 
-    def judge(self, sounds: np.ndarray) -> Rate:
+    def judge(self, sounds: np.ndarray) -> Interval:
         """Right class by the tagger, which neither conditions nor was tuned on generated sounds."""
         scores = self.stack.tagger.logits(list(sounds), SAMPLE_RATE)
-        return right_class(scores, list(CLASSES), self.scenes[: len(sounds)])
+        return rate_interval(hits(scores, list(CLASSES), self.scenes[: len(sounds)]))
 
 
 def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(candidates=1)) -> str:
@@ -72,7 +72,8 @@ def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(ca
     made |= {name: test.through(name) for name in ("diffusion", "regression")}
     lines = ["# The mini stack, measured", "", _introduction(stack, count, options), ""]
     lines += ["| what | measured |", "|---|---|"]
-    lines += [f"| {what} | {value} |" for what, value in _rows(test, ood, made)]
+    lines += [f"| {what} | {value.percent() if isinstance(value, Interval) else value} |"
+              for what, value in _rows(test, ood, made)]
     lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", "", *_pitch_table(test, made)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
@@ -109,19 +110,18 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
     yield from _back_end(test)
     yield "VAE, log-mel error on real clips", f"{_vae_error(test):.3f} nats (n = 128)"
     yield "familiar pictures: test, ood", ", ".join(
-        str(Rate(int((stack.familiarity.distance(m.visual) <= stack.familiarity.limit).sum()), len(m.scenes)))
-        for m in (test, ood)
+        rate_interval(stack.familiarity.distance(m.visual) <= stack.familiarity.limit).percent() for m in (test, ood)
     )
     yield "one sound after loading", f"{_seconds_a_sound(test):.1f} s ({torch.get_num_threads()} threads)"
     yield "`sound one.png`, cold, whole process", f"{_seconds_cold(test):.1f} s"
     yield "training pairs", f"{SIZES['train']}"
 
 
-def _zero_shot(measured: Measured, kind: str) -> Rate:
+def _zero_shot(measured: Measured, kind: str) -> Interval:
     encoder = measured.stack.vision if kind == "picture" else measured.stack.audio
     embeddings = measured.visual if kind == "picture" else measured.audio
     prompts = encoder.embed_texts([class_prompt(name, kind) for name in CLASSES])
-    return right_class(embeddings @ prompts.T, list(CLASSES), measured.scenes)
+    return rate_interval(hits(embeddings @ prompts.T, list(CLASSES), measured.scenes))
 
 
 def _back_end(test: Measured):
@@ -133,7 +133,7 @@ def _back_end(test: Measured):
     error = log_mel_error(log_mel(rebuilt).numpy(), mels.numpy())
     before, after = (test.stack.tagger.logits(list(wave.numpy()), SAMPLE_RATE).argmax(1) for wave in (real, rebuilt))
     yield "back end (Griffin-Lim), log-mel error on real mels", f"{error.mean():.3f} nats (n = {len(error)})"
-    yield "back end, class kept", Rate(int((before == after).sum()), len(before))
+    yield "back end, class kept", rate_interval(before == after)
 
 
 @torch.inference_mode()
