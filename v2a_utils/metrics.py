@@ -12,6 +12,8 @@ from typing import NamedTuple
 import librosa
 import numpy as np
 import torch
+from scipy.linalg import LinAlgError, eigvalsh
+from scipy.linalg.blas import dsyr, dsyrk
 from scipy.signal import find_peaks
 from scipy.special import expit, log_softmax, logsumexp, softmax
 from scipy.stats import binomtest, rankdata, spearmanr
@@ -23,6 +25,7 @@ STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest
 COUNTED = (  # classes whose number shows as onsets one after the other; others make one denser sound
     "bird", "cat", "dog", "duck", "frog", "sheep", "bells", "drums", "flute", "guitar", "piano", "trumpet",
 )
+BATCH = 2000  # rows whose covariance is taken at once
 LEAST_SHARE = 1e-6  # audioldm_eval adds it to a probability before its logarithm
 
 
@@ -81,29 +84,33 @@ class Moments:
     """
 
     def __init__(self, batches: Iterable[np.ndarray] = ()):
-        self.n, self.mean, self._scatter = 0, np.zeros(1), np.zeros((1, 1))
+        self.n, self.mean = 0, np.zeros(0)
         for batch in batches:
             self.add(batch)
 
     def add(self, rows: np.ndarray) -> None:
         """Take in (rows, d). ValueError for NaN, infinity or another d."""
-        rows = np.asarray(rows, np.float64)
-        if not np.isfinite(rows).all():
-            raise ValueError("features hold NaN or infinity: leave such rows out")
-        if self.n and rows.shape[1] != len(self.mean):
-            raise ValueError(f"a batch of {rows.shape[1]} features does not go with others of {len(self.mean)}")
         if not len(rows):
             return
-        mean, total = rows.mean(0), self.n + len(rows)
-        shift, centred = mean - self.mean, rows - mean
-        self._scatter = self._scatter + centred.T @ centred
-        if self.n:
-            self._scatter += np.outer(shift, shift) * (self.n * len(rows) / total)
+        centred = np.array(rows, np.float64)
+        if not np.isfinite(centred).all():
+            raise ValueError("features hold NaN or infinity: leave such rows out")
+        if not self.n:
+            width = centred.shape[1]
+            self.mean, self._scatter = np.zeros(width), np.zeros((width, width), order="F")  # its upper half
+        if centred.shape[1] != len(self.mean):
+            raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self.mean)}")
+        mean, total = centred.mean(0), self.n + len(rows)
+        centred -= mean
+        shift = mean - self.mean
+        self._scatter = dsyrk(1, centred.T, beta=1, c=self._scatter, overwrite_c=True)
+        self._scatter = dsyr(self.n * len(rows) / total, shift, a=self._scatter, overwrite_a=True)
         self.mean, self.n = self.mean + shift * (len(rows) / total), total
 
     @property
     def covariance(self) -> np.ndarray:
-        return self._scatter / (self.n - 1)
+        upper = np.triu(self._scatter)
+        return (upper + np.triu(upper, 1).T) / (self.n - 1)
 
 
 def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) -> float:
@@ -113,7 +120,7 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     the `Moments` of what came in batches. FD of clips' features, FAD of those of frames (pooled over the clips). It is
     biased upwards for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
     """
-    one, two = (cloud if isinstance(cloud, Moments) else Moments([cloud]) for cloud in (first, second))
+    one, two = (cloud if isinstance(cloud, Moments) else Moments(_batches(cloud)) for cloud in (first, second))
     rows, width = min(one.n, two.n), len(one.mean)
     if rows < 2:
         raise ValueError(f"a cloud of {rows} row(s) has no shape: give two rows or more")
@@ -121,12 +128,28 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
         raise ValueError(f"features of {width} and of {len(two.mean)} numbers are not of one model")
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
-    values, vectors = np.linalg.eigh(one.covariance)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    # the eigenvalues of S1 S2 are those of a symmetric matrix: no complex square root, no sqrtm
-    overlap = np.sqrt(np.linalg.eigvalsh(root @ two.covariance @ root).clip(0)).sum()
-    spread = np.trace(one.covariance) + np.trace(two.covariance)
-    return float(max(np.sum((one.mean - two.mean) ** 2) + spread - 2 * overlap, 0.0))
+    first, second = one.covariance, two.covariance
+    apart = np.sum((one.mean - two.mean) ** 2)
+    return float(max(apart + np.trace(first) + np.trace(second) - 2 * _root_trace(first, second), 0.0))
+
+
+def _batches(cloud: np.ndarray) -> Iterable[np.ndarray]:
+    """Parts that fit into a processor's cache in double precision."""
+    return np.array_split(cloud, len(cloud) // BATCH + 1)
+
+
+def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
+    """tr (S1 S2)^1/2 of covariances: the product's eigenvalues are those of a symmetric matrix, so no sqrtm is needed.
+
+    That matrix is L^T S2 L with S1 = L L^T (LAPACK's sygv), or, where S1 is singular, S1^1/2 S2 S1^1/2.
+    """
+    try:
+        values = eigvalsh(second, first, type=2, driver="gv", check_finite=False)
+    except LinAlgError:
+        values, vectors = np.linalg.eigh(first)
+        root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+        values = np.linalg.eigvalsh(root @ second @ root)
+    return float(np.sqrt(values.clip(0)).sum())
 
 
 def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
