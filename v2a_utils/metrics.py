@@ -269,14 +269,21 @@ def attribute_fidelity(
 
     Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes
     of 3 sounds or more. Size moves `measure_pitch`, count `count_events`, distance `audio.loudness`. Sounds in which
-    nothing could be measured (NaN) count as the middle of their class.
+    nothing could be measured (NaN) count as the middle of their class. Of several sounds a picture, measured
+    (n, seeds), it is the mean of the seeds' correlations.
     """
     groups = [np.flatnonzero(classes == name) for name in np.unique(classes)]
     groups = [rows for rows in groups if len(rows) >= 3]
     if not groups:
         raise ValueError("no class has 3 sounds or more to be ranked")
-    ranks = [np.concatenate([_centred_ranks(values[rows]) for rows in groups]) for values in (measured, truth)]
-    return bootstrap(_correlation, *ranks, draws=draws, seed=seed)
+    columns = np.column_stack([truth, measured])
+    ranks = np.concatenate([np.apply_along_axis(_centred_ranks, 0, columns[rows]) for rows in groups])
+    return bootstrap(_mean_correlation, ranks, draws=draws, seed=seed)
+
+
+def _mean_correlation(ranks: np.ndarray) -> float:
+    """Correlation of the first column of (n, 1 + seeds) with the others, their mean."""
+    return float(np.mean([_correlation(ranks[:, 0], column) for column in ranks[:, 1:].T]))
 
 
 def _centred_ranks(values: np.ndarray) -> np.ndarray:
