@@ -211,8 +211,10 @@ class Judge:
     @cached_property
     def real(self) -> dict[str, Moments]:
         """Moments of many true sounds' features and frames."""
-        world = World(self.stack, self.world.split, self.sizes.real)
-        heard = listen(self.stack, world.sounds, world.scenes)
+        heard = self.truth
+        if self.sizes.real > len(self.world.scenes):
+            world = World(self.stack, self.world.split, self.sizes.real)
+            heard = listen(self.stack, world.sounds, world.scenes)
         return {"features": Moments([heard.features]), "frames": Moments(heard.frames)}
 
     @cached_property
@@ -296,7 +298,8 @@ class Judge:
             return float(np.mean([function(drawn[:, s]) for s in range(drawn.shape[1])]))
 
         by_seed = np.array([function(rows[:, s]) for s in range(rows.shape[1])])
-        return bootstrap(mean, rows, draws=max(int(share * self.sizes.draws), 10)), by_seed
+        interval = bootstrap(mean, rows, draws=max(int(share * self.sizes.draws), 10))
+        return interval._replace(low=max(interval.low, 0.0)), by_seed  # distances and scores are 0 or more
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
@@ -319,11 +322,16 @@ def evaluate(stack: Stack, names: list[str], sizes: Sizes, out: Path = SUMMARY) 
     judges = {split: Judge(world, sizes) for split, world in worlds.items()}
     rows, sounds, began = [], [], time.perf_counter()
     for name in names:
-        sweep = METHODS[name].group != "table"
-        for split in ("sweep",) if sweep else ("test", "ood"):
-            found, each = _measure(judges[split], name, 1 if sweep else sizes.seeds)
-            rows += [{"method": name, "group": METHODS[name].group, "split": split} | row for row in found]
-            sounds += [{"method": name, "split": split} | row for row in each]
+        group = METHODS[name].group
+        for split in ("test", "ood") if group == "table" else ("sweep",):
+            made, seconds = make_and_listen(worlds[split], name, sizes.seeds if group == "table" else 1, sizes)
+            parts = {split: made}
+            if split == "test":  # beside the sweeps stand sounds of the same number
+                parts["sweep"] = Heard(*(values[: sizes.sweep, :1] for values in vars(made).values()))
+            for part, heard in parts.items():
+                found = _rows(judges[part], name, heard, seconds)
+                rows += [{"method": name, "group": group, "split": part} | row for row in found]
+            sounds += [{"method": name, "split": split} | row for row in _singles(judges[split], made)]
     table, singles = pd.DataFrame(rows), pd.DataFrame(sounds)
     shown = singles[(singles.seed == 0) & (singles.split == "test")]
     for content, path in ((table, out / "evaluation.csv"), (shown, out / "sounds.csv"),
@@ -340,30 +348,38 @@ def evaluate(stack: Stack, names: list[str], sizes: Sizes, out: Path = SUMMARY) 
     return table
 
 
-def _measure(judge: Judge, name: str, seeds: int) -> tuple[list[dict], list[dict]]:
-    """Rows of evaluation.csv and of singles.csv for one method and world."""
-    world, heard, seconds = judge.world, [], []
+def make_and_listen(world: World, name: str, seeds: int, sizes: Sizes) -> tuple[Heard, np.ndarray]:
+    """What is heard of a method's sounds, (n, seeds, ...), and the seconds a sound took with each seed."""
+    heard, seconds = [], []
     for seed in range(seeds):
-        sounds, took = make_sounds(world, name, seed, judge.sizes)
-        heard.append(listen(judge.stack, sounds, world.scenes))
+        sounds, took = make_sounds(world, name, seed, sizes)
+        heard.append(listen(world.stack, sounds, world.scenes))
         seconds.append(took)
-    made, n = stack_seeds(heard), len(world.scenes)
-    parameters = trained_parameters(judge.stack, name)
-    rows = [_row("seconds a sound", Interval(np.mean(seconds), min(seconds), max(seconds), n), np.array(seconds)),
+    return stack_seeds(heard), np.array(seconds)
+
+
+def _rows(judge: Judge, name: str, made: Heard, seconds: np.ndarray) -> list[dict]:
+    """Rows of evaluation.csv for one method and world."""
+    n, parameters, tagger = len(made.logits), trained_parameters(judge.stack, name), judge.stack.tagger
+    rows = [_row("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds),
             _row("trained parameters", Interval(parameters, parameters, parameters, n), np.array([parameters]))]
     rows += [_row(*measured) for measured in judge.measures(made)]
-    right, scores = judge.right(made), judge.scores(made)
-    labels = np.array([scene.label for scene in world.scenes])
+    right, labels = judge.right(made), np.array([scene.label for scene in judge.world.scenes])
     for label in sorted(set(labels)):
         mine = right[labels == label]
         rows.append(_row("accuracy", bootstrap(np.mean, mine.mean(1), draws=judge.sizes.draws), mine.mean(0),
-                         judge.stack.tagger.backbone, judge.stack.tagger.sample_rate, label))
+                         tagger.backbone, tagger.sample_rate, label))
+    return rows
+
+
+def _singles(judge: Judge, made: Heard) -> Iterator[dict]:
+    """Rows of singles.csv: one sound each."""
+    right, scores = judge.right(made), judge.scores(made)
     truths = {name: np.where(rows, truth, np.nan) for name, rows, _, truth in judge.attributes(made)}
-    each = [{"seed": seed, "index": index, "label": labels[index], "right": bool(right[index, seed]),
-             "CS": scores[index, seed], "pitch": made.pitch[index, seed], "events": made.events[index, seed],
-             "loudness": made.loudness[index, seed]} | {f"true {name}": truth[index] for name, truth in truths.items()}
-            for seed in range(seeds) for index in range(n)]
-    return rows, each
+    for index, seed in np.ndindex(right.shape):
+        yield {"seed": seed, "index": index, "label": judge.world.scenes[index].label, "right": right[index, seed],
+               "CS": scores[index, seed], "pitch": made.pitch[index, seed], "events": made.events[index, seed],
+               "loudness": made.loudness[index, seed]} | {f"true {name}": true[index] for name, true in truths.items()}
 
 
 def _row(measure: str, interval: Interval, by_seed: np.ndarray, backbone: str = "", rate: int = 0, label: str = ""):

@@ -278,7 +278,8 @@ def attribute_fidelity(
         raise ValueError("no class has 3 sounds or more to be ranked")
     columns = np.column_stack([truth, measured])
     ranks = np.concatenate([np.apply_along_axis(_centred_ranks, 0, columns[rows]) for rows in groups])
-    return bootstrap(_mean_correlation, ranks, draws=draws, seed=seed)
+    found = bootstrap(_mean_correlation, ranks, draws=draws, seed=seed)
+    return found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
 
 
 def _mean_correlation(ranks: np.ndarray) -> float:
