@@ -14,8 +14,8 @@ from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 from v2a_utils.results import TRUTHS, Results
 
 COLOURS = {"reference": AUDIO, "no mapper": VISION, "regression": MAPPED, "diffusion": MAPPED, "better mapper": MAPPED}
-OTHERS = {"text caption": "v", "nearest neighbour": "<", "closed form": ">"}
-MARKS = {"reference": "^", "no mapper": "o", "regression": "D", "diffusion": "s", "better mapper": "*"}
+MARKS = {"reference": "^", "text caption": "v", "no mapper": "o", "nearest neighbour": "<", "closed form": ">",
+         "regression": "D", "diffusion": "s", "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
 
@@ -38,7 +38,8 @@ def trade_off(results: Results) -> Figure:
     for method in across.index[across.group == "table"]:
         x, y = across.loc[method], up.loc[method]
         axis.errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
-                      yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS.get(method, OTHERS.get(method, "v")), lw=1, ms=8, label=method)
+                      yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=1, ms=8,
+                      label=method)
     for (group, title), style in zip(CURVES.items(), ("-", ":")):
         points = sweep_points(results, group, ("CS", "FD"))
         axis.plot(*zip(*points.values()), style, color=MAPPED, marker=".", label=title)
