@@ -1,11 +1,14 @@
 """The evaluation: its command, what a kill leaves, and whether the measures tell good methods from bad ones."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import offline_environment
 
 from v2a_utils import embeddings, evaluation, stacks
 from v2a_utils.__main__ import main
@@ -119,6 +122,15 @@ def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
     monkeypatch.setattr(evaluation, "best_candidates", original)
     other = world.generate("another seed", world.audio[:2], replace(options, seed=1))[0]
     assert not np.allclose(other, resumed[:2])
+
+
+def test_another_process_knows_the_kept_sounds_again(world):
+    """A set that is printed in another order in each process would make every batch a new one."""
+    code = ("from v2a_utils.evaluation import World; from v2a_utils.stacks import load_stack; "
+            "world = World.__new__(World); world.stack = load_stack('mini', 'cpu'); print(world.weights)")
+    other = subprocess.run([sys.executable, "-c", code], env=offline_environment() | {"PYTHONHASHSEED": "1"},
+                           capture_output=True, text=True, check=True)
+    assert other.stdout.strip() == world.weights
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.source != "real"])

@@ -72,8 +72,8 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. The defaults make about 8,300 sounds: 40 minutes on two free cores where a sound of 20 steps
-    takes 0.22 s in batches, 65 where it takes 0.4 s. Ten minutes of it are not generation.
+    """How much is measured. The defaults make about 8,300 sounds: 40 minutes on two free cores where a sound takes
+    0.22 s in batches of 20 steps, 65 where it takes 0.4 s. Ten minutes of it are not generation.
     """
 
     pictures: int = 256  # of the test split
@@ -110,9 +110,13 @@ class World:
         return np.stack([synthesise(scene) for scene in self.scenes])
 
     @cached_property
-    def _weights(self) -> str:
+    def weights(self) -> str:
+        """SHA-256 of all that makes the generator what it is."""
         generator = self.stack.generator
-        return "".join(state_sha256(part) for part in (generator.unet, generator.vae))
+        schedule = {key: value for key, value in generator.scheduler.config.items() if key[0] != "_"}
+        parts = [state_sha256(part) for part in (generator.unet, generator.vae, generator.vocoder)]
+        parts += [json.dumps(schedule, sort_keys=True, default=str), generator.null_embedding.tobytes().hex()]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def generate(self, title: str, conditions: np.ndarray, options: SoundOptions) -> tuple[np.ndarray, float]:
         """Sounds (n, samples) for conditions (n, d), and seconds a sound; kept ones of an earlier run are read."""
@@ -121,7 +125,7 @@ class World:
         for start in tqdm(range(0, len(conditions), BATCH), f"{self.split} {title}", unit="batch"):
             batch = np.ascontiguousarray(conditions[start : start + BATCH], np.float32)
             settings = replace(options, seed=1_000_000 * options.seed + start)
-            key = hashlib.sha256(f"{self._weights} {settings}".encode() + batch.tobytes()).hexdigest()[:24]
+            key = hashlib.sha256(f"{self.weights} {settings}".encode() + batch.tobytes()).hexdigest()[:24]
             path = KEPT / f"{key}.npz"
             if not path.is_file():
                 began = time.perf_counter()
@@ -339,7 +343,7 @@ def evaluate(stack: Stack, names: list[str], sizes: Sizes, out: Path = SUMMARY) 
                           (data_efficiency(stack, worlds["test"], sizes), out / "efficiency.csv")):
         _write(content, path)
     write_json(out / "run.json", {
-        "stack": stack.name, "generator": worlds["test"]._weights[:16], "sizes": vars(sizes),
+        "stack": stack.name, "generator": worlds["test"].weights[:16], "sizes": vars(sizes),
         "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
         "settings": {name: f"{METHODS[name].source} {json.dumps(METHODS[name].settings)}, "
                            f"{sizes.steps or METHODS[name].steps} steps, guidance {METHODS[name].guidance:g}"
