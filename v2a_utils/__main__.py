@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report."""
+"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report | evaluate."""
 
 import argparse
 import csv
@@ -82,6 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--count", type=int, default=512, help="pictures (default: 512)")
     report.add_argument("--out", type=Path, default=Path("data/mini") / REPORT_NAME)
     report.set_defaults(run=_report)
+
+    evaluate = commands.add_parser("evaluate", help="every method's sounds through every measure, as tables")
+    evaluate.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included)")
+    evaluate.add_argument("--n", type=int, help="pictures of the test split; of others half as many (default: 256)")
+    evaluate.add_argument("--seeds", type=int, help="sounds of each picture and method (default: 3)")
+    evaluate.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    evaluate.add_argument("--out", type=Path, help="folder of the summary (default: data/results, with --quick or "
+                          "--methods results/evaluation)")
+    evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
+    evaluate.set_defaults(run=_evaluate)
     return parser
 
 
@@ -215,6 +225,26 @@ def _report(options: argparse.Namespace) -> int:
     from v2a_utils.pretraining.report import write_report
 
     print(write_report(options.out, options.count))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from v2a_utils.evaluation import METHODS, QUICK, SUMMARY, Sizes, evaluate
+    from v2a_utils.stacks import load_stack
+
+    sizes = QUICK if options.quick else Sizes()
+    if options.n is not None:
+        sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
+    if options.seeds is not None:
+        sizes = replace(sizes, seeds=options.seeds)
+    if sizes.pictures < 4 or sizes.seeds < 1:
+        raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
+    part = options.quick or options.methods  # shall not take the place of the whole
+    out = options.out or (Path("results/evaluation") if part else SUMMARY)
+    table = evaluate(load_stack(options.stack), options.methods or list(METHODS), sizes, out)
+    print(f"{len(table)} numbers in {out}")
     return 0
 
 

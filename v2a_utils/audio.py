@@ -103,18 +103,24 @@ def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None
     temporary.replace(path)
 
 
-def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
-    """The waveform at one loudness: RMS of its loudest tenths brought to `level` dB, then peaks kept below 0.99.
+def loudness(waveform: np.ndarray) -> float:
+    """Level in dB relative to full scale: RMS of the loudest 30% of blocks of 800 samples; silence is -120.
 
-    The loudest 30% of blocks of 800 samples count, so that a bark and a roar sound alike loud. Silence stays silence.
+    Only the loud blocks count, so that a bark and a roar that sound alike loud measure alike.
     """
     block = 800  # 50 ms at 16 kHz
     blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
     rms = np.sqrt((blocks**2).mean(1))
     loud = np.sqrt((rms[rms >= np.quantile(rms, 0.7)] ** 2).mean())
-    if loud < 1e-6:
+    return 20 * float(np.log10(max(loud, 1e-6)))
+
+
+def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
+    """The waveform at one loudness: brought to `level` dB, then peaks kept below 0.99. Silence stays silence."""
+    heard = loudness(waveform)
+    if heard <= -120:
         return waveform
-    louder = waveform * (10 ** (level / 20) / loud)
+    louder = waveform * 10 ** ((level - heard) / 20)
     return louder * min(1.0, 0.99 / np.abs(louder).max())
 
 

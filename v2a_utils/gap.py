@@ -4,7 +4,6 @@ Clouds are float arrays (n, d) with rows of unit norm. Row i of two clouds belon
 where a function says "pairs". Intervals come from `metrics.bootstrap`.
 """
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.metrics import Interval, bootstrap
+from v2a_utils.metrics import Interval, bootstrap, frechet_distance
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -65,26 +64,6 @@ JUDGES = {
         max_iter=60, max_leaf_nodes=15, max_bins=63, max_features=0.3, random_state=seed
     ),
 }
-
-
-def frechet_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Fréchet distance of the Gaussians fitted to two clouds (Heusel et al. 2017, arXiv 1706.08500); 0 or more.
-
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) with unbiased covariances, in float64. It is biased upwards
-    for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
-    """
-    _check(first, second)
-    first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    rows, width = min(len(first), len(second)), first.shape[1]
-    if rows < width:
-        warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
-    cov1, cov2 = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    values, vectors = np.linalg.eigh(cov1)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    # the eigenvalues of S1 S2 are those of a symmetric matrix: no complex square root, no sqrtm
-    overlap = np.sqrt(np.linalg.eigvalsh(root @ cov2 @ root).clip(0)).sum()
-    shift = np.sum((first.mean(0) - second.mean(0)) ** 2)
-    return float(max(shift + np.trace(cov1) + np.trace(cov2) - 2 * overlap, 0.0))
 
 
 def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from v2a_utils.audio import AudioEncoder
 from v2a_utils.generation import Generator
+from v2a_utils.listeners import load_listener
 from v2a_utils.mappers import load_mapper
 from v2a_utils.tagger import Listener
 from v2a_utils.vision import VisionEncoder
@@ -33,8 +34,9 @@ class StackConfig:
     clip: str | Path | None  # folder with open_clip_config.json, or a checkpoint file of a model open_clip knows
     clap: Path | None  # folder with config.json, model.safetensors, tokenizer
     audioldm: Path | None  # folder as diffusers saves a pipeline, with null_embedding.safetensors
-    extras: Path | None  # folder with mappers/, tagger/, wav2clip/ and familiarity.safetensors
+    extras: Path | None  # folder with mappers/, familiarity.safetensors and the listeners' folders
     checked: bool  # a SHA256SUMS lies in `extras` and is checked
+    framewise: str = "vggish"  # folder in `extras` of the listener whose frames FAD compares
 
 
 def _given(variable: str) -> Path | None:
@@ -44,7 +46,8 @@ def _given(variable: str) -> Path | None:
 def stack_config(name: str) -> StackConfig:
     """The configuration of a stack by name; ValueError for an unknown one."""
     if name == "mini":
-        return StackConfig("mini", MINI_CLIP, MINI / "clip", MINI / "clap", MINI / "audioldm", MINI, True)
+        return StackConfig("mini", MINI_CLIP, MINI / "clip", MINI / "clap", MINI / "audioldm", MINI, True,
+                           "wav2clip")
     if name == "paper":
         return StackConfig("paper", "ViT-B-32-quickgelu", _given("V2A_CLIP"), _given("V2A_CLAP"),
                            _given("V2A_AUDIOLDM"), _given("V2A_EXTRAS"), False)
@@ -90,11 +93,15 @@ class Stack:
 
     @cached_property
     def tagger(self) -> Listener:
-        return Listener.load(self._folder("extras") / "tagger", self.device)
+        return load_listener(self._folder("extras") / "tagger", self.device)
 
     @cached_property
     def wav2clip(self) -> Listener:
-        return Listener.load(self._folder("extras") / "wav2clip", self.device)
+        return load_listener(self._folder("extras") / "wav2clip", self.device)
+
+    @cached_property
+    def framewise(self) -> Listener:
+        return load_listener(self._folder("extras") / self.config.framewise, self.device)
 
     @cached_property
     def familiarity(self) -> "Familiarity":
