@@ -35,6 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
+    sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
+                       help="of the denoising (default: dpm++, which needs the fewest steps)")
     sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
     sound.add_argument("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     sound.add_argument("--seed", type=int, default=0)
@@ -90,7 +92,7 @@ def _sound(options: argparse.Namespace) -> int:
     from v2a_utils.pipeline import SoundOptions, picture_to_sound
     from v2a_utils.stacks import load_stack
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from v2a_utils.audio import even_loudness
+from v2a_utils.generation import SCHEDULERS
 from v2a_utils.stacks import Stack
 
 MAPPER_CHOICES = ("diffusion", "regression", "none")
@@ -21,6 +22,7 @@ class SoundOptions:
     seconds: float | None = None  # None: the length that the generator was trained on
     candidates: int = 3  # sounds made for one picture; the best by CLAP similarity is kept
     seed: int = 0
+    scheduler: str = "dpm++"  # of the generator
 
     def __post_init__(self):
         checks = {
@@ -30,6 +32,7 @@ class SoundOptions:
             "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
             "candidates": (1 <= self.candidates <= 64, "1 to 64"),
             "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
+            "scheduler": (self.scheduler in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}"),
         }
         for name, (fine, allowed) in checks.items():
             if not fine:
@@ -67,7 +70,7 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     """
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(
-        repeated, options.steps, options.guidance, options.seconds, options.seed, progress
+        repeated, options.steps, options.guidance, options.seconds, options.seed, progress, options.scheduler
     )
     heard = stack.audio.embed_audio(list(waves), stack.generator.sample_rate)
     cosines = (heard * repeated).sum(1).reshape(len(mapped), options.candidates)
