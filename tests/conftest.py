@@ -1,8 +1,8 @@
 """What the tests share: the mini stack loaded once, a guard against the network, and small makers of inputs.
 
 Real photographs, recordings and a video lie outside the repository (../shared/real); tests that use them skip when
-they are absent. Tests marked `quality` hold trained weights against thresholds; `-m "not quality"` leaves them out. Tests marked
-`slow` run with `--slow` only.
+they are absent. Tests marked `quality` hold trained weights against thresholds; `-m "not quality"` leaves them out.
+Tests marked `slow` run with `--slow` only.
 """
 
 import os

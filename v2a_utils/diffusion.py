@@ -41,8 +41,8 @@ def _noising() -> DDPMScheduler:
 
 @torch.inference_mode()
 def sample(
-    network, condition: torch.Tensor, steps: int, guidance: float,
-    generator: torch.Generator | list[torch.Generator], sampler: str = "ddim", eta: float = 1.0, temperature: float = 1.0,
+    network, condition: torch.Tensor, steps: int, guidance: float, generator: torch.Generator | list[torch.Generator],
+    sampler: str = "ddim", eta: float = 1.0, temperature: float = 1.0,
 ) -> torch.Tensor:
     """Draw one clean embedding for every row of `condition` (batch, d); returns (batch, d), in the network's scale.
 
