@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
-from transformers import ClapTextConfig, ClapTextModelWithProjection, SpeechT5HifiGan, SpeechT5HifiGanConfig
+from transformers import ClapTextConfig, ClapTextModelWithProjection
 
 from v2a_utils.audio import Clap
+from v2a_utils.generation_benchmark import random_audioldm
 from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper
 from v2a_utils.recipes import RECIPES, build
 from v2a_utils.soundworld import CLASSES
@@ -35,15 +35,17 @@ class Sizes:
     htsat: tuple = (8, [1, 1, 1, 1], [1, 2, 4, 8])  # width, depths, heads
     roberta: tuple = (64, 1, 128)  # width, layers, intermediate
     vocabulary: int = 261
-    unet: tuple = ((8, 16, 24, 40), 1, 8)  # widths, layers, groups
-    vae: tuple = ((8, 16, 32), 1, 8)
+    unet: tuple = (8, 16, 24, 40)
+    vae: tuple = (8, 16, 32)
     vocoder: int = 32
+    layers: int = 1  # of each block of UNet and VAE
+    groups: int = 8
 
 
 SMALL = Sizes()
 FULL = Sizes(
     512, (768, 12), (512, 8, 12), (96, [2, 2, 6, 2], [4, 8, 16, 32]), (768, 12, 3072), 50_265,
-    ((128, 256, 384, 640), 2, 32), ((128, 256, 512), 2, 32), 1024,
+    (128, 256, 384, 640), (128, 256, 512), 1024, 2, 32,
 )
 
 
@@ -140,27 +142,9 @@ def make_tokenizer(folder: Path, size: int) -> None:
 
 def make_audioldm(folder: Path, clap: Clap, sizes: Sizes) -> None:
     """A folder as diffusers saves AudioLDMPipeline, its text tower being CLAP's."""
-    widths, layers, groups = sizes.unet
-    unet = UNet2DConditionModel(
-        sample_size=128, in_channels=8, out_channels=8, layers_per_block=layers, block_out_channels=widths,
-        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * 3), norm_num_groups=groups,
-        up_block_types=(*["CrossAttnUpBlock2D"] * 3, "UpBlock2D"), cross_attention_dim=widths,
-        class_embed_type="simple_projection", class_embeddings_concat=True,
-        projection_class_embeddings_input_dim=sizes.joint,
-    )
-    unet.save_pretrained(folder / "unet")
-    widths, layers, groups = sizes.vae
-    AutoencoderKL(
-        in_channels=1, out_channels=1, block_out_channels=widths, layers_per_block=layers, latent_channels=8,
-        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, sample_size=512,
-        norm_num_groups=groups, scaling_factor=0.9228,
-    ).save_pretrained(folder / "vae")
-    SpeechT5HifiGan(SpeechT5HifiGanConfig(
-        model_in_dim=64, upsample_initial_channel=sizes.vocoder, upsample_rates=[5, 4, 2, 2, 2],
-        upsample_kernel_sizes=[16, 16, 8, 4, 4], normalize_before=False,
-    )).save_pretrained(folder / "vocoder")
-    DDIMScheduler(1000, 0.0015, 0.0195, "scaled_linear", clip_sample=False, set_alpha_to_one=False,
-                  steps_offset=1).save_pretrained(folder / "scheduler")
+    parts = random_audioldm(sizes.joint, sizes.unet, sizes.vae, sizes.vocoder, sizes.layers, sizes.groups)
+    for name, part in zip(("unet", "vae", "vocoder", "scheduler"), parts):
+        part.save_pretrained(folder / name)
     text_tower(clap).save_pretrained(folder / "text_encoder")
     write_json(folder / "model_index.json", {
         "_class_name": "AudioLDMPipeline", "scheduler": ["diffusers", "DDIMScheduler"],

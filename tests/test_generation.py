@@ -1,6 +1,7 @@
 """AudioLDM on diffusers' components: shapes, seeds, conditioning, files, and diffusers' own pipeline as the judge."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
+from v2a_utils import generation_benchmark
 from v2a_utils.audio import log_mel
 from v2a_utils.generation import SCHEDULERS, Generator, row_generators
 from v2a_utils.soundworld import make_scene, synthesise
@@ -111,6 +113,13 @@ def test_guidance_is_one_batch_and_plain_sampling_half_of_it(generator, embeddin
 def test_an_unknown_scheduler_is_refused_with_what_there_is(generator, embeddings):
     with pytest.raises(ValueError, match="'magic'.*dpm.*euler"):
         generator.generate(embeddings, scheduler="magic")
+
+
+def test_the_benchmark_times_a_model_of_the_papers_make(monkeypatch, capsys):
+    small = partial(generation_benchmark.random_audioldm, 8, (8, 8, 8, 8), (8, 8, 8), 32, 1, 8)
+    monkeypatch.setattr(generation_benchmark, "random_audioldm", small)
+    generation_benchmark.time_paper_size("cpu", 1, steps=1)
+    assert "s for a sound of 10 s, 1 steps" in capsys.readouterr().out
 
 
 @pytest.mark.quality
