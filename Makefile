@@ -4,7 +4,7 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab bench bench-mapper bench-metrics lock
+.PHONY: sound test lab bench bench-mapper bench-metrics bench-generation lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -30,6 +30,9 @@ bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytor
 
 bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
 	$(PYTHON) -m v2a_utils.metrics_benchmark
+
+bench-generation: .venv/ready  ## set up, then measure the generator's speed and what few steps cost
+	$(PYTHON) -W ignore -m v2a_utils.generation_benchmark
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

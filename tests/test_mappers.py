@@ -296,3 +296,12 @@ def test_many_rows_are_sampled_in_parts(monkeypatch):
     monkeypatch.setattr(mappers, "SAMPLE_BATCH", 4)
     mapped = small(FlowMapper).map(np.repeat(unit_rows(1, VISUAL), 10, 0))
     assert mapped.shape == (10, AUDIO) and len(np.unique(mapped[:, 0])) == 10  # no part repeats another's noise
+
+
+@pytest.mark.parametrize("kind, settings", [(DiffusionMapper, {"sampler": "ddpm"}), (DiffusionMapper, {"eta": 1.0}),
+                                            (FlowMapper, {})])
+def test_a_sample_does_not_depend_on_what_else_is_in_the_batch(kind, settings):
+    mapper, visual = small(kind), unit_rows(5, VISUAL)
+    together = mapper.map(visual, seed=3, steps=4, draws=2, **settings)
+    alone = mapper.map(visual[:2], seed=3, steps=4, draws=2, **settings)
+    assert np.allclose(together[:2], alone, atol=1e-5) and mapper.map(visual[:0]).shape == (0, AUDIO)

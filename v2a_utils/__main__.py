@@ -32,9 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     sound = commands.add_parser("sound", help="make a sound for each picture, video or folder of them")
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
+    sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
     sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
+    sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
+                       help="of the denoising (default: dpm++, which needs the fewest steps)")
     sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
     sound.add_argument("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     sound.add_argument("--seed", type=int, default=0)
@@ -96,11 +99,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sound(options: argparse.Namespace) -> int:
-    from v2a_utils.media import list_inputs, load_frames
-    from v2a_utils.pipeline import SoundOptions, picture_to_sound
+    from v2a_utils.audio import save_audio
+    from v2a_utils.media import MediaError, list_inputs, load_frames, put_sound
+    from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
     from v2a_utils.stacks import load_stack
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
@@ -108,21 +112,23 @@ def _sound(options: argparse.Namespace) -> int:
     stack, failures, taken = load_stack(options.stack), 0, set()
     options.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
+        target = options.out / f"{_free_name(path.stem, taken)}.{'mp4' if options.video else 'wav'}"
         try:
-            frames = load_frames(path)
-        except ValueError as error:
+            if options.video:
+                sound = video_to_sound(stack, path, settings)
+                put_sound(path, target, sound.waveform, sound.sample_rate)
+            else:
+                sound = picture_to_sound(stack, load_frames(path), settings)
+                save_audio(target, sound.waveform, sound.sample_rate)
+        except MediaError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failures += 1
             continue
-        target = options.out / f"{_free_name(path.stem, taken)}.wav"
-        _write_sound(path, target, picture_to_sound(stack, frames, settings), stack.name)
+        _tell(path, target, sound, stack.name)
     return 2 if failures else 0
 
 
-def _write_sound(source: Path, target: Path, sound, stack_name: str) -> None:
-    from v2a_utils.audio import save_audio
-
-    save_audio(target, sound.waveform, sound.sample_rate)
+def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
     tqdm.write(f"{source} -> {target}   sounds like: {heard}")
     if sound.strange:

@@ -231,17 +231,23 @@ class Clap(nn.Module):
         return F.normalize(self.text_projection(self.text_branch(**tokens).pooler_output), dim=-1)
 
 
+def check_vocabulary(tokenizer, expected: int) -> None:
+    """ValueError unless a tokenizer knows about as many tokens as its text tower expects.
+
+    transformers hands out an empty tokenizer, without a word, when files are missing.
+    """
+    if len(tokenizer) < 0.9 * expected:
+        raise ValueError(
+            f"the CLAP tokenizer knows {len(tokenizer)} tokens where the text tower expects {expected}: its vocabulary "
+            "was not found. Give the folder with tokenizer.json (or vocab.json and merges.txt)"
+        )
+
+
 class AudioEncoder:
     """A frozen CLAP with its tokenizer: sounds and texts in, unit-norm NumPy embeddings out."""
 
     def __init__(self, model: Clap, tokenizer, device: str = "cpu"):
-        known = len(tokenizer)
-        expected = model.config["text_cfg"]["vocab_size"]
-        if known < 0.9 * expected:  # transformers hands out an empty tokenizer, without a word, when files are missing
-            raise ValueError(
-                f"the CLAP tokenizer knows {known} tokens where the text tower expects {expected}: its vocabulary was "
-                "not found. Give the folder with tokenizer.json (or vocab.json and merges.txt)"
-            )
+        check_vocabulary(tokenizer, model.config["text_cfg"]["vocab_size"])
         self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
 
     @classmethod

@@ -23,15 +23,15 @@ import torch
 
 from v2a_utils import embeddings
 from v2a_utils.audio import AudioEncoder, Clap
+from v2a_utils.clap_checkpoint import HEARING
 from v2a_utils.datasets import Listing, pairs
 from v2a_utils.embeddings import Job, batch_jobs, embed, in_lanes, lanes, preparation, prepare_ahead
 from v2a_utils.soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 from v2a_utils.stacks import Stack, load_stack
 from v2a_utils.vision import VisionEncoder
 
-HTSAT_TINY = {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsat.py
-    "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "mel_bins": 64, "fmin": 50,
-    "fmax": 14_000, "class_num": 527, "model_type": "HTSAT", "model_name": "tiny",
+HTSAT_TINY = HEARING | {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsat.py
+    "mel_bins": 64, "class_num": 527, "model_name": "tiny",
     "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": 96, "depths": [2, 2, 6, 2],
               "num_heads": [4, 8, 16, 32], "window_size": 8},
 }

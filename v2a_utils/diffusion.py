@@ -7,6 +7,7 @@ import torch
 from diffusers import (
     DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
 )
+from diffusers.utils.torch_utils import randn_tensor
 
 from v2a_utils.prior import TIMES as TRAIN_STEPS
 
@@ -40,20 +41,20 @@ def _noising() -> DDPMScheduler:
 
 @torch.inference_mode()
 def sample(
-    network, condition: torch.Tensor, steps: int, guidance: float, generator: torch.Generator, sampler: str = "ddim",
-    eta: float = 1.0, temperature: float = 1.0,
+    network, condition: torch.Tensor, steps: int, guidance: float, generator: torch.Generator | list[torch.Generator],
+    sampler: str = "ddim", eta: float = 1.0, temperature: float = 1.0,
 ) -> torch.Tensor:
     """Draw one clean embedding for every row of `condition` (batch, d); returns (batch, d), in the network's scale.
 
     `network(noisy, times, condition)` predicts the clean embedding; condition None is the dropped condition.
-    `guidance` g gives null + g (conditional - null) (Ho and Salimans 2022); 1 is plain conditional sampling. `eta` is
-    DDIM's noise share: 1 as in the DALL-E 2 prior, 0 deterministic. `temperature` multiplies the noise at the start.
-    The sampler "flow" belongs to `add_noise_straight`, the others to `add_noise`. ValueError for an unknown sampler or
-    an impossible number of steps.
+    `guidance` g gives null + g (conditional - null) (Ho and Salimans 2022); 1 is plain conditional sampling. All noise
+    comes from `generator`, or each row's from its own of a list. `eta` is DDIM's noise share: 1 as in the DALL-E 2
+    prior, 0 deterministic. `temperature` multiplies the noise at the start. The sampler "flow" belongs to
+    `add_noise_straight`, the others to `add_noise`. ValueError for an unknown sampler or an impossible number of steps.
     """
     scheduler = _scheduler(sampler, steps)
     extra = {"ddpm": {"generator": generator}, "ddim": {"eta": eta, "generator": generator}}.get(sampler, {})
-    noisy = temperature * torch.randn(len(condition), network.audio_dim, generator=generator).to(condition.device)
+    noisy = temperature * randn_tensor((len(condition), network.audio_dim), generator, condition.device)
     for time in scheduler.timesteps:
         row = int(time.round()) - (sampler == "flow")  # diffusers counts a flow's times from 1 to 1000
         times = torch.full((len(condition),), row, device=condition.device)
@@ -79,3 +80,12 @@ def _scheduler(sampler: str, steps: int) -> SchedulerMixin:
     else:
         scheduler.set_timesteps(steps)
     return scheduler
+
+
+def row_generators(number: int, seed: int) -> list[torch.Generator]:
+    """A source of noise for every row of a batch: the same for the same (seed, row), whatever else is in the batch.
+
+    On the CPU, so that every device gets the same noise.
+    """
+    seeds = (int(np.random.SeedSequence([seed, row]).generate_state(1)[0]) for row in range(number))
+    return [torch.Generator().manual_seed(each) for each in seeds]

@@ -98,13 +98,16 @@ class GenerativeMapper(nn.Module):
     def _sample(self, visual: np.ndarray, seed: int, draws: int, steps: int, guidance: float, **settings) -> np.ndarray:
         if draws < 1:
             raise ValueError(f"{draws} draws of each embedding: give 1 or more")
-        generator = torch.Generator().manual_seed(seed)
         condition = torch.from_numpy(visual).to(_device(self)) * self.scale_in
-        return np.concatenate([
-            _unit(sum(diffusion.sample(self.network, rows, steps, guidance, generator, **settings)
-                      for _ in range(draws)))
-            for rows in condition.split(SAMPLE_BATCH)
-        ])
+        generators = diffusion.row_generators(len(visual), seed)  # a row's sample is its own, whatever the batch
+        mapped = [np.zeros((0, self.config["audio_dim"]), np.float32)]
+        for start in range(0, len(visual), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            mapped.append(_unit(sum(
+                diffusion.sample(self.network, condition[rows], steps, guidance, generators[rows], **settings)
+                for _ in range(draws)
+            )))
+        return np.concatenate(mapped)
 
 
 class DiffusionMapper(GenerativeMapper):
