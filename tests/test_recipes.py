@@ -104,7 +104,8 @@ def test_a_config_file_changes_what_it_names(tmp_path):
 
 
 @pytest.mark.parametrize("text, said", [
-    ("{", "not a JSON file"), ("[]", "not a JSON file"), ('{"train": 3}', "not a JSON file"), ('{"mapper": "flow"}', "for the flow mapper"),
+    ("{", "not a JSON file"), ("[]", "not a JSON file"), ('{"train": 3}', "not a JSON file"),
+    ('{"mapper": "flow"}', "for the flow mapper"),
     ('{"train": {"lr": 1}}', "unknown lr"), ('{"epochs": 3}', "unknown epochs"),
 ])
 def test_a_config_file_that_says_nothing_useful_is_named(tmp_path, text, said):

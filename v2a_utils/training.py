@@ -47,8 +47,9 @@ def fit(
 
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
-    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the
-    end. Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the loss is not finite.
+    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the end.
+    Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
+    loss is not finite.
     """
     accelerator = Accelerator(cpu=torch.device(device).type == "cpu")
     device = accelerator.device
