@@ -33,6 +33,12 @@ DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear is absent")
 
 
+def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Random directions (number, dim)."""
+    rows = np.random.default_rng(seed).standard_normal((number, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run what takes minutes and gigabytes")
 

@@ -82,6 +82,13 @@ def test_trained_parameters_are_those_of_the_method(summary, stack):
     assert count["2 draws"] == sum(p.numel() for p in stack.mapper("diffusion").parameters())
 
 
+def test_the_gap_is_measured_for_every_method_against_the_true_sounds(summary):
+    table = pd.read_csv(summary / "gap.csv").set_index(["method", "measure"])
+    assert {name for name, _ in table.index} == {"reference", "regression"}  # no sweeps
+    assert set(table.n[:, "cosine"]) == {QUICK.gap}
+    assert table.value["reference", "cosine"] > 0.8 and table.value["regression", "recall@10"] > 20 / QUICK.gap
+
+
 def test_efficiency_has_a_row_for_each_number_of_pairs(summary):
     table = pd.read_csv(summary / "efficiency.csv")
     assert set(table.pairs) == set(QUICK.efficiency) and set(table["mapper"]) == {"regression", "diffusion"}

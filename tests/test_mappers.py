@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import unit_rows
 
 from v2a_utils import diffusion, mappers
 from v2a_utils.mappers import (
@@ -21,11 +22,6 @@ KINDS = [RegressionMapper, *GENERATIVE]
 def small(kind: type, seed: int = 0, **changes):
     torch.manual_seed(seed)
     return kind(VISUAL, AUDIO, **((SIZES if kind in GENERATIVE else {}) | changes)).eval()
-
-
-def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((number, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def linear_pairs() -> tuple[np.ndarray, np.ndarray]:

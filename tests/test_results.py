@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 from v2a_utils import result_figures
 from v2a_utils.evaluation import METHODS
 from v2a_utils.metrics import Interval
-from v2a_utils.results import TRUTHS, Results, agreement, backbones, claims, compare, our_table
+from v2a_utils.results import TRUTHS, Results, agreement, backbones, claims, compare, gap_left, our_table
 
 MEASURES = ("FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "recall@10", "diversity", "coverage",
             "seconds a sound", "trained parameters", *TRUTHS)
@@ -41,6 +41,9 @@ def results(tmp_path_factory):
     pd.DataFrame([(kind, pairs, measure, 0.5, 50) for kind in ("regression", "diffusion") for pairs in (10, 100)
                   for measure in ("cosine", "FD of embeddings", "recall@10")],
                  columns=["mapper", "pairs", "measure", "value", "n"]).to_csv(folder / "efficiency.csv", index=False)
+    pd.DataFrame([(name, measure, 0.9, 0.8, 1.0, 50) for name, method in METHODS.items() if method.group == "table"
+                  for measure in ("Fréchet distance", "told apart, linear")],
+                 columns=["method", "measure", "value", "low", "high", "n"]).to_csv(folder / "gap.csv", index=False)
     (folder / "run.json").write_text(json.dumps({"stack": "mini"}))
     return Results.read(folder)
 
@@ -105,8 +108,10 @@ def test_the_curves_pass_through_the_usual_setting(results):
     assert points[20] == (7,)
 
 
-def test_figures_are_saved_as_vectors(results, tmp_path):
-    figure = result_figures.tracking(agreement(results, draws=10))
-    result_figures.save_figure(figure, tmp_path / "new" / "tracking.pdf")
-    assert (tmp_path / "new" / "tracking.pdf").read_bytes().startswith(b"%PDF")
-    plt.close(figure)
+def test_what_is_left_of_the_gap_keeps_the_order_of_methods_and_measures(results):
+    table = gap_left(results)
+    assert list(table.index) == [name for name, method in METHODS.items() if method.group == "table"]
+    assert list(table.columns) == ["Fréchet distance", "told apart, linear"]
+    assert table.loc["diffusion", "told apart, linear"] == "0.900 [0.800, 1.000]"
+    verdicts = claims(results)
+    assert verdicts.verdict[verdicts.index.str.contains("straight cut")].item() == "holds"

@@ -3,11 +3,14 @@
 Functions draw on axes that they are given; titles say a finding, so the notebook that computed it writes them.
 """
 
+import os
 import warnings
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
@@ -30,6 +33,14 @@ def use_style() -> None:
     })
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+
+
+def save_figure(figure: Figure, name: str) -> None:
+    """Write a figure as <name>.svg, text as text, into the folder that V2A_FIGURES names; nothing without it."""
+    if folder := os.environ.get("V2A_FIGURES"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with plt.rc_context({"svg.fonttype": "none"}):
+            figure.savefig(Path(folder) / f"{name}.svg")
 
 
 def spectrogram(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

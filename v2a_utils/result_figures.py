@@ -1,9 +1,7 @@
 """The evaluation's figures, one function each, drawn from the committed summary in seconds.
 
-Titles say what the numbers say, so they are computed too. `save_figure` writes vectors for a publication.
+Titles say what the numbers say, so they are computed too.
 """
-
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -18,13 +16,6 @@ MARKS = {"reference": "^", "text caption": "v", "no mapper": "o", "nearest neigh
          "regression": "D", "diffusion": "s", "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
-
-
-def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as vectors (PDF or SVG by the suffix), with text as text."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with plt.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):
-        figure.savefig(path)
 
 
 def _colour(method: str) -> str:

@@ -27,10 +27,11 @@ TRUTHS = ("size → pitch", "count → events", "distance → loudness")
 
 @dataclass(frozen=True)
 class Results:
-    """What `python -m v2a_utils evaluate` wrote: one row a measure, one row a sound, the data-efficiency curve."""
+    """What `python -m v2a_utils evaluate` wrote: rows of measures, of sounds, of the gap and of data efficiency."""
 
     table: pd.DataFrame
     sounds: pd.DataFrame
+    gap: pd.DataFrame
     efficiency: pd.DataFrame
     run: dict
 
@@ -41,7 +42,7 @@ class Results:
         if not (folder / "run.json").is_file():
             raise ValueError(f"{folder}: no summary of an evaluation; run `python -m v2a_utils evaluate`")
         tables = [pd.read_csv(folder / f"{name}.csv", keep_default_na=True)
-                  for name in ("evaluation", "sounds", "efficiency")]
+                  for name in ("evaluation", "sounds", "gap", "efficiency")]
         return cls(*tables, json.loads((folder / "run.json").read_text()))
 
     def find(self, measure: str, split: str = "test", group: str | None = None) -> pd.DataFrame:
@@ -69,6 +70,13 @@ def our_table(results: Results) -> pd.DataFrame:
         else:
             columns[title] = rows.apply(lambda row: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]", axis=1)
     return pd.DataFrame(columns).reindex(results.find("FD", "test", "table").index).fillna("–")
+
+
+def gap_left(results: Results) -> pd.DataFrame:
+    """What every method leaves of the gap between embeddings, values with 95% intervals, as text."""
+    texts = results.gap.apply(lambda row: str(Interval(row.value, row.low, row.high, row.n)), axis=1)
+    table = results.gap.assign(text=texts).pivot(index="method", columns="measure", values="text")
+    return table.loc[list(dict.fromkeys(results.gap.method)), list(dict.fromkeys(results.gap.measure))]
 
 
 def backbones(results: Results) -> pd.DataFrame:
@@ -101,9 +109,13 @@ def claims(results: Results) -> pd.DataFrame:
                           measure in LOWER_IS_BETTER)
         return verdict, f"{measure}: {cell(first, measure)}, {cell(second, measure)}"
 
+    told = results.gap.set_index(["measure", "method"]).loc["told apart, linear"]
+    apart = Interval(*told.loc["no mapper", ["value", "low", "high", "n"]])
     paper = PAPER_TABLE.loc["V2A-Mapper"] / PAPER_TABLE.loc["Im2Wav"] - 1
     rows = [
-        ("1. there is a domain gap: a sound for CLIP's embedding as it is misses the picture",
+        ("1. there is a domain gap: a straight cut tells CLIP's embeddings from CLAP's",
+         compare(apart, Interval(0.5, 0.5, 0.5, apart.n)), f"told apart, linear: {apart} (chance 0.5)"),
+        ("1. ... and a sound for CLIP's embedding as it is misses the picture",
          *against("reference", "no mapper", "accuracy")),
         ("2. a light mapper bridges it", *against("diffusion", "no mapper", "accuracy")),
         ("3. the frozen generator makes relevant sound of it (as often right as real sounds)",

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.audio import AudioEncoder
-from v2a_utils.generation import NULL_FILE
+from v2a_utils.clap_checkpoint import NULL_FILE
 from v2a_utils.mappers import save_mapper, train_mapper
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
