@@ -130,7 +130,7 @@ def test_frames_are_those_of_their_pieces():
 
 
 @pytest.mark.parametrize("content, message", [
-    (None, "no listener there"), (b"not a pickle", "can be read"), ({"features.0.weight": torch.zeros(1)}, "fit"),
+    (None, "no listener there"), (b"not a pickle", "not a checkpoint"), ({"features.0.weight": torch.zeros(1)}, "fit"),
 ], ids=["nothing", "damaged", "other weights"])
 def test_folders_without_a_listener_are_refused_in_one_sentence(tmp_path, content, message):
     path = tmp_path / "vggish.pth"

@@ -7,7 +7,6 @@ files are pickles, so they are read with weights_only, and held against their SH
 import re
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 from torchvision.models import resnet18
@@ -15,14 +14,12 @@ from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.audioset import NUM_CLASSES, read_names
 from v2a_utils.tagger import AudioCnn, Listener
-from v2a_utils.weights import SUMS, sha256
+from v2a_utils.weights import SUMS, read_checkpoint, sha256
 
 CNN14_16K = {  # Kong et al. 2020, arXiv 1912.10211, table 1, in its 16 kHz version
     "sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [64, 128, 256, 512, 1024, 2048],
     "last_pool": 1, "features": 2048, "outputs": NUM_CLASSES,
 }
-NUMPY = [np.core.multiarray._reconstruct, np.core.multiarray.scalar, np.ndarray, np.dtype,  # PANNs' files hold some
-         *(type(np.dtype(kind)) for kind in ("float32", "float64", "int32", "int64"))]
 
 
 class Vggish(nn.Module):
@@ -93,7 +90,7 @@ def load_panns(path: Path, device: str = "cpu") -> Listener:
     """CNN14 from Cnn14_16k_mAP=0.438.pth, with AudioSet's class_labels_indices.csv beside it."""
     names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(CNN14_16K)
     own = {re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name).replace(
-        "fc_audioset", "fc_out"): value for name, value in _read(path).get("model", {}).items()
+        "fc_audioset", "fc_out"): value for name, value in _read(path).items()
         if not name.startswith(("spectrogram_extractor", "logmel_extractor"))}
     return Listener(_filled(model, own, path), names, device, "PANNs CNN14 16k")
 
@@ -129,7 +126,7 @@ def load_listener(folder: str | Path, device: str = "cpu") -> Listener:
                      f"{', '.join(PUBLIC)} into it")
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path) -> dict[str, torch.Tensor]:
     """A public checkpoint, checked against the SHA-256 in its name (as torch.hub's files have it) or in SHA256SUMS."""
     listing, expected = path.parent / SUMS, []
     if listing.is_file():
@@ -137,11 +134,7 @@ def _read(path: Path) -> dict:
     expected += re.findall(r"-([0-9a-f]{8,64})\.", path.name)
     if expected and not all(sha256(path).startswith(digits) for digits in expected):
         raise ValueError(f"{path}: damaged (its SHA-256 is not {expected[0]}...); fetch it again")
-    try:
-        with torch.serialization.safe_globals(NUMPY):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged pickles raise nearly anything
-        raise ValueError(f"{path}: not a checkpoint that can be read ({str(error).splitlines()[0]})") from error
+    return read_checkpoint(path)
 
 
 def _filled(model: nn.Module, state: dict, path: Path) -> nn.Module:
