@@ -151,7 +151,7 @@ def measure(
     """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% bootstrap intervals.
 
     The first five and the centroid share ask whether the clouds lie in the same place; the others, for pairs only,
-    whether each point lies in its right place. Numbers that cost a matrix product a draw get a tenth of the draws.
+    whether each point lies in its right place. Numbers that cost much a draw get a tenth of the draws.
     """
     few = max(draws // 10, 20)
     cells = {
@@ -163,7 +163,7 @@ def measure(
         hits = two_sample_hits(cloud, sounds, judge, seed)
         cells[f"told apart, {judge}"] = bootstrap(np.mean, hits, draws=draws, seed=seed)
     if paired:
-        cells["centroid share"] = bootstrap(centroid_share, cloud, sounds, draws=draws, seed=seed)
+        cells["centroid share"] = bootstrap(centroid_share, cloud, sounds, draws=few, seed=seed)
         ranks = retrieval_ranks(cloud, sounds)
         cells["cosine"] = bootstrap(np.mean, pair_cosines(cloud, sounds), draws=draws, seed=seed)
         for k in (1, 5, 10):
