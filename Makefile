@@ -4,7 +4,7 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab bench lock
+.PHONY: sound test lab bench bench-mapper bench-metrics bench-generation lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -24,6 +24,15 @@ lab: .venv/ready  ## set up, then open the notebooks
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
 	$(PYTHON) -W ignore -m v2a_utils.benchmark
+
+bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytorch where that is installed
+	$(PYTHON) -m v2a_utils.mapper_benchmark
+
+bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
+	$(PYTHON) -m v2a_utils.metrics_benchmark
+
+bench-generation: .venv/ready  ## set up, then measure the generator's speed and what few steps cost
+	$(PYTHON) -W ignore -m v2a_utils.generation_benchmark
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

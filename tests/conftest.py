@@ -2,6 +2,7 @@
 
 Real photographs, recordings and a video lie outside the repository (../shared/real); tests that use them skip when
 they are absent. Tests marked `quality` hold trained weights against thresholds; `-m "not quality"` leaves them out.
+Tests marked `slow` run with `--slow` only.
 """
 
 import os
@@ -25,14 +26,33 @@ ROOT = Path(__file__).parents[1]
 REAL = Path(__file__).parents[2] / "shared" / "real"
 PHOTOS = sorted((REAL / "imagehear").glob("*.jpg"))
 VIDEOS = sorted((REAL / "vggsound" / "video").glob("*.mp4"))
+RECORDINGS = sorted((REAL / "esc50").glob("*.wav"))
 LOCAL = {"127.0.0.1", "::1", "localhost"}
 DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 
 needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear is absent")
 
 
+def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
+    """Random directions (number, dim)."""
+    rows = np.random.default_rng(seed).standard_normal((number, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run what takes minutes and gigabytes")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes and gigabytes: --slow runs it"))
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "quality: holds the trained weights against a threshold")
+    config.addinivalue_line("markers", "slow: takes minutes and gigabytes, run by --slow only")
     if "OMP_NUM_THREADS" not in os.environ:  # threads that wait for each other on a busy machine take hours
         torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import DEAD_PROXY, REAL, assert_one_sentence, main_frequency, offline_environment, plain_scene, sine
+from conftest import (
+    DEAD_PROXY, RECORDINGS, assert_one_sentence, main_frequency, offline_environment, plain_scene, sine,
+)
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
 from v2a_utils.audio import (
@@ -16,7 +18,6 @@ from v2a_utils.audio import (
 from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, make_scene, synthesise
 from v2a_utils.vocoder import GriffinLimVocoder
 
-RECORDINGS = sorted((REAL / "esc50").glob("*.wav"))
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import soundfile
 import torch
-from conftest import halves, offline_environment, sine, write_video
+from conftest import PHOTOS, RECORDINGS, VIDEOS, halves, offline_environment, sine, write_video
 from pyarrow import parquet
 
 from v2a_utils import embeddings
 from v2a_utils.__main__ import main
+from v2a_utils.audio import load_audio
 from v2a_utils.datasets import FileSource, Listing, open_source, soundworld
-from v2a_utils.embeddings import EmbedOptions, embed, embed_world, run_here
+from v2a_utils.embeddings import EmbedOptions, embed, embed_world, in_lanes, run_here, world_store
+from v2a_utils.media import load_frames, sample_frames
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 from v2a_utils.stacks import load_stack
 from v2a_utils.store import Row, Store
@@ -41,18 +44,24 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_workers(monkeypatch):
+    """Clips are decoded in this process, which spares the workers' start; `whole` and the killed command have them."""
+    monkeypatch.setattr(embeddings, "DECODERS", 0)
+
+
 @pytest.fixture()
 def small(monkeypatch):
-    """Shards of 4 clips in batches of 2, decoded in this process."""
+    """Shards of 4 clips in batches of 2."""
     monkeypatch.setattr(embeddings, "SHARD_CLIPS", 4)
     monkeypatch.setattr(embeddings, "BATCH", 2)
-    monkeypatch.setattr(embeddings, "decoders", lambda device: 0)
 
 
 @pytest.fixture(scope="module")
 def whole(folder, stack, tmp_path_factory) -> Store:
-    """The store of an uninterrupted run over the folder."""
+    """The store of an uninterrupted run over the folder, decoded in two processes."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embeddings, "DECODERS", 2)
         patch.setattr(embeddings, "SHARD_CLIPS", 4)
         patch.setattr(embeddings, "BATCH", 2)
         return embed(open_source(str(folder)), stack, tmp_path_factory.mktemp("whole") / "store")
@@ -127,6 +136,8 @@ def test_store_opens_in_numpy_torch_pandas_and_any_parquet_reader(stack, whole):
     vectors = pa.list_(pa.float32(), stack.vision.embed_dim)
     assert len(table) == len(whole) and table.schema.field("visual").type == vectors
     assert table.schema.names == ["id", "label", "split", "caption", "visual", "audio"]
+    assert pd.read_parquet(whole.path, ignore_prefixes=["skipped"]).drop(columns=["visual", "audio"]).equals(
+        frame.drop(columns=["visual", "audio"]))  # skipped.csv lies beside the shards
     with pytest.raises(ValueError, match="no column smell"):
         whole.numpy("smell")
 
@@ -303,6 +314,52 @@ def test_bad_sounds_are_skipped_and_odd_ones_embedded(tmp_path, stack):
     assert "not finite" in reasons["absurd"] and "holds no sound" in reasons["mute"]
 
 
+# ------------------------------------------------------------------------------------------------------- real inputs
+
+
+@pytest.mark.skipif(not (PHOTOS and VIDEOS and RECORDINGS), reason="../shared/real is absent")
+def test_photographs_recordings_and_a_video_are_embedded_as_by_hand(tmp_path, stack):
+    for photo, recording in zip(PHOTOS, RECORDINGS[:4]):
+        (tmp_path / f"{photo.stem}.jpg").symlink_to(photo)
+        (tmp_path / f"{photo.stem}.wav").symlink_to(recording)
+    (tmp_path / "film.mp4").symlink_to(VIDEOS[0])
+    listing = open_source(str(tmp_path))
+    store = embed(listing, stack, tmp_path / "store", EmbedOptions(frame_rate=0.5))
+    assert list(store.numpy("id")) == [source.id for source in listing.sources] and len(store) == 5
+    for row in store.pandas().itertuples():
+        film = row.id == "film"
+        frames = sample_frames(VIDEOS[0], 0.5) if film else load_frames(tmp_path / f"{row.id}.jpg")
+        assert len(frames) == (5 if film else 1)
+        sound = load_audio(tmp_path / (row.id + (".mp4" if film else ".wav")), SAMPLE_RATE)
+        assert np.allclose(row.visual, stack.vision.embed_frames(frames), atol=1e-4)
+        assert np.allclose(row.audio, stack.audio.embed_audio([sound], SAMPLE_RATE)[0], atol=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------------- lanes
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_lanes_keep_the_order_and_give_the_threads_back(lanes):
+    threads, share = torch.get_num_threads(), []
+
+    def slow_at_first(item):
+        time.sleep(0.02 * (item == 0))
+        share.append(torch.get_num_threads())
+        return -item
+
+    assert list(in_lanes(slow_at_first, range(7), lanes)) == [-item for item in range(7)]
+    assert set(share) == {max(threads // lanes, 1)} and torch.get_num_threads() == threads
+
+
+def test_lanes_take_no_more_than_they_can_do_and_pass_errors_on():
+    taken = []
+    results = in_lanes(lambda item: 1 // item, (taken.append(item) or item for item in (1, 1, 1, 0, 1, 1, 1, 1, 1)), 2)
+    assert next(results) == 1 and len(taken) <= 3
+    with pytest.raises(ZeroDivisionError):
+        list(results)
+    assert len(taken) < 9
+
+
 # -------------------------------------------------------------------------------------------------------- SoundWorld
 
 
@@ -316,4 +373,5 @@ def test_embeddings_of_the_world_are_kept_and_grow(tmp_path, stack, monkeypatch)
     six = embed_world(stack, "test", 6)
     assert np.array_equal(two.audio, four.audio[:2]) and np.allclose(six.visual[:4], four.visual, atol=1e-5)
     assert list(six.labels) == [make_scene("test", index).label for index in range(6)]
-    assert len(list(tmp_path.iterdir())) == 1
+    store = world_store(stack, "test", 6)
+    assert [Path(store.path)] == list(tmp_path.iterdir()) and list(store.numpy("label")) == list(six.labels)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.linalg
 import scipy.spatial.distance
 import scipy.stats
 
@@ -27,20 +26,6 @@ def test_mean_cosine_leaves_out_a_row_with_itself(clouds):
     cosines = clouds[0] @ clouds[0].T
     pairs = cosines[~np.eye(len(cosines), dtype=bool)]
     assert gap.mean_cosine(clouds[0]) == pytest.approx(pairs.mean())
-
-
-def test_frechet_distance_is_that_of_scipys_matrix_root(clouds):
-    first, second = clouds
-    cov1, cov2 = np.cov(first.T), np.cov(second.T)
-    root = scipy.linalg.sqrtm(cov1 @ cov2).real
-    expected = np.sum((first.mean(0) - second.mean(0)) ** 2) + np.trace(cov1 + cov2 - 2 * root)
-    assert gap.frechet_distance(first, second) == pytest.approx(expected, rel=1e-6)
-    assert gap.frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
-
-
-def test_frechet_distance_warns_of_fewer_rows_than_dimensions(clouds):
-    with pytest.warns(UserWarning, match="10 rows in 16 dimensions"):
-        gap.frechet_distance(clouds[0][:10], clouds[1])
 
 
 def test_a_straight_cut_tells_islands_apart_and_not_two_halves(clouds):

@@ -1,6 +1,7 @@
 """AudioLDM on diffusers' components: shapes, seeds, conditioning, files, and diffusers' own pipeline as the judge."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from v2a_utils.generation import Generator
+from v2a_utils import generation_benchmark
+from v2a_utils.audio import log_mel
+from v2a_utils.generation import SCHEDULERS, Generator, row_generators
+from v2a_utils.soundworld import make_scene, synthesise
 from v2a_utils.vocoder import GriffinLimVocoder
 
 FOLDER = ROOT / "data" / "mini" / "audioldm"
@@ -61,10 +65,12 @@ def test_same_seed_gives_the_same_sound_and_another_another(generator, embedding
     assert not np.allclose(generator.generate(embeddings[:1], steps=2, seed=6), first, atol=1e-3)
 
 
-def test_a_sound_does_not_depend_on_what_else_is_in_the_batch(mel_generator, embeddings):
-    together = mel_generator.generate(embeddings, steps=3, seed=2)
-    alone = mel_generator.generate(embeddings[:1], steps=3, seed=2)
-    swapped = mel_generator.generate(embeddings[[2, 1, 0]], steps=3, seed=2)
+@pytest.mark.parametrize("scheduler", ["dpm++", "ddpm"])  # noise at the start only, and on the way as well
+def test_a_sound_does_not_depend_on_what_else_is_in_the_batch(mel_generator, embeddings, scheduler):
+    options = {"steps": 3, "seed": 2, "scheduler": scheduler}
+    together = mel_generator.generate(embeddings, **options)
+    alone = mel_generator.generate(embeddings[:1], **options)
+    swapped = mel_generator.generate(embeddings[[2, 1, 0]], **options)
     assert np.allclose(alone[0], together[0], atol=1e-3)
     assert np.allclose(swapped[1], together[1], atol=1e-3)
 
@@ -93,6 +99,72 @@ def test_progress_is_told_after_every_step(generator, embeddings):
     told = []
     generator.generate(embeddings[:1], steps=4, seconds=1.0, progress=lambda done, steps: told.append((done, steps)))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_guidance_is_one_batch_and_plain_sampling_half_of_it(generator, embeddings):
+    sizes = []
+    hook = generator.unet.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    for guidance in (2.0, 1.0):
+        generator.generate(embeddings, steps=2, guidance=guidance, seconds=1.0)
+    hook.remove()
+    assert sizes == [6, 6, 3, 3]
+
+
+def test_an_unknown_scheduler_is_refused_with_what_there_is(generator, embeddings):
+    with pytest.raises(ValueError, match="'magic'.*dpm.*euler"):
+        generator.generate(embeddings, scheduler="magic")
+
+
+def test_the_benchmark_times_a_model_of_the_papers_make(monkeypatch, capsys):
+    small = partial(generation_benchmark.random_audioldm, 8, (8, 8, 8, 8), (8, 8, 8), 32, 1, 8)
+    monkeypatch.setattr(generation_benchmark, "random_audioldm", small)
+    generation_benchmark.time_paper_size("cpu", 1, steps=1)
+    assert "s for a sound of 10 s, 1 steps" in capsys.readouterr().out
+
+
+@pytest.mark.quality
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_every_scheduler_walks_to_the_sound_of_the_embedding(stack, scheduler):
+    targets = stack.audio.embed_audio([synthesise(make_scene("test", index)) for index in range(4)], RATE)
+    waves = stack.generator.generate(targets, steps=20, guidance=1.0, scheduler=scheduler)
+    cosines = stack.audio.embed_audio(list(waves), RATE) @ targets.T
+    assert np.diag(cosines).mean() > 0.5 and (cosines.argmax(1) == np.arange(4)).mean() >= 0.75
+
+
+# -------------------------------------------------------------------------------------------------------- variations
+
+
+@pytest.fixture(scope="module")
+def barks() -> np.ndarray:
+    """A true sound, (1, 40_960)."""
+    return synthesise(make_scene("test", 0))[None]
+
+
+def test_a_variation_of_no_strength_is_the_sound_itself_after_the_vae(mel_generator, embeddings, barks):
+    kept = mel_generator.generate(embeddings[:2], steps=4, start=barks, strength=0.0)
+    through = mel_generator.decode(mel_generator.encode(barks)).numpy().reshape(1, -1)
+    assert np.allclose(kept, np.repeat(through, 2, 0), atol=1e-4)
+    assert np.abs(through - log_mel(torch.from_numpy(barks)).numpy().reshape(1, -1)).mean() < 0.6  # nats
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_a_variation_is_the_farther_the_stronger_and_takes_its_share_of_the_steps(
+    mel_generator, embeddings, barks, scheduler
+):
+    distances, told = [], []
+    kept = mel_generator.generate(embeddings[:1], start=barks, strength=0.0)
+    for strength in (0.3, 1.0):
+        made = mel_generator.generate(embeddings[:1], 10, 1.0, start=barks, strength=strength, scheduler=scheduler,
+                                      progress=lambda done, steps: told.append((done, steps)))
+        distances.append(np.abs(made - kept).mean())
+    assert 0.01 < distances[0] < 0.7 * distances[1]
+    assert told == [(done, 3) for done in (1, 2, 3)] + [(done, 10) for done in range(1, 11)]
+
+
+def test_a_variation_has_the_length_asked_for_whatever_the_sounds(mel_generator, generator, embeddings, barks):
+    for length in (8_000, 60_000):
+        start = np.resize(barks, (1, length))
+        assert generator.generate(embeddings[:1], 2, seconds=1.5, start=start).shape == (1, 24_000)
 
 
 # ------------------------------------------------------------------------------------------------------------- files
@@ -138,8 +210,8 @@ def test_null_embedding_is_claps_of_the_empty_text(stack):
 # ------------------------------------------------------------------------------------------------------------ parity
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.5])
-def test_diffusers_own_pipeline_gives_the_same_log_mel(stack, mel_generator, embeddings, guidance):
+@pytest.mark.parametrize("scheduler, guidance", [("dpm++", 1.0), *((name, 2.5) for name in SCHEDULERS)])
+def test_diffusers_own_pipeline_gives_the_same_log_mel(stack, mel_generator, embeddings, scheduler, guidance):
     diffusers = pytest.importorskip("diffusers")
     pipeline_class = getattr(diffusers, "AudioLDMPipeline", None)
     if pipeline_class is None:
@@ -148,19 +220,17 @@ def test_diffusers_own_pipeline_gives_the_same_log_mel(stack, mel_generator, emb
 
     config = ClapTextConfig(vocab_size=100, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                             num_attention_heads=2, projection_dim=stack.audio.embed_dim)
-    scheduler = diffusers.DPMSolverMultistepScheduler.from_config(mel_generator.scheduler.config)
+    walk = getattr(diffusers, SCHEDULERS[scheduler]).from_config(mel_generator.scheduler.config)
     pipeline = pipeline_class(mel_generator.vae, ClapTextModelWithProjection(config), stack.audio.tokenizer,
-                              mel_generator.unet, scheduler, mel_generator.vocoder)
+                              mel_generator.unet, walk, mel_generator.vocoder)
     pipeline.set_progress_bar_config(disable=True)
-
-    started = []  # the noise that our generator starts from is seen on its way into the UNet
-    hook = mel_generator.unet.register_forward_pre_hook(lambda module, inputs: started.append(inputs[0].clone()))
-    ours = mel_generator.generate(embeddings, steps=5, guidance=guidance, seed=3)
-    hook.remove()
+    ours = mel_generator.generate(embeddings, steps=5, guidance=guidance, seed=3, scheduler=scheduler)
+    rows = row_generators(len(embeddings), 3)
+    noise = torch.stack([torch.randn(16, 32, 8, generator=row) for row in rows])
     prompts = torch.from_numpy(embeddings)
     null = torch.from_numpy(mel_generator.null_embedding).expand_as(prompts)
     theirs = pipeline(
-        prompt_embeds=prompts, negative_prompt_embeds=null, latents=started[0][: len(prompts)],
+        prompt_embeds=prompts, negative_prompt_embeds=null, latents=noise, generator=rows,
         num_inference_steps=5, guidance_scale=guidance, audio_length_in_s=2.56,
     ).audios
     assert ours.shape == theirs.shape == (3, 256 * 64)

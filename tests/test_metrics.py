@@ -1,10 +1,21 @@
 """Measures of sounds, and the intervals around them."""
 
+import warnings
+
 import numpy as np
 import pytest
+import scipy.linalg
+from conftest import plain_scene, sine
 
-from v2a_utils.metrics import Rate, bootstrap, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
-from v2a_utils.soundworld import SAMPLE_RATE, make_scene
+from v2a_utils.audio import loudness
+from v2a_utils.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names
+from v2a_utils.datasets import IMAGEHEAR_CLASSES
+from v2a_utils.metrics import (
+    Moments, attribute_fidelity, bootstrap, class_hits, clip_scores, count_events, coverage, diversity,
+    frechet_distance, hits, inception_score, kl_divergence, log_mel_error, measure_pitch, pitch_agreement,
+    rate_interval, video_clip_scores,
+)
+from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
 
 
 def test_bootstrap_intervals_hold_the_true_mean_as_often_as_they_say():
@@ -24,11 +35,106 @@ def test_bootstrap_resamples_rows_of_several_arrays_together():
         bootstrap(np.mean, rows, rows[1:])
 
 
-def test_rates_carry_wilson_intervals():
+def test_rates_carry_wilson_or_exact_intervals():
     share = rate_interval(np.repeat([True, False], [45, 5]))
     assert share.value == 0.9 and share.n == 50
     assert (share.low, share.high) == pytest.approx((0.7864, 0.9565), abs=1e-3)
-    assert str(Rate(45, 50)).startswith("90.0% (78.6% to 95.7%, n = 50)")
+    assert share.percent() == "90.0% (78.6% to 95.7%, n = 50)"
+    assert rate_interval(np.ones(10, bool), "exact").low == pytest.approx(0.025 ** (1 / 10))
+
+
+# ---------------------------------------------------------------------------------------- the Fréchet distance
+
+
+@pytest.fixture
+def clouds():
+    """Two clouds of 300 points in 24 dimensions with different centres and shapes, far from 0 as ReLU features are."""
+    rng = np.random.default_rng(0)
+    return [rng.normal(size=(300, 24)) @ rng.normal(size=(24, 24)) + 100 + k for k in range(2)]
+
+
+def by_matrix_root(first, second):
+    """The textbook's form, by SciPy's matrix square root."""
+    cov1, cov2 = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
+    root = scipy.linalg.sqrtm(cov1 @ cov2).real
+    return np.sum((first.mean(0) - second.mean(0)) ** 2) + np.trace(cov1 + cov2 - 2 * root)
+
+
+def test_frechet_distance_is_that_of_scipys_matrix_root(clouds):
+    assert frechet_distance(*clouds) == pytest.approx(by_matrix_root(*clouds), rel=1e-6)
+    assert frechet_distance(clouds[0], clouds[0]) == pytest.approx(0, abs=1e-8 * np.var(clouds[0]))
+
+
+def test_batches_of_any_size_give_the_mean_and_covariance_of_all_rows(clouds):
+    moments = Moments(np.split(clouds[0], [1, 7, 7, 200]))
+    assert moments.n == 300
+    assert np.allclose(moments.mean, clouds[0].mean(0), rtol=1e-12)
+    assert np.allclose(moments.covariance, np.cov(clouds[0], rowvar=False), rtol=1e-9)
+    assert frechet_distance(moments, clouds[1]) == pytest.approx(frechet_distance(*clouds), rel=1e-9)
+
+
+def test_single_precision_far_from_zero_loses_nothing(clouds):
+    near, far = ([(cloud + shift).astype(np.float32) for cloud in clouds] for shift in (0, 1000))
+    assert frechet_distance(*far) == pytest.approx(frechet_distance(*near), rel=1e-3)
+
+
+def test_fewer_rows_than_dimensions_warn_and_give_the_distance_of_what_they_span(clouds):
+    few = clouds[0][:12]
+    with pytest.warns(UserWarning, match="12 rows in 24 dimensions"):
+        wide = frechet_distance(few, clouds[1][:12])
+    axes = np.linalg.qr(np.concatenate([few, clouds[1][:12]]).T)[0]  # all 24 of them, turned
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert np.isfinite(wide) and wide == pytest.approx(
+            frechet_distance(few @ axes, clouds[1][:12] @ axes), rel=1e-5)
+
+
+@pytest.mark.parametrize("wrong, message", [
+    (np.full((20, 24), np.nan), "NaN"), (np.ones((1, 24)), "two rows"), (np.ones((20, 8)), "8 numbers"),
+], ids=["NaN", "one row", "other width"])
+def test_clouds_without_a_meaning_are_refused(clouds, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        frechet_distance(clouds[0], wrong)
+
+
+def test_batches_of_two_models_are_refused(clouds):
+    with pytest.raises(ValueError, match="8 features"):
+        Moments(clouds).add(np.ones((5, 8)))
+
+
+# ----------------------------------------------------------------------------------------------- classes heard
+
+
+def test_kl_is_nothing_for_equal_sounds_and_that_of_the_definition_otherwise():
+    shares = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
+    found = kl_divergence(np.log(shares), np.log(shares[::-1]))
+    expected = (shares * np.log(shares / shares[::-1])).sum(1)
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert kl_divergence(np.log(shares), np.log(shares)) == pytest.approx(0, abs=1e-4)
+    odds = np.log(shares / (1 - shares))  # the sigmoid of which are the shares
+    assert kl_divergence(odds, odds[::-1], "sigmoid") == pytest.approx(expected, abs=1e-4)
+
+
+def test_kl_of_very_sure_taggers_stays_finite():
+    sure = 1e4 * np.eye(3)
+    assert kl_divergence(sure, sure[::-1]) == pytest.approx([-np.log(1e-6), 0, -np.log(1e-6)], abs=1e-4)
+    assert np.isfinite(kl_divergence(sure, sure[::-1], "sigmoid")).all()
+
+
+def test_kl_refuses_what_are_no_pairs():
+    with pytest.raises(ValueError, match="no pairs"):
+        kl_divergence(np.ones((3, 4)), np.ones((2, 4)))
+    with pytest.raises(ValueError, match="softmax or sigmoid"):
+        kl_divergence(np.ones((3, 4)), np.ones((3, 4)), "tanh")
+
+
+def test_inception_score_is_the_number_of_classes_at_best_and_one_at_worst():
+    sure = 1e3 * np.tile(np.eye(5), (40, 1))
+    assert inception_score(sure, splits=1) == pytest.approx([5])
+    assert inception_score(np.zeros((40, 5))) == pytest.approx(np.ones(10))
+    assert len(inception_score(sure[:101])) == 10  # parts of 10 and 11
+    with pytest.raises(ValueError, match="9 sounds"):
+        inception_score(sure[:9])
 
 
 def test_a_hit_is_any_class_of_the_scene():
@@ -36,6 +142,89 @@ def test_a_hit_is_any_class_of_the_scene():
     first, second = scenes[0].labels
     names = [first, second, "neither"]
     assert hits(np.eye(3), names, scenes).tolist() == [True, True, False]
+
+
+def test_imagehear_accuracy_looks_past_general_classes_and_takes_every_right_one():
+    names = ["Animal", "Bow-wow", "Meow", "Music"]
+    scores = np.array([[9, 8, 1, 0], [9, 1, 8, 0.0], [0, 1, 2, 9]])
+    right = [RIGHT_FOR_IMAGEHEAR["dog"]] * 2 + [RIGHT_FOR_IMAGEHEAR["cat"]]
+    assert class_hits(scores, names, right, TOO_GENERAL).tolist() == [True, False, True]
+    assert class_hits(scores, names, right).tolist() == [False, False, False]
+
+
+def test_the_class_map_knows_every_class_of_imagehear_and_calls_none_of_them_too_general():
+    assert set(RIGHT_FOR_IMAGEHEAR) == set(IMAGEHEAR_CLASSES)
+    assert not TOO_GENERAL & {name for names in RIGHT_FOR_IMAGEHEAR.values() for name in names}
+
+
+def test_audiosets_names_are_read_in_their_order(tmp_path):
+    path = tmp_path / "class_labels_indices.csv"
+    path.write_text("index,mid,display_name\n" + "".join(f'{i},/m/{i},"Name {i}, or so"\n' for i in range(527)))
+    assert read_names(path)[526] == "Name 526, or so"
+    path.write_text("index,mid,display_name\n0,/m/0,Speech\n")
+    with pytest.raises(ValueError, match="1 classes"):
+        read_names(path)
+    with pytest.raises(ValueError, match="missing.csv"):
+        read_names(tmp_path / "missing.csv")
+
+
+# -------------------------------------------------------------------------------------------------- embeddings
+
+
+def test_clip_score_is_a_hundred_times_the_cosine():
+    pictures, sounds = np.array([[3.0, 0], [1, 1]]), np.array([[0.5, 0], [1, -1]])
+    assert clip_scores(pictures, sounds) == pytest.approx([100, 0], abs=1e-9)
+    with pytest.raises(ValueError, match="one space"):
+        clip_scores(pictures, np.ones((2, 3)))
+
+
+def test_both_clip_scores_of_a_video():
+    frames, sounds = [np.array([[1.0, 0], [0, 2]]), np.array([[1.0, 0]])], np.array([[1.0, 0], [1, 0]])
+    scores = video_clip_scores(frames, sounds)
+    assert scores["mean of cosines"] == pytest.approx([50, 100])
+    assert scores["cosine of mean"] == pytest.approx([100 / np.sqrt(2), 100])
+
+
+def test_diversity_is_the_mean_distance_of_pairs_of_samples():
+    samples = np.array([[[1.0, 0], [2, 0], [0, 1]], [[1, 0], [1, 0], [5, 0]]])
+    assert diversity(samples) == pytest.approx([2 / 3, 0])
+    with pytest.raises(ValueError, match="two samples"):
+        diversity(samples[:, :1])
+
+
+def test_coverage_is_full_for_the_same_distribution_and_small_for_one_answer():
+    rng = np.random.default_rng(0)
+    true, same = rng.normal(size=(2, 60, 4))
+    assert coverage(true, same) > 0.85
+    assert coverage(true, np.repeat(true.mean(0, keepdims=True), 60, 0)) < 0.4
+    assert coverage(true, same + 50) == 0
+    with pytest.raises(ValueError, match="more than 3"):
+        coverage(true[:3], same)
+
+
+# -------------------------------------------------------------------------------------------------- attributes
+
+
+def test_attribute_fidelity_is_a_rank_correlation_within_classes():
+    classes = np.repeat(["a", "b", "rare"], [30, 30, 2])
+    truth = np.concatenate([np.arange(30.0), 100 + np.arange(30.0), [7, 9]])
+    assert attribute_fidelity(truth**3, truth, classes).value == pytest.approx(1)
+    assert attribute_fidelity((classes == "b").astype(float), truth, classes).value == 0  # the class alone
+    mixed = attribute_fidelity(np.where(classes == "a", truth, -truth), truth, classes)
+    assert mixed.value == pytest.approx(0) and mixed.low < 0 < mixed.high and mixed.n == 60
+    silent = attribute_fidelity(np.where(np.arange(62) % 2, truth, np.nan), truth, classes)
+    assert 0.4 < silent.value < 0.95
+    with pytest.raises(ValueError, match="3 sounds"):
+        attribute_fidelity(truth[:2], truth[:2], classes[:2])
+
+
+def test_measured_attributes_follow_those_of_the_scene():
+    near, far = (synthesise(plain_scene("cow", distance=distance)) for distance in (0.1, 0.9))
+    assert loudness(near) - loudness(far) == pytest.approx(0.8 * 16, abs=4)
+    assert loudness(sine(440, amplitude=0.5)) == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.1)
+    assert loudness(np.zeros(1600)) == -120
+    events = [count_events(synthesise(plain_scene("dog", count=count)), SAMPLE_RATE) for count in (1, 2, 3)]
+    assert events == sorted(events) and events[0] < events[2]
 
 
 @pytest.mark.parametrize("name", ["trumpet", "bells"])

@@ -148,6 +148,7 @@ def test_notebook_is_small(path):
 def test_making_a_sound_starts_without_the_libraries_that_only_other_things_need():
     """laion_clap's package, scikit-learn and numba would double the time to the first sound."""
     code = ("import sys; from v2a_utils.stacks import load_stack; stack = load_stack('mini'); "
-            "stack.vision, stack.audio, stack.generator, stack.tagger; print({'laion_clap', 'sklearn', 'numba', 'pandas'} & set(sys.modules))")
+            "stack.vision, stack.audio, stack.generator, stack.tagger; "
+            "print({'laion_clap', 'sklearn', 'numba', 'pandas'} & set(sys.modules))")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "set()"

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +14,11 @@ from conftest import (
 
 from v2a_utils import stacks
 from v2a_utils.__main__ import main
-from v2a_utils.media import load_frames
-from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings, picture_to_sound
+from v2a_utils.audio import load_audio
+from v2a_utils.media import load_frames, put_sound
+from v2a_utils.pipeline import (
+    SoundOptions, best_candidates, cross_fade, map_embeddings, picture_to_sound, video_to_sound,
+)
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, synthesise
 from v2a_utils.soundworld.captions import class_prompt
 
@@ -29,7 +33,7 @@ def sound(stack, monkeypatch, tmp_path):
 
     def run(*arguments, out=None):
         out = out or tmp_path / "out"
-        return main(["sound", *map(str, arguments), *QUICK, "--out", str(out)]), out
+        return main(["sound", *QUICK, "--out", str(out), *map(str, arguments)]), out
 
     return run
 
@@ -139,6 +143,92 @@ def test_the_real_video_gives_one_sound(sound):
     assert status == 0
     for path in VIDEOS:
         assert_proper_wav(out / f"{path.stem}.wav")
+
+
+# ------------------------------------------------------------------------------------------------- sound for videos
+
+
+def packets(path: Path, kind: str) -> list[bytes]:
+    """The stored bytes of a file's pictures or sounds."""
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(getattr(container.streams, kind)[0]) if packet.size]
+
+
+def length_of(path: Path, kind: str) -> float:
+    """Seconds of a file's first video or audio stream."""
+    with av.open(str(path)) as container:
+        stream = getattr(container.streams, kind)[0]
+        return float(stream.duration * stream.time_base)
+
+
+@pytest.mark.parametrize("own_sound", [False, True])
+def test_a_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(sound, tmp_path, own_sound):
+    film = write_video(tmp_path / "film.mp4", [8 * i for i in range(31)], sound=own_sound)  # four windows of 1 s
+    status, out = sound(film, "--video")
+    assert status == 0 and [path.name for path in out.iterdir()] == ["film.mp4"]
+    assert packets(out / "film.mp4", "video") == packets(film, "video")
+    assert length_of(out / "film.mp4", "video") == pytest.approx(3.1, abs=0.01)
+    assert length_of(out / "film.mp4", "audio") == pytest.approx(3.1, abs=0.1)
+    heard = load_audio(out / "film.mp4", SAMPLE_RATE)
+    assert np.abs(heard).max() > 0.05
+    if own_sound:  # a pure tone: not what is heard now
+        assert packets(out / "film.mp4", "audio") != packets(film, "audio")
+
+
+def test_every_window_of_a_video_is_conditioned_on_its_own_pictures(stack, tmp_path, monkeypatch):
+    film = write_video(tmp_path / "film.mp4", [20] * 20 + [220] * 20)  # 4 s: dark, then light
+    seen, levels = stack.vision.embed_frames, []
+    monkeypatch.setattr(stack.vision, "embed_frames", lambda frames: levels.append(
+        [np.asarray(frame).mean() for frame in frames]) or seen(frames))
+    told = []
+    made = video_to_sound(stack, film, SoundOptions(steps=2, candidates=1, seconds=1.0),
+                          lambda done, steps: told.append((done, steps)))
+    assert len(levels) == 5  # beginning at 0, 0.75, 1.5, 2.25 and 3 s
+    assert max(levels[0]) < 60 and min(levels[-1]) > 180 and min(levels[2]) < 60 < 180 < max(levels[2])
+    assert made.waveform.shape == (64_000,) and told == [(done, 10) for done in range(1, 11)]
+
+
+def test_a_video_shorter_than_a_clip_gets_its_beginning(stack, tmp_path):
+    film = write_video(tmp_path / "film.mp4", [100] * 7)
+    assert video_to_sound(stack, film, SoundOptions(steps=1, candidates=1)).waveform.shape == (11_200,)
+
+
+def test_windows_fade_into_each_other_at_equal_power():
+    noise = np.random.default_rng(0).standard_normal((3, 40_000)).astype(np.float32)
+    whole = cross_fade(noise, 30_000)
+    assert whole.shape == (100_000,)
+    assert np.array_equal(whole[:30_000], noise[0, :30_000])
+    assert np.array_equal(whole[40_000:60_000], noise[1, 10_000:30_000])
+    assert np.allclose((whole.reshape(-1, 5000) ** 2).mean(1), 1, atol=0.1)
+    assert np.array_equal(cross_fade(noise[:1], 30_000), noise[0])
+
+
+def test_a_picture_and_a_broken_video_are_named_where_videos_are_wanted(sound, dog, tmp_path, capsys):
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    film = write_video(tmp_path / "film.mp4", [100] * 5)
+    status, out = sound(dog, broken, film, "--video")
+    assert status == 2 and [path.name for path in out.iterdir()] == ["film.mp4"]
+    for line, path in zip(errors(capsys), (dog, broken)):
+        assert_one_sentence(line, path)
+
+
+def test_pictures_that_mp4_cannot_hold_are_named_and_nothing_half_done_stays(tmp_path):
+    film = write_video(tmp_path / "film.avi", [100] * 5, codec="ffv1")
+    with pytest.raises(ValueError) as caught:
+        put_sound(film, tmp_path / "out.3gp", np.zeros(8000, np.float32), SAMPLE_RATE)
+    assert_one_sentence(str(caught.value), film)
+    assert [path.name for path in tmp_path.iterdir()] == ["film.avi"]
+
+
+@pytest.mark.skipif(not VIDEOS, reason="../shared/real/vggsound is absent")
+def test_the_real_video_gets_its_sound(sound):
+    status, out = sound(VIDEOS[0], "--video", "--mapper", "regression", "--seconds", "4")
+    assert status == 0 and packets(out / VIDEOS[0].name, "video") == packets(VIDEOS[0], "video")
+    assert length_of(out / VIDEOS[0].name, "audio") == pytest.approx(length_of(VIDEOS[0], "video"), abs=0.1)
+
+
+# -------------------------------------------------------------------------------------------------- what is chosen
 
 
 @pytest.mark.parametrize("mapper", ["diffusion", "regression", "none"])

@@ -1,11 +1,19 @@
 """The panels: what they show at once, and what their controls change."""
 
+import base64
+import io
+import re
+from datetime import datetime
+
 import ipywidgets
 import numpy as np
 import pytest
+import soundfile
+from PIL import Image
 
 from v2a_utils import widgets
-from v2a_utils.soundworld import make_scene
+from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.soundworld import draw, make_scene
 
 
 @pytest.fixture
@@ -34,3 +42,79 @@ def test_the_panel_over_a_projection_answers_at_once_and_again_for_another_scene
         colouring.value = choice
     assert len(asked) >= 2 + len(colouring.options) - 1
     assert isinstance(shown[0].children[1], ipywidgets.Output)
+
+
+# ------------------------------------------------------------------------------------------------ the panel of sounds
+
+
+QUICK = SoundOptions(mapper="regression", steps=1, candidates=1, seconds=1.0)
+
+
+class Panel:
+    """The controls of an upload panel by their names."""
+
+    def __init__(self, stack, shown):
+        self.examples = {"one": draw(make_scene("test", 0)), "two": draw(make_scene("test", 1))}
+        widgets.upload_panel(stack, self.examples, QUICK)
+        first, controls, last, _, self.history = shown[0].children
+        self.source, self.upload = first.children
+        self.mapper, self.steps, self.guidance, self.seed = controls.children
+        self.button, self.bar = last.children
+
+    @property
+    def entries(self) -> list[str]:
+        return re.findall("<b>(.*?)</b>", self.history.value)
+
+    @property
+    def saved(self) -> np.ndarray:
+        """The newest sound as its link saves it."""
+        content = re.search('href="data:audio/wav;base64,(.*?)"', self.history.value)[1]
+        return soundfile.read(io.BytesIO(base64.b64decode(content)), dtype="float32")[0]
+
+
+@pytest.fixture
+def panel(stack, shown) -> Panel:
+    return Panel(stack, shown)
+
+
+def test_the_panel_shows_an_answer_at_once_where_no_front_end_runs(panel, shown, capsys):
+    assert len(shown) == 3  # the panel, a figure and a player
+    assert panel.entries == []
+
+
+def test_every_control_of_the_panel_changes_the_sound_and_the_last_sounds_stay(panel, stack):
+    panel.button.click()
+    before = panel.saved
+    sound = picture_to_sound(stack, [panel.examples["one"]], QUICK)
+    assert np.abs(before - sound.waveform).max() < 1e-3 and panel.bar.value == panel.bar.max == 1
+    changes = {"source": "two", "mapper": "none", "steps": 3, "guidance": 6.0, "seed": 7}
+    for number, (name, value) in enumerate(changes.items(), start=2):
+        setattr(getattr(panel, name), "value", value)
+        panel.button.click()
+        assert np.abs(panel.saved - before).max() > 1e-3, name
+        assert len(panel.entries) == number and not panel.button.disabled
+        before = panel.saved
+    assert "none, 3 steps, guidance 6, seed 7" in panel.entries[0] and panel.bar.value == 3
+    for _ in range(widgets.HISTORY):
+        panel.button.click()
+    assert len(panel.entries) == widgets.HISTORY
+
+
+def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(panel, stack, capsys):
+    def give(name: str, content: bytes):
+        panel.upload.value = ({"name": name, "type": "", "size": len(content), "content": content,
+                               "last_modified": datetime.now()},)
+        panel.button.click()
+
+    panel.source.value = widgets.UPLOAD
+    panel.button.click()
+    assert "choose a picture" in capsys.readouterr().out and panel.entries == []
+    panel.source.value = "one"
+    give("broken.png", b"no picture")
+    assert "broken.png" in capsys.readouterr().out and panel.entries == [] and not panel.button.disabled
+    buffer = io.BytesIO()
+    Image.new("RGB", (50, 50), "red").save(buffer, "PNG")
+    give("red.png", buffer.getvalue())
+    assert len(panel.entries) == 1 and panel.source.value == widgets.UPLOAD
+    expected = picture_to_sound(stack, [Image.new("RGB", (50, 50), "red")], QUICK)
+    assert np.abs(panel.saved - expected.waveform).max() < 1e-3

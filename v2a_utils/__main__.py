@@ -1,7 +1,8 @@
-"""The commands: python -m v2a_utils sound | world | embed | pretrain | report."""
+"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report | evaluate."""
 
 import argparse
 import csv
+import os
 import sys
 import warnings
 from dataclasses import asdict
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.run(options)
-    except (ValueError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, FloatingPointError, FileExistsError, NotADirectoryError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -31,9 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     sound = commands.add_parser("sound", help="make a sound for each picture, video or folder of them")
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
+    sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
     sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
+    sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
+                       help="of the denoising (default: dpm++, which needs the fewest steps)")
     sound.add_argument("--seconds", type=float, help="length (default: the stack's clip length)")
     sound.add_argument("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     sound.add_argument("--seed", type=int, default=0)
@@ -61,6 +65,13 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--resume", action="store_true", help="go on with a store that an earlier run began")
     embed.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
     embed.set_defaults(run=_embed)
+    train = commands.add_parser("train", help="train a mapper on a table of embedded pairs")
+    train.add_argument("store", type=Path, metavar="STORE", help="Parquet table with splits train and val")
+    train.add_argument("--mapper", required=True, choices=("regression", "diffusion", "flow"))
+    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: $V2A_STACK, or mini)")
+    train.add_argument("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
+    train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
+    train.set_defaults(run=_train)
 
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
@@ -74,15 +85,26 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--count", type=int, default=512, help="pictures (default: 512)")
     report.add_argument("--out", type=Path, default=Path("data/mini") / REPORT_NAME)
     report.set_defaults(run=_report)
+
+    evaluate = commands.add_parser("evaluate", help="every method's sounds through every measure, as tables")
+    evaluate.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included)")
+    evaluate.add_argument("--n", type=int, help="pictures of the test split; of others half as many (default: 256)")
+    evaluate.add_argument("--seeds", type=int, help="sounds of each picture and method (default: 3)")
+    evaluate.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    evaluate.add_argument("--out", type=Path, help="folder of the summary (default: data/results, with --quick or "
+                          "--methods results/evaluation)")
+    evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
+    evaluate.set_defaults(run=_evaluate)
     return parser
 
 
 def _sound(options: argparse.Namespace) -> int:
-    from v2a_utils.media import list_inputs, load_frames
-    from v2a_utils.pipeline import SoundOptions, picture_to_sound
+    from v2a_utils.audio import save_audio
+    from v2a_utils.media import MediaError, list_inputs, load_frames, put_sound
+    from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
     from v2a_utils.stacks import load_stack
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
@@ -90,21 +112,23 @@ def _sound(options: argparse.Namespace) -> int:
     stack, failures, taken = load_stack(options.stack), 0, set()
     options.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
+        target = options.out / f"{_free_name(path.stem, taken)}.{'mp4' if options.video else 'wav'}"
         try:
-            frames = load_frames(path)
-        except ValueError as error:
+            if options.video:
+                sound = video_to_sound(stack, path, settings)
+                put_sound(path, target, sound.waveform, sound.sample_rate)
+            else:
+                sound = picture_to_sound(stack, load_frames(path), settings)
+                save_audio(target, sound.waveform, sound.sample_rate)
+        except MediaError as error:
             tqdm.write(f"error: {error}", file=sys.stderr)
             failures += 1
             continue
-        target = options.out / f"{_free_name(path.stem, taken)}.wav"
-        _write_sound(path, target, picture_to_sound(stack, frames, settings), stack.name)
+        _tell(path, target, sound, stack.name)
     return 2 if failures else 0
 
 
-def _write_sound(source: Path, target: Path, sound, stack_name: str) -> None:
-    from v2a_utils.audio import save_audio
-
-    save_audio(target, sound.waveform, sound.sample_rate)
+def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
     tqdm.write(f"{source} -> {target}   sounds like: {heard}")
     if sound.strange:
@@ -176,6 +200,20 @@ def _embed(options: argparse.Namespace) -> int:
     return 0
 
 
+def _train(options: argparse.Namespace) -> int:
+    import torch
+
+    from v2a_utils.recipes import read_recipe, recipe_for, train_from_store
+
+    recipe = recipe_for(options.stack or os.environ.get("V2A_STACK", "mini"), options.mapper)
+    if options.config:
+        recipe = read_recipe(options.config, recipe)
+    out = options.out or Path("runs/mappers") / options.mapper
+    train_from_store(options.store, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    print(f"{options.mapper} mapper in {out}")
+    return 0
+
+
 def _pretrain(options: argparse.Namespace) -> int:
     import torch
 
@@ -193,6 +231,26 @@ def _report(options: argparse.Namespace) -> int:
     from v2a_utils.pretraining.report import write_report
 
     print(write_report(options.out, options.count))
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from v2a_utils.evaluation import METHODS, QUICK, SUMMARY, Sizes, evaluate
+    from v2a_utils.stacks import load_stack
+
+    sizes = QUICK if options.quick else Sizes()
+    if options.n is not None:
+        sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
+    if options.seeds is not None:
+        sizes = replace(sizes, seeds=options.seeds)
+    if sizes.pictures < 4 or sizes.seeds < 1:
+        raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
+    part = options.quick or options.methods  # shall not take the place of the whole
+    out = options.out or (Path("results/evaluation") if part else SUMMARY)
+    table = evaluate(load_stack(options.stack), options.methods or list(METHODS), sizes, out)
+    print(f"{len(table)} numbers in {out}")
     return 0
 
 

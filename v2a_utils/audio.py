@@ -12,9 +12,9 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import av
-import librosa
 import numpy as np
 import soundfile
+import soxr
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -81,7 +81,7 @@ def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
     """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
     if rate == wanted:
         return waveform
-    resampled = librosa.resample(waveform, orig_sr=rate, target_sr=wanted)
+    resampled = soxr.resample(waveform, rate, wanted)  # librosa's resampler, without its compiler's start-up
     return resampled if len(resampled) else waveform[:1]
 
 
@@ -103,18 +103,24 @@ def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None
     temporary.replace(path)
 
 
-def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
-    """The waveform at one loudness: RMS of its loudest tenths brought to `level` dB, then peaks kept below 0.99.
+def loudness(waveform: np.ndarray) -> float:
+    """Level in dB relative to full scale: RMS of the loudest 30% of blocks of 800 samples; silence is -120.
 
-    The loudest 30% of blocks of 800 samples count, so that a bark and a roar sound alike loud. Silence stays silence.
+    Only the loud blocks count, so that a bark and a roar that sound alike loud measure alike.
     """
     block = 800  # 50 ms at 16 kHz
     blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
     rms = np.sqrt((blocks**2).mean(1))
     loud = np.sqrt((rms[rms >= np.quantile(rms, 0.7)] ** 2).mean())
-    if loud < 1e-6:
+    return 20 * float(np.log10(max(loud, 1e-6)))
+
+
+def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
+    """The waveform at one loudness: brought to `level` dB, then peaks kept below 0.99. Silence stays silence."""
+    heard = loudness(waveform)
+    if heard <= -120:
         return waveform
-    louder = waveform * (10 ** (level / 20) / loud)
+    louder = waveform * 10 ** ((level - heard) / 20)
     return louder * min(1.0, 0.99 / np.abs(louder).max())
 
 
@@ -175,6 +181,13 @@ def _htsat_class():
     return htsat.HTSAT_Swin_Transformer
 
 
+def _forget_constants(tower: nn.Module) -> None:
+    """Which window position is how far from which follows from the tower's shape: no need to keep it in files."""
+    for module in tower.modules():
+        for name in {"relative_position_index", "attn_mask"} & set(module._buffers):
+            module.register_buffer(name, getattr(module, name), persistent=False)
+
+
 def _projection(width: int, joint: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(width, joint), nn.ReLU(), nn.Linear(joint, joint))
 
@@ -196,6 +209,7 @@ class Clap(nn.Module):
         self.audio_branch = _htsat_class()(num_classes=audio.class_num, config=audio, **audio.htsat)
         self.audio_branch.spectrogram_extractor = LogMelPower(audio)
         self.audio_branch.logmel_extractor = nn.Identity()
+        _forget_constants(self.audio_branch)
         self.text_branch = RobertaModel(RobertaConfig(**config["text_cfg"]))
         self.audio_projection = _projection(self.audio_branch.num_features, joint)
         self.text_projection = _projection(config["text_cfg"]["hidden_size"], joint)
@@ -217,17 +231,23 @@ class Clap(nn.Module):
         return F.normalize(self.text_projection(self.text_branch(**tokens).pooler_output), dim=-1)
 
 
+def check_vocabulary(tokenizer, expected: int) -> None:
+    """ValueError unless a tokenizer knows about as many tokens as its text tower expects.
+
+    transformers hands out an empty tokenizer, without a word, when files are missing.
+    """
+    if len(tokenizer) < 0.9 * expected:
+        raise ValueError(
+            f"the CLAP tokenizer knows {len(tokenizer)} tokens where the text tower expects {expected}: its vocabulary "
+            "was not found. Give the folder with tokenizer.json (or vocab.json and merges.txt)"
+        )
+
+
 class AudioEncoder:
     """A frozen CLAP with its tokenizer: sounds and texts in, unit-norm NumPy embeddings out."""
 
     def __init__(self, model: Clap, tokenizer, device: str = "cpu"):
-        known = len(tokenizer)
-        expected = model.config["text_cfg"]["vocab_size"]
-        if known < 0.9 * expected:  # transformers hands out an empty tokenizer, without a word, when files are missing
-            raise ValueError(
-                f"the CLAP tokenizer knows {known} tokens where the text tower expects {expected}: its vocabulary was "
-                "not found. Give the folder with tokenizer.json (or vocab.json and merges.txt)"
-            )
+        check_vocabulary(tokenizer, model.config["text_cfg"]["vocab_size"])
         self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
 
     @classmethod

@@ -9,8 +9,9 @@ run that was killed and went on, and a run on many machines (`v2a_utils.scale`) 
 import hashlib
 import json
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -32,7 +33,9 @@ from v2a_utils.weights import state_sha256
 
 CACHE = Path(__file__).parent.parent / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
-FRAMES = 64  # at once through CLIP
+FRAMES = 32  # at once through CLIP
+MARGIN = 0.1  # seconds read beyond the tower's length, since a cut shows in the last samples after resampling
+DECODERS = cpu_count()  # processes that decode
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Preparation:
 
     def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Preprocessed frames (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
-        options, seconds = self.options, self.clip_samples / self.sample_rate
+        options, seconds = self.options, self.clip_samples / self.sample_rate + MARGIN
         seed = [options.seed, zlib.crc32(source.id.encode())]
         choose = partial(choose_frames, options.aggregate, seed=seed)
         clip = source.decode(options.frame_rate, choose, seconds)
@@ -151,13 +154,34 @@ def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
 
 def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
     """Every job with what becomes of it, in order: decoding in other processes while the encoders work."""
-    for job, prepared in zip(jobs, prepare_ahead(jobs, preparation(stack, options), decoders(stack.device))):
-        yield job, encode(stack, prepared, options.aggregate)
+    encoded = in_lanes(partial(encode, stack, aggregate=options.aggregate),
+                       prepare_ahead(jobs, preparation(stack, options), DECODERS), lanes(stack.device))
+    yield from zip(jobs, encoded)
 
 
-def decoders(device: str) -> int:
-    """How many processes decode: all CPUs beside a GPU, else half of them, since the encoders need the others."""
-    return cpu_count() if device != "cpu" else max(cpu_count() // 2, 1)
+def lanes(device: str) -> int:
+    """How many batches are encoded at once: one on a GPU, one for each thread of PyTorch on CPUs."""
+    return 1 if device != "cpu" else torch.get_num_threads()
+
+
+def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
+    """`function` of every item, in order, `lanes` of them at once, each on its share of PyTorch's threads.
+
+    A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer, and
+    longest for the one whose core is decoding just then.
+    """
+    threads, waiting = torch.get_num_threads(), deque()
+    torch.set_num_threads(max(threads // lanes, 1))
+    try:
+        with ThreadPoolExecutor(lanes) as pool:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > lanes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def prepare_ahead(jobs: list[Job], prepare: Preparation, workers: int) -> Iterator[Prepared]:
@@ -238,16 +262,22 @@ class EmbeddingTable:
         return np.array([scene.label for scene in self.scenes])
 
 
-def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> EmbeddingTable:
-    """The first `count` scenes of a SoundWorld split through both towers of a stack.
+def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
+    """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
-    They are kept in a store in results/embeddings; what was computed before with the same weights is read from there.
+    It lies in results/embeddings, so that the notebooks share it; what is there already, made with the same weights,
+    is not made again.
     """
     settings = json.dumps(store_settings(stack, EmbedOptions()), sort_keys=True)
-    folder = CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}"
-    store = Store(folder)
+    store = Store(CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}")
     if not store.shards() or len(store) < count:
-        embed(soundworld(split, count, seed), stack, folder, resume=True)
+        embed(soundworld(split, count, seed), stack, store.path, resume=True)
+    return store
+
+
+def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> EmbeddingTable:
+    """The first `count` scenes of a SoundWorld split, read from `world_store`."""
+    store = world_store(stack, split, count, seed)
     scenes = [make_scene(split, index, seed) for index in range(count)]
     visual, audio = (np.array(store.numpy(column)[:count]) for column in ("visual", "audio"))  # may be written to
     return EmbeddingTable(visual, audio, scenes)

@@ -1,119 +1,166 @@
 """Mappers from CLIP's space into CLAP's: the only part of the system that is trained.
 
-Both take unit-norm visual embeddings (n, visual_dim) and give unit-norm audio embeddings (n, audio_dim).
+All take unit-norm visual embeddings (n, visual_dim) and give unit-norm audio embeddings (n, audio_dim).
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils import diffusion
+from v2a_utils.prior import Prior
 from v2a_utils.training import TrainConfig, fit
 from v2a_utils.weights import load_weights, save_weights, write_json
 
 
 class RegressionMapper(nn.Module):
-    """Linear, SiLU, LayerNorm, Linear with expansion 4: one answer a picture, the mean of what it could sound like."""
+    """`depth` times Linear, SiLU, LayerNorm with expansion 4, then Linear: one answer a picture.
+
+    objective "mse" learns the mean of all that a picture could sound like, "cosine" the mean direction; "contrastive"
+    (InfoNCE, arXiv 1807.03748) learns to be told from the other sounds of the batch, as CLIP and CLAP themselves did.
+    """
 
     kind = "regression"
 
-    def __init__(self, visual_dim: int, audio_dim: int, expansion: int = 4):
+    def __init__(self, visual_dim: int, audio_dim: int, expansion: int = 4, depth: int = 1, objective: str = "mse"):
         super().__init__()
-        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "expansion": expansion}
+        if objective not in OBJECTIVES:
+            raise ValueError(f"unknown objective {objective!r}: use {', '.join(OBJECTIVES)}")
+        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "expansion": expansion, "depth": depth,
+                       "objective": objective}
         hidden = expansion * visual_dim
-        self.net = nn.Sequential(
-            nn.Linear(visual_dim, hidden), nn.SiLU(), nn.LayerNorm(hidden), nn.Linear(hidden, audio_dim)
-        )
+        widths = [visual_dim] + depth * [hidden]
+        blocks = [(nn.Linear(before, after), nn.SiLU(), nn.LayerNorm(after))
+                  for before, after in zip(widths, widths[1:])]
+        self.net = nn.Sequential(*(layer for block in blocks for layer in block), nn.Linear(hidden, audio_dim))
         self.scale_in = visual_dim**0.5  # unit-norm vectors have entries of 1/sqrt(d): brought to entries of 1
 
     def forward(self, visual: torch.Tensor) -> torch.Tensor:
         return self.net(visual * self.scale_in)
 
     def loss(self, visual: torch.Tensor, audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error on embeddings scaled to entries of about 1."""
-        return F.mse_loss(self(visual).float(), audio * audio.shape[1] ** 0.5)
+        """The objective on a batch of pairs of unit norm."""
+        return OBJECTIVES[self.config["objective"]](self(visual).float(), audio)
 
     @torch.inference_mode()
-    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 0, guidance: float = 1.0) -> np.ndarray:
-        """(n, visual_dim) -> (n, audio_dim), unit norm. Seed, steps and guidance have no meaning for a regression."""
+    def map(self, visual: np.ndarray, seed: int = 0) -> np.ndarray:
+        """(n, visual_dim) -> (n, audio_dim), unit norm. The seed has no meaning for a regression."""
         return _unit(self(torch.from_numpy(visual).to(_device(self))))
 
 
-class DiffusionMapper(nn.Module):
-    """The DALL-E 2 prior between CLIP and CLAP (arXiv 2204.06125, section 2.2; V2A-Mapper's generative mapper).
+def _squared_error(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    """Mean squared error on embeddings scaled to entries of about 1."""
+    return F.mse_loss(mapped, audio * audio.shape[1] ** 0.5)
 
-    A transformer reads four tokens (condition, time, noised embedding, learned query) and predicts the clean audio
-    embedding at the query. Embeddings are scaled by sqrt(d) so that their entries have variance 1.
+
+def _one_minus_cosine(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    return 1 - F.cosine_similarity(mapped, audio).mean()
+
+
+def _contrast(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    """Symmetric cross-entropy over the cosines of a batch, at CLIP's starting temperature of 0.07."""
+    logits = F.normalize(mapped, dim=-1) @ audio.T / 0.07
+    own = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+
+
+OBJECTIVES = {"mse": _squared_error, "cosine": _one_minus_cosine, "contrastive": _contrast}
+
+
+class GenerativeMapper(nn.Module):
+    """What the diffusion and the flow mapper share: the DALL-E 2 prior's network, its training and its sampling.
+
+    Embeddings are scaled by sqrt(d) so that their entries have variance 1, as noise has. `sizes` are those of `Prior`.
     """
 
-    kind = "diffusion"
     dropout = 0.1  # share of training examples that lose their condition, for classifier-free guidance
 
-    def __init__(self, visual_dim: int, audio_dim: int, width: int = 128, depth: int = 4, heads: int = 4):
+    def __init__(self, visual_dim: int, audio_dim: int, **sizes):
         super().__init__()
-        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "width": width, "depth": depth,
-                       "heads": heads}
-        self.dim = audio_dim
+        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim} | sizes
+        self.network = Prior(visual_dim, audio_dim, **sizes)
         self.scale_in, self.scale_out = visual_dim**0.5, audio_dim**0.5
-        self.condition_in, self.noised_in = nn.Linear(visual_dim, width), nn.Linear(audio_dim, width)
-        self.times = nn.Sequential(Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0),
-                                   TimestepEmbedding(width, width))
-        self.null = nn.Parameter(torch.randn(width) * 0.02)
-        self.query = nn.Parameter(torch.randn(width) * 0.02)
-        self.places = nn.Parameter(torch.randn(4, width) * 0.02)
-        layer = nn.TransformerEncoderLayer(width, heads, 4 * width, 0.0, "gelu", batch_first=True, norm_first=True)
-        self.transformer = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.out = nn.Linear(width, audio_dim)
-
-    def forward(self, noisy: torch.Tensor, times: torch.Tensor, condition: torch.Tensor | None, keep=None):
-        """Clean embedding (batch, audio_dim) predicted from the noisy one; `keep` (batch, 1) marks kept conditions."""
-        null = self.null.expand(len(noisy), -1)
-        seen = null if condition is None else self.condition_in(condition)
-        if keep is not None:
-            seen = torch.where(keep, seen, null)
-        query = self.query.expand(len(noisy), -1)
-        tokens = torch.stack([seen, self.times(times), self.noised_in(noisy), query], dim=1) + self.places
-        return self.out(self.transformer(tokens)[:, -1])
 
     def loss(self, visual: torch.Tensor, audio: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Mean squared error between the clean embedding and its prediction at a random time."""
+        """Mean squared error between the clean embedding and its prediction at a random time; pairs of unit norm."""
         clean, number, device = audio * self.scale_out, len(audio), audio.device
         times = torch.randint(diffusion.TRAIN_STEPS, (number,), generator=generator).to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
-        keep = (torch.rand(number, 1, generator=generator) >= self.dropout).to(device)
-        noisy = diffusion.add_noise(clean, noise, times)
-        return F.mse_loss(self(noisy, times, visual * self.scale_in, keep).float(), clean)
+        keep = (torch.rand(number, 2, generator=generator) >= self.dropout).to(device)
+        noisy = self.add_noise(clean, noise, times)
+        return F.mse_loss(self.network(noisy, times, visual * self.scale_in, keep).float(), clean)
 
-    @torch.inference_mode()
-    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 64, guidance: float = 1.0) -> np.ndarray:
-        """(n, visual_dim) -> (n, audio_dim), unit norm: one sample for every row, by DDIM with eta 1."""
-        device = _device(self)
-        generator = torch.Generator().manual_seed(seed)
-        condition = torch.from_numpy(visual).to(device) * self.scale_in
-        return _unit(diffusion.sample(self, condition, steps, guidance, generator))
+    def _sample(self, visual: np.ndarray, seed: int, draws: int, steps: int, guidance: float, **settings) -> np.ndarray:
+        if draws < 1:
+            raise ValueError(f"{draws} draws of each embedding: give 1 or more")
+        condition = torch.from_numpy(visual).to(_device(self)) * self.scale_in
+        generators = diffusion.row_generators(len(visual), seed)  # a row's sample is its own, whatever the batch
+        mapped = [np.zeros((0, self.config["audio_dim"]), np.float32)]
+        for start in range(0, len(visual), SAMPLE_BATCH):
+            rows = slice(start, start + SAMPLE_BATCH)
+            mapped.append(_unit(sum(
+                diffusion.sample(self.network, condition[rows], steps, guidance, generators[rows], **settings)
+                for _ in range(draws)
+            )))
+        return np.concatenate(mapped)
 
 
-MAPPERS = {mapper.kind: mapper for mapper in (RegressionMapper, DiffusionMapper)}
+class DiffusionMapper(GenerativeMapper):
+    """The DALL-E 2 prior between CLIP and CLAP (arXiv 2204.06125, section 2.2; V2A-Mapper's generative mapper)."""
+
+    kind = "diffusion"
+    add_noise = staticmethod(diffusion.add_noise)
+
+    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 16, guidance: float = 1.0, sampler: str = "dpm++",
+            eta: float = 1.0, draws: int = 1) -> np.ndarray:
+        """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
+
+        sampler: "ddpm", "ddim" (noise share eta; DALLE2-pytorch takes 64 steps with eta 1), or "dpm++", which needs the
+        fewest steps. One draw is a sample; the more draws, the nearer to the conditional mean, which is what a
+        regression learns.
+        """
+        return self._sample(visual, seed, draws, steps, guidance, sampler=sampler, eta=eta)
+
+
+class FlowMapper(GenerativeMapper):
+    """Rectified flow (arXiv 2209.03003) with the same network: straight lines from noise to sounds, in few steps."""
+
+    kind = "flow"
+    add_noise = staticmethod(diffusion.add_noise_straight)
+
+    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 8, guidance: float = 1.0, temperature: float = 1.0,
+            draws: int = 1) -> np.ndarray:
+        """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
+
+        One step gives the conditional mean, as a regression does; more steps give samples. `temperature` multiplies the
+        noise at the start: 0 is one typical answer, 1 a sample.
+        """
+        return self._sample(visual, seed, draws, steps, guidance, sampler="flow", temperature=temperature)
+
+
+MAPPERS = {mapper.kind: mapper for mapper in (RegressionMapper, DiffusionMapper, FlowMapper)}
+SAMPLE_BATCH = 4096  # rows sampled at once
 
 
 def train_mapper(
     mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, config: TrainConfig, checkpoint: Path | None = None,
-    device: str = "cpu",
+    device: str = "cpu", watch: Callable[[nn.Module, list[float]], None] | None = None,
 ) -> list[float]:
-    """Train on pairs of unit-norm embeddings, rows belonging together; returns the loss of every step."""
+    """Train on pairs of unit-norm embeddings, rows belonging together, by `fit`; returns the loss of every step."""
     if len(visual) != len(audio):
         raise ValueError(f"{len(visual)} visual but {len(audio)} audio embeddings: rows must belong together")
-    inputs, targets = torch.from_numpy(visual).to(device), torch.from_numpy(audio).to(device)
+    inputs, targets = torch.from_numpy(visual), torch.from_numpy(audio)
 
     def loss_of(model, rows, generator):
-        return model.loss(inputs[rows], targets[rows], generator)
+        place = _device(model)
+        return model.loss(inputs[rows].to(place), targets[rows].to(place), generator)
 
-    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device)
+    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device, watch)
 
 
 def save_mapper(mapper: nn.Module, folder: Path) -> None:

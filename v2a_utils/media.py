@@ -1,8 +1,9 @@
-"""Pictures and videos from disk: whatever Pillow and PyAV read, as lists of RGB frames."""
+"""Pictures and videos from disk, whatever Pillow and PyAV read, as RGB frames; and a sound put to a video."""
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -15,8 +16,8 @@ MAX_FRAMES = 16
 MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
 
 
-class NothingToSee(ValueError):
-    """A sound file that holds no pictures; its message is a sentence already."""
+class MediaError(ValueError):
+    """What is wrong with a picture or a video, in one sentence."""
 
 
 def list_inputs(paths: list[str]) -> list[Path]:
@@ -59,21 +60,71 @@ def sample_frames(
     return _read(Path(path), moments, choose)
 
 
+def video_seconds(path: str | Path) -> float:
+    """How long the pictures of a video last. ValueError names a file that is no video or does not say."""
+    try:
+        with av.open(str(path)) as container:
+            seconds = _duration(container, container.streams.video[0])
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{path}: not a video that can be read ({_reason(error, path)})") from error
+    if Path(path).suffix.lower() not in VIDEOS or not seconds:
+        raise MediaError(f"{path}: not a video that says how long it is; give one as mp4")
+    return seconds
+
+
+def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write the pictures of `video`, as they are and without decoding, with a new sound (samples,) in [-1, 1] as AAC.
+
+    The sound begins with the first picture and replaces the video's own. Under a temporary name first; ValueError when
+    the pictures are stored in a way that the target's format does not know.
+    """
+    target = Path(target)
+    temporary = target.with_name(f".part-{target.name}")
+    try:
+        with av.open(str(video)) as source, av.open(str(temporary), "w") as result:
+            pictures = source.streams.video[0]
+            copied = result.add_stream_from_template(pictures)
+            sound = result.add_stream("aac", rate=sample_rate, layout="mono")
+            begin = round((pictures.start_time or 0) * pictures.time_base * sample_rate)
+            for packet in source.demux(pictures):
+                if packet.dts is not None:  # the last one is empty
+                    packet.stream = copied
+                    result.mux(packet)
+            result.mux(_encoded(sound, waveform, sample_rate, begin))
+        temporary.replace(target)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = _reason(error, temporary)
+        raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _encoded(stream, waveform: np.ndarray, sample_rate: int, begin: int) -> list[av.Packet]:
+    """Packets of a sound that begins at sample `begin`."""
+    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), format="fltp", layout="mono")
+    whole.sample_rate, whole.time_base, whole.pts = sample_rate, Fraction(1, sample_rate), begin
+    return [*stream.encode(whole), *stream.encode(None)]
+
+
 def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
     """Frames at the `moments(container, stream)` of a video, or of the numbers `choose(n)` of a picture's n frames."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise MediaError(f"{path}: no such file")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty (0 bytes)")
+        raise MediaError(f"{path}: the file is empty (0 bytes)")
     try:
         if path.suffix.lower() in VIDEOS:
             return _video_frames(path, moments)
         return _picture_frames(path, choose)
-    except NothingToSee:
+    except MediaError:
         raise
     except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
-        reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
-        raise ValueError(f"{path}: not a picture or video that can be read ({reason})") from error
+        raise MediaError(f"{path}: not a picture or video that can be read ({_reason(error, path)})") from error
+
+
+def _reason(error: Exception, path: str | Path) -> str:
+    """What a library says of a file, in one line."""
+    return str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
 
 
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
@@ -107,11 +158,11 @@ def _cut_extreme(image: Image.Image) -> Image.Image:
 def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
     with av.open(str(path)) as container:
         if not container.streams.video:
-            raise NothingToSee(f"{path}: the file holds no pictures, only sound; give a picture or a video")
+            raise MediaError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
         stream = container.streams.video[0]
         frames = _frames_at(container, stream, moments(container, stream))
     if not frames:
-        raise NothingToSee(f"{path}: no frame of the video can be decoded")
+        raise MediaError(f"{path}: no frame of the video can be decoded")
     return [_upright(frame) for frame in frames]
 
 

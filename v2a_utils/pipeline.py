@@ -1,14 +1,19 @@
 """Picture in, sound out: the whole system in one function."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from v2a_utils.audio import even_loudness
+from v2a_utils.generation import SCHEDULERS
+from v2a_utils.media import MAX_FRAMES, sample_frames, video_seconds
 from v2a_utils.stacks import Stack
+from v2a_utils.vision import aggregate_frames
 
 MAPPER_CHOICES = ("diffusion", "regression", "none")
+OVERLAP = 0.25  # of a window with the next one, along a video
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class SoundOptions:
     seconds: float | None = None  # None: the length that the generator was trained on
     candidates: int = 3  # sounds made for one picture; the best by CLAP similarity is kept
     seed: int = 0
+    scheduler: str = "dpm++"  # of the generator
 
     def __post_init__(self):
         checks = {
@@ -30,6 +36,7 @@ class SoundOptions:
             "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
             "candidates": (1 <= self.candidates <= 64, "1 to 64"),
             "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
+            "scheduler": (self.scheduler in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}"),
         }
         for name, (fine, allowed) in checks.items():
             if not fine:
@@ -67,7 +74,7 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     """
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(
-        repeated, options.steps, options.guidance, options.seconds, options.seed, progress
+        repeated, options.steps, options.guidance, options.seconds, options.seed, progress, options.scheduler
     )
     heard = stack.audio.embed_audio(list(waves), stack.generator.sample_rate)
     cosines = (heard * repeated).sum(1).reshape(len(mapped), options.candidates)
@@ -90,3 +97,53 @@ def picture_to_sound(
         even_loudness(waves[0]), rate, visual, mapped[0], float(cosines[0]), stack.tagger.top(waves[0], rate),
         stack.familiarity.is_strange(visual),
     )
+
+
+def video_to_sound(
+    stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), progress=None
+) -> Sound:
+    """The sound of a video from its first to its last picture, of any length.
+
+    Windows of `options.seconds` overlap by a quarter; each is conditioned on its own pictures, and all on the same
+    noise of the mapper, so that what goes on sounding keeps its timbre. `progress(done, all)` counts denoising steps.
+    `visual` and `mapped` of the answer are those of the windows' mean direction.
+    """
+    rate, seconds = stack.generator.sample_rate, options.seconds or stack.generator.clip_seconds
+    total, hop = video_seconds(path), seconds * (1 - OVERLAP)
+    starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
+    visual, mapped, waves, cosines = [], [], [], []
+    for number, start in enumerate(starts):
+        visual.append(stack.vision.embed_frames(_frames_between(path, start, start + seconds)))
+        mapped.append(map_embeddings(stack, visual[-1][None], options.mapper, options.seed)[0])
+        own = replace(options, seconds=seconds, seed=(options.seed + number) % 2**32)
+        tell = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
+        best, cosine = best_candidates(stack, mapped[-1][None], own, tell)
+        waves.append(best[0])
+        cosines.append(cosine[0])
+    whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
+    seen = aggregate_frames(np.stack(visual))
+    return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), float(np.mean(cosines)),
+                 stack.tagger.top(whole, rate), stack.familiarity.is_strange(seen))
+
+
+def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:
+    """MAX_FRAMES pictures of a video, evenly spread from `start` to `stop` seconds, or as many as there are."""
+    rate = MAX_FRAMES / (stop - start)
+    first = round(start * rate)
+    return sample_frames(path, rate, lambda number: range(min(first, number - 1), min(first + MAX_FRAMES, number)))
+
+
+def cross_fade(waves: np.ndarray, hop: int) -> np.ndarray:
+    """Windows (n, samples), each beginning `hop` samples after the last, as one sound (samples + (n - 1) hop,).
+
+    Where two overlap, one fades out by a cosine and the other in by a sine: the sum of squares is 1, so sounds that
+    have nothing to do with each other keep their power.
+    """
+    length = waves.shape[1]
+    ramp = np.sin(np.linspace(0, np.pi / 2, length - hop, dtype=np.float32))
+    fade_in = np.concatenate([ramp, np.ones(hop, np.float32)])
+    whole = np.zeros(length + (len(waves) - 1) * hop, np.float32)
+    for number, wave in enumerate(waves):
+        gain = (fade_in if number else 1) * (fade_in[::-1] if number < len(waves) - 1 else 1)
+        whole[number * hop :][:length] += gain * wave
+    return whole

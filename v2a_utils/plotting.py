@@ -3,13 +3,16 @@
 Functions draw on axes that they are given; titles say a finding, so the notebook that computed it writes them.
 """
 
+import os
 import warnings
+from pathlib import Path
 
-import librosa
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
+from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
 from v2a_utils.audio import magnitudes, mel_filters
 from v2a_utils.metrics import Interval
@@ -32,6 +35,14 @@ def use_style() -> None:
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
 
 
+def save_figure(figure: Figure, name: str) -> None:
+    """Write a figure as <name>.svg, text as text, into the folder that V2A_FIGURES names; nothing without it."""
+    if folder := os.environ.get("V2A_FIGURES"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with plt.rc_context({"svg.fonttype": "none"}):
+            figure.savefig(Path(folder) / f"{name}.svg")
+
+
 def spectrogram(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Log-mel power in dB below the loudest point, (MELS, frames) with a frame every 10 ms, of (samples,)."""
     hop = sample_rate // 100
@@ -49,7 +60,7 @@ def show_spectrogram(ax, waveform: np.ndarray, sample_rate: int, title: str = ""
         extent=(0, seconds, 0, MELS), interpolation="nearest",
     )
     top = sample_rate / 2
-    centres = librosa.mel_frequencies(n_mels=MELS + 2, fmin=0, fmax=top)
+    centres = mel_to_hertz(np.linspace(0, hertz_to_mel(top, "slaney"), MELS + 2), "slaney")
     ticks = [hertz for hertz in TICKS if hertz <= top][::2]
     ax.set_yticks(np.interp(ticks, centres, np.arange(MELS + 2) - 0.5), [f"{hertz:,}" for hertz in ticks])
     ax.set(title=title, xlabel="time (s)", ylabel="frequency (Hz, mel scale)")

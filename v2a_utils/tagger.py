@@ -12,24 +12,28 @@ from v2a_utils.audio import magnitudes, mel_filters, resample
 from v2a_utils.weights import load_weights
 
 
-class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm, then 2x2 average pooling (PANNs, arXiv 1912.10211, table 1)."""
+FRAME = 0.96  # s, VGGish's frame
 
-    def __init__(self, inputs: int, outputs: int):
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm, then average pooling by `pool` (PANNs, arXiv 1912.10211, table 1)."""
+
+    def __init__(self, inputs: int, outputs: int, pool: int):
         super().__init__()
+        self.pool = pool
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn1, self.bn2 = nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = F.relu(self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
-        return F.avg_pool2d(x, 2)
+        return F.avg_pool2d(x, self.pool)
 
 
 class AudioCnn(nn.Module):
-    """A narrow PANNs CNN: log-mel -> conv blocks -> mean + max over time -> fc1 (features) -> fc_out.
+    """PANNs' CNN of any width: log-mel -> conv blocks -> mean + max over time -> fc1 (features) -> fc_out.
 
-    `config`: sample_rate, n_fft, hop, mels, widths, features, outputs.
+    `config`: sample_rate, n_fft, hop, mels, widths, features, outputs, and last_pool (1 in CNN14, else 2).
     """
 
     def __init__(self, config: dict):
@@ -37,7 +41,8 @@ class AudioCnn(nn.Module):
         self.config = config
         widths = [1, *config["widths"]]
         self.bn0 = nn.BatchNorm2d(config["mels"])
-        self.blocks = nn.ModuleList(ConvBlock(a, b) for a, b in zip(widths, widths[1:]))
+        pools = [2] * (len(widths) - 2) + [config.get("last_pool", 2)]
+        self.blocks = nn.ModuleList(ConvBlock(a, b, pool) for a, b, pool in zip(widths, widths[1:], pools))
         self.fc1 = nn.Linear(widths[-1], config["features"])
         self.fc_out = nn.Linear(config["features"], config["outputs"])
         filters = mel_filters(config["sample_rate"], config["n_fft"], config["mels"], 50, config["sample_rate"] // 2)
@@ -56,15 +61,30 @@ class AudioCnn(nn.Module):
         x = x.mean(3)
         return F.relu(self.fc1(x.mean(2) + x.amax(2)))
 
+    def frames(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(1, samples) -> (frames, features) of pieces of 0.96 s; the end is dropped, a shorter sound is one frame."""
+        piece = round(FRAME * self.config["sample_rate"])
+        waveforms = F.pad(waveforms, (0, max(piece - waveforms.shape[1], 0)))
+        return self.features(self.log_mel(waveforms[0].unfold(0, piece, piece)))
+
     def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
         return self.fc_out(self.features(log_mels))
 
 
 class Listener:
-    """A trained AudioCnn: waveforms in, NumPy out. The tagger's outputs are class scores, Wav2CLIP's an embedding."""
+    """A trained model that listens: waveforms in, NumPy out.
 
-    def __init__(self, model: AudioCnn, names: list[str], device: str = "cpu"):
-        self.model, self.names, self.device = model.to(device).eval(), names, device
+    A tagger's outputs are class scores, Wav2CLIP's an embedding. `backbone` and `sample_rate` belong beside every
+    number that is made from it.
+    """
+
+    def __init__(self, model: nn.Module, names: list[str], device: str = "cpu", backbone: str = "mini"):
+        self.model, self.names, self.device, self.backbone = model.to(device).eval(), names, device, backbone
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz, to which sounds are brought before it listens."""
+        return self.model.config["sample_rate"]
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> "Listener":
@@ -72,28 +92,32 @@ class Listener:
         config = json.loads((Path(folder) / "config.json").read_text())
         model = AudioCnn(config)
         load_weights(model, Path(folder) / "model.safetensors")
-        return cls(model, config["names"], device)
+        return cls(model, config["names"], device, f"mini {Path(folder).name}")
 
     @torch.inference_mode()
-    def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> np.ndarray:
-        rate, rows = self.model.config["sample_rate"], []
+    def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> list[np.ndarray]:
+        rows = []
         for waveform in waveforms:
-            heard = np.ascontiguousarray(resample(waveform, sample_rate, rate), np.float32)
-            batch = torch.from_numpy(heard)[None].to(self.device)
-            rows.append(output(self.model.log_mel(batch))[0].cpu().numpy())
-        return np.stack(rows)
+            heard = np.ascontiguousarray(resample(waveform, sample_rate, self.sample_rate), np.float32)
+            rows.append(output(torch.from_numpy(heard)[None].to(self.device)).cpu().numpy())
+        return rows
 
     def logits(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
         """Class scores before softmax, (n, classes)."""
-        return self._run(waveforms, sample_rate, self.model)
+        return np.concatenate(self._run(waveforms, sample_rate, lambda wave: self.model(self.model.log_mel(wave))))
 
     def features(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
         """Penultimate features, (n, features)."""
-        return self._run(waveforms, sample_rate, self.model.features)
+        return np.concatenate(self._run(waveforms, sample_rate,
+                                        lambda wave: self.model.features(self.model.log_mel(wave))))
+
+    def frames(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Features of every 0.96 s, (n, frames, features) for sounds of one length: what FAD is computed on."""
+        return np.stack(self._run(waveforms, sample_rate, self.model.frames))
 
     def embed(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
         """Unit-norm outputs, (n, outputs): Wav2CLIP's embedding in CLIP's space."""
-        outputs = self._run(waveforms, sample_rate, self.model)
+        outputs = self.logits(waveforms, sample_rate)
         return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
 
     def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:

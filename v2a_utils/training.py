@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator, PartialState
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -29,6 +30,9 @@ class TrainConfig:
     seed: int = 0
 
 
+WATCHES = 20  # looks at a run while it goes on
+
+
 def fit(
     model: nn.Module,
     loss_of: Callable[[nn.Module, np.ndarray, torch.Generator], torch.Tensor],
@@ -37,40 +41,47 @@ def fit(
     checkpoint: Path | None = None,
     title: str = "train",
     device: str = "cpu",
+    watch: Callable[[nn.Module, list[float]], None] | None = None,
 ) -> list[float]:
     """Train `model` in place and leave its averaged (EMA) weights in it; returns the loss of every step.
 
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
-    follows the same loss curve. FloatingPointError when the loss is not finite.
+    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the end.
+    Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
+    loss is not finite.
     """
+    accelerator = Accelerator(cpu=torch.device(device).type == "cpu")
+    device = accelerator.device
     model.to(device).train()
-    decay = [p for p in model.parameters() if p.requires_grad and p.ndim >= 2]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate, betas=config.betas, eps=1e-6,
-    )
+    objective = accelerator.prepare(_Objective(model, loss_of))
+    optimizer = _optimizer(model, config)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, config))
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
-    )
+    ).eval()
     losses: list[float] = []
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
     if checkpoint is not None and checkpoint.is_file():
         losses = _resume(checkpoint, parts, config, device)
+    accelerator.wait_for_everyone()  # nobody writes what another still reads
+    if not accelerator.is_main_process:
+        checkpoint = watch = None
     saved = time.monotonic()
-    bar = tqdm(range(len(losses), config.steps), initial=len(losses), total=config.steps, desc=title, mininterval=5)
+    bar = tqdm(range(len(losses), config.steps), initial=len(losses), total=config.steps, desc=title, mininterval=5,
+               disable=not accelerator.is_main_process)
     for step in bar:
-        loss = _step(model, loss_of, num_examples, config, step, optimizer, device)
+        losses.append(_step(objective, num_examples, config, step, optimizer, accelerator))
         scheduler.step()
         if step < config.steps // 10:  # the first steps are too poor to average over
             average.module.load_state_dict(model.state_dict())
         else:
             average.update_parameters(model)
-        losses.append(loss)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
+        due = (step + 1) % max(config.steps // WATCHES, 1) == 0 or step + 1 == config.steps
+        if watch is not None and due:
+            watch(average.module, losses)
         if checkpoint is not None and time.monotonic() - saved > 60:
             _save(checkpoint, parts, losses, config)
             saved = time.monotonic()
@@ -81,22 +92,49 @@ def fit(
     return losses
 
 
-def _step(model, loss_of, num_examples, config, step, optimizer, device) -> float:
-    rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)
-    generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)  # on the CPU: one noise on any device
-    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout inside library modules has no generator of its own
-    with half_precision(device):
-        loss = loss_of(model, rows, generator)
-    if not torch.isfinite(loss):
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}: lower the learning rate or check the data")
+def is_main_process() -> bool:
+    """Whether this process is the only one, or the one of several that writes files."""
+    return PartialState().is_main_process
+
+
+class _Objective(nn.Module):
+    """The loss as a module's forward, which is where processes that train together meet."""
+
+    def __init__(self, model: nn.Module, loss_of: Callable):
+        super().__init__()
+        self.model, self.loss_of = model, loss_of
+
+    def forward(self, rows: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        return self.loss_of(self.model, rows, generator)
+
+
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [{"params": [parameter for parameter in learning if parameter.ndim >= 2],
+               "weight_decay": config.weight_decay},
+              {"params": [parameter for parameter in learning if parameter.ndim < 2], "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6, fused=True)
+
+
+def _step(objective, num_examples, config, step, optimizer, accelerator) -> float:
+    rank, number = accelerator.process_index, accelerator.num_processes
+    rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)[rank::number]
+    seed = config.seed * 1_000_003 + step + (rank << 40)
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: one noise on any device
+    torch.manual_seed(seed)  # dropout inside library modules has no generator of its own
+    with half_precision(accelerator.device):
+        loss = objective(rows, generator)
+    mean = accelerator.reduce(loss.detach(), "mean").item()
+    if not math.isfinite(mean):
+        raise FloatingPointError(f"the loss is {mean} at step {step}: lower the learning rate or check the data")
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(model.parameters(), config.grad_norm)
+    nn.utils.clip_grad_norm_(objective.parameters(), config.grad_norm)
     optimizer.step()
-    return loss.item()
+    return mean
 
 
-def half_precision(device: str) -> torch.autocast:
+def half_precision(device: str | torch.device) -> torch.autocast:
     """bfloat16 autocast where the hardware computes in it, else none (emulation would be slower than float32)."""
     kind = torch.device(device).type
     quick = torch.ops.mkldnn._is_mkldnn_bf16_supported() if kind == "cpu" else kind == "cuda"
@@ -116,7 +154,7 @@ def _save(path: Path, parts: dict, losses: list[float], config: TrainConfig) -> 
     save_checkpoint(path, state | {"losses": losses, "config": asdict(config)})
 
 
-def _resume(path: Path, parts: dict, config: TrainConfig, device: str) -> list[float]:
+def _resume(path: Path, parts: dict, config: TrainConfig, device: torch.device) -> list[float]:
     state = torch.load(path, map_location=device, weights_only=True)
     if state["config"] != asdict(config):
         raise ValueError(f"{path}: this checkpoint was made with other settings; delete it or use another folder")

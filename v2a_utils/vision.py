@@ -1,12 +1,18 @@
 """CLIP on open_clip: pictures, video frames and texts -> unit-norm embeddings."""
 
+import json
+from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import open_clip
 import torch
+from open_clip.model import set_model_preprocess_cfg
 from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
+from safetensors import SafetensorError
 from torch.nn import functional as F
 from torchvision.transforms import Compose
 
@@ -53,6 +59,23 @@ class VisionEncoder:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=weights)
         tokenizer = SimpleTokenizer(**({"bpe_path": str(bpe)} if bpe else {}), context_length=model.context_length)
         return cls(model, preprocess, tokenizer, device)
+
+    @classmethod
+    def load_published(cls, name: str, place: Path, device: str = "cpu"):
+        """Somebody's CLIP with CLIP's own vocabulary: a weights file of the open_clip model `name`, or a folder of the
+        hub with open_clip_config.json. ValueError names weights that do not fit."""
+        try:
+            if place.is_file():
+                return cls.load(name, str(place), device=device)
+            config = json.loads((place / "open_clip_config.json").read_text())
+            model = open_clip.CLIP(**config["model_cfg"])
+            open_clip.load_checkpoint(model, str(place / "open_clip_model.safetensors"))
+        except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
+            raise ValueError(f"{place}: no CLIP weights that fit ({str(error).splitlines()[0]})") from error
+        preparing = {"size": model.visual.image_size} | config.get("preprocess_cfg", {})
+        set_model_preprocess_cfg(model, asdict(PreprocessCfg(**preparing)))
+        preprocess = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
+        return cls(model, preprocess, SimpleTokenizer(context_length=model.context_length), device)
 
     @property
     def embed_dim(self) -> int:

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import zipfile
 from pathlib import Path
+from pickle import UnpicklingError
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -34,6 +37,27 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         raise ValueError(f"{path}: not whole safetensors weights ({error})") from error
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the model ({error})") from error
+
+
+# what trainers leave beside the weights: plain numbers, as harmless as tensors
+_NUMBERS = [np.core.multiarray._reconstruct, np.core.multiarray.scalar, np.ndarray, np.dtype,
+            *(type(np.dtype(kind)) for kind in "f4 f8 i4 i8".split())]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of somebody's torch checkpoint, of its "state_dict" or "model" if it has one, on disk until used.
+
+    Nothing that the file holds is executed (`weights_only`). ValueError names a file that holds more than weights.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMBERS):
+            content = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        weights = content.get("state_dict", content.get("model", content))
+        return {name: value for name, value in weights.items() if torch.is_tensor(value)}
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).split("WeightsUnpickler error: ")[-1].splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of weights alone ({reason}); if you trust it, load it where it was "
+                         "made and save its state_dict by itself") from error
 
 
 def sha256(path: Path) -> str:

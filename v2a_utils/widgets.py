@@ -8,6 +8,7 @@ import base64
 import html
 import io
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import ipywidgets
@@ -42,16 +43,30 @@ def player(waveform: np.ndarray, sample_rate: int) -> Audio:
     return audio
 
 
-def cards(pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str]) -> HTML:
-    """A row of pictures, each with its title above and the player of its sound below."""
+def cards(
+    pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str],
+    downloads: list[str] | None = None,
+) -> HTML:
+    """A row of pictures, each with its title above and the player of its sound below.
+
+    `downloads` are names of wav files: each sound gets a link that saves it, 16-bit and at the loudness it plays at.
+    """
+    links = [_wav_link(wave, sample_rate, name) for wave, name in zip(waveforms, downloads or [])]
     row = "".join(
         f'<div style="width:{CARD + 60}px;margin:4px"><b>{html.escape(title)}</b><br>'
         f'<img width="{CARD}" src="data:image/png;base64,{_png(picture)}" alt="{html.escape(title)}"><br>'
         f'<audio controls style="width:{CARD + 50}px" src="data:audio/mpeg;base64,'
-        f'{base64.b64encode(encode_mp3(waveform, sample_rate)).decode()}"></audio></div>'
-        for picture, waveform, title in zip(pictures, waveforms, titles)
+        f'{base64.b64encode(encode_mp3(waveform, sample_rate)).decode()}"></audio>{link}</div>'
+        for picture, waveform, title, link in zip(pictures, waveforms, titles, links or [""] * len(titles))
     )
     return HTML(f'<div style="display:flex;flex-wrap:wrap">{row}</div>')
+
+
+def _wav_link(waveform: np.ndarray, sample_rate: int, name: str) -> str:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, even_loudness(waveform), sample_rate, format="WAV", subtype="PCM_16")
+    content = base64.b64encode(buffer.getvalue()).decode()
+    return f'<br><a download="{html.escape(name)}" href="data:audio/wav;base64,{content}">{html.escape(name)}</a>'
 
 
 def _png(picture: Image.Image) -> str:
@@ -76,28 +91,44 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     return sound
 
 
+HISTORY = 8  # sounds that a panel keeps
+
+
 def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundOptions = SoundOptions()) -> None:
     """Display a panel that makes the sound of an example or of a picture or video that the reader uploads.
 
-    Below it the first example's sound is shown at once, so that there is something to see where no front end runs.
+    The last sounds stay below, to be compared and saved as wav. Under the panel the first example's sound is shown at
+    once, so that there is something to see where no front end runs.
     """
     upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
     source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
-    mapper = ipywidgets.Dropdown(options=MAPPER_CHOICES, value=options.mapper, description="mapper")
-    seed = ipywidgets.BoundedIntText(options.seed, min=0, max=2**32 - 1, description="seed")
+    controls = {
+        "mapper": ipywidgets.Dropdown(options=MAPPER_CHOICES, value=options.mapper),
+        "steps": ipywidgets.BoundedIntText(options.steps, min=1, max=200),
+        "guidance": ipywidgets.BoundedFloatText(options.guidance, min=0, max=10, step=0.5),
+        "seed": ipywidgets.BoundedIntText(options.seed, min=0, max=2**32 - 1),
+    }
+    for name, control in controls.items():
+        control.description = name
     button = ipywidgets.Button(description="make a sound", button_style="primary")
-    bar, answer = ipywidgets.IntProgress(max=options.steps), ipywidgets.Output()
+    bar, answer, history = ipywidgets.IntProgress(), ipywidgets.Output(), ipywidgets.HTML()
+    kept: list[tuple[Image.Image, np.ndarray, str, str]] = []
 
     def chosen() -> list[Image.Image]:
         return _uploaded_frames(upload.value) if source.value == UPLOAD else [examples[source.value]]
 
     def make(_=None) -> None:
-        button.disabled, bar.value = True, 0
-        wanted = SoundOptions(**vars(options) | {"mapper": mapper.value, "seed": seed.value})
+        wanted = replace(options, **{name: control.value for name, control in controls.items()})
+        button.disabled, bar.max, bar.value = True, wanted.steps, 0
         answer.clear_output()
         with answer:
             try:
-                show_sound(stack, chosen(), wanted, lambda done, steps: setattr(bar, "value", done))
+                frames = chosen()
+                sound = show_sound(stack, frames, wanted, lambda done, steps: setattr(bar, "value", done))
+                kept.insert(0, (frames[0], sound.waveform, *_titles(wanted, sound)))
+                del kept[HISTORY:]
+                pictures, waves, titles, names = zip(*kept)
+                history.value = cards(pictures, waves, sound.sample_rate, titles, names).data
             except ValueError as error:  # what the reader gave cannot be used: one sentence, no traceback
                 print(error)
             finally:
@@ -105,11 +136,18 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
 
     button.on_click(make)
     upload.observe(lambda change: setattr(source, "value", UPLOAD), "value")
-    display(ipywidgets.VBox([ipywidgets.HBox([source, upload]), ipywidgets.HBox([mapper, seed]),
-                             ipywidgets.HBox([button, bar]), answer]))
+    display(ipywidgets.VBox([ipywidgets.HBox([source, upload]), ipywidgets.HBox([*controls.values()]),
+                             ipywidgets.HBox([button, bar]), answer, history]))
     name, picture = next(iter(examples.items()))
     print(f"What the panel shows, for the example {name!r}, the {options.mapper} mapper and seed {options.seed}:")
     show_sound(stack, [picture], options)
+
+
+def _titles(options: SoundOptions, sound: Sound) -> tuple[str, str]:
+    """What stands above a sound of the history, and the name of its file."""
+    heard, share = sound.heard[0]
+    settings = f"{options.mapper}, {options.steps} steps, guidance {options.guidance:g}, seed {options.seed}"
+    return f"{settings}: {heard} {share:.0%}", f"{heard}-{options.mapper}-{options.seed}.wav"
 
 
 CAUSES = ("size", "count", "distance", "hue", "timbre", "tempo")  # of a scene's main thing

@@ -1,66 +1,44 @@
 """Measuring the mini stack on SoundWorld's test split: the numbers of data/mini/REPORT.md."""
 
-import hashlib
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm.auto import tqdm
 
 from v2a_utils.audio import log_mel
-from v2a_utils.metrics import Rate, hits, log_mel_error, measure_pitch, pitch_agreement, right_class
-from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings, picture_to_sound
+from v2a_utils.evaluation import BATCH, World
+from v2a_utils.metrics import Interval, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
+from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
-from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, make_scene, pitch, synthesise
+from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, pitch
 from v2a_utils.soundworld.captions import class_prompt
 from v2a_utils.stacks import MINI, Stack, load_stack
-from v2a_utils.training import half_precision
-from v2a_utils.weights import SUMS
 
-BATCH = 16
-KEPT = Path("results/report")  # sounds that an earlier report made with the same weights, conditions and settings
+KEPT = Path("results/report")
 
 
-class Measured:
-    """Test scenes with their pictures, sounds and embeddings, and the sounds a stack makes for them."""
+class Measured(World):
+    """Test scenes with their true sounds and embeddings, and the sounds a stack makes for them."""
 
     def __init__(self, stack: Stack, split: str, count: int, options: SoundOptions):
-        self.stack, self.split, self.options = stack, split, options
-        self.scenes = [make_scene(split, index) for index in range(count)]
-        self.pictures = [draw(scene) for scene in self.scenes]
-        self.sounds = np.stack([synthesise(scene) for scene in tqdm(self.scenes, f"{split} sounds")])
-        self.visual = stack.vision.embed_images(self.pictures)
-        self.audio = stack.audio.embed_audio(list(self.sounds), SAMPLE_RATE)
+        super().__init__(stack, split, count)
+        self.options = options
 
-    def generate(self, title: str, conditions: np.ndarray) -> np.ndarray:
-        """Sounds (n, samples) for conditions (n, d), batch by batch; a kill loses one batch at most."""
-        weights = [line for line in (MINI / SUMS).read_text().splitlines() if "  audioldm/" in line]
-        sounds = []
-        for start in tqdm(range(0, len(conditions), BATCH), f"{self.split} {title}", unit="batch"):
-            batch, settings = conditions[start : start + BATCH], replace(self.options, seed=start)
-            key = hashlib.sha256(f"{weights} {settings}".encode() + batch.tobytes()).hexdigest()[:24]
-            path = KEPT / f"{key}.npy"
-            if not path.is_file():
-                with half_precision(self.stack.device):
-                    waves, _ = best_candidates(self.stack, batch, settings)
-                temporary = KEPT / f".{path.name}"
-                np.save(temporary, waves)
-                temporary.replace(path)
-            sounds.append(np.load(path))
-        return np.concatenate(sounds)
+    def sounds_for(self, title: str, conditions: np.ndarray) -> np.ndarray:
+        """Sounds (n, samples) for conditions (n, d)."""
+        return self.generate(title, conditions, self.options)[0]
 
     def through(self, mapper: str, count: int | None = None) -> np.ndarray:
         """Sounds of the first `count` pictures (all, if None) through a mapper."""
-        return self.generate(mapper, map_embeddings(self.stack, self.visual[:count], mapper))
+        return self.sounds_for(mapper, map_embeddings(self.stack, self.visual[:count], mapper))
 
-    def judge(self, sounds: np.ndarray) -> Rate:
+    def judge(self, sounds: np.ndarray) -> Interval:
         """Right class by the tagger, which neither conditions nor was tuned on generated sounds."""
         scores = self.stack.tagger.logits(list(sounds), SAMPLE_RATE)
-        return right_class(scores, list(CLASSES), self.scenes[: len(sounds)])
+        return rate_interval(hits(scores, list(CLASSES), self.scenes[: len(sounds)]))
 
 
 def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(candidates=1)) -> str:
@@ -68,11 +46,12 @@ def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(ca
     KEPT.mkdir(parents=True, exist_ok=True)
     stack = load_stack("mini")
     test, ood = Measured(stack, "test", count, options), Measured(stack, "ood", count // 2, options)
-    made = {"true CLAP embedding": test.generate("true", test.audio)}
+    made = {"true CLAP embedding": test.sounds_for("true", test.audio)}
     made |= {name: test.through(name) for name in ("diffusion", "regression")}
     lines = ["# The mini stack, measured", "", _introduction(stack, count, options), ""]
     lines += ["| what | measured |", "|---|---|"]
-    lines += [f"| {what} | {value} |" for what, value in _rows(test, ood, made)]
+    lines += [f"| {what} | {value.percent() if isinstance(value, Interval) else value} |"
+              for what, value in _rows(test, ood, made)]
     lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", "", *_pitch_table(test, made)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
@@ -109,19 +88,18 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
     yield from _back_end(test)
     yield "VAE, log-mel error on real clips", f"{_vae_error(test):.3f} nats (n = 128)"
     yield "familiar pictures: test, ood", ", ".join(
-        str(Rate(int((stack.familiarity.distance(m.visual) <= stack.familiarity.limit).sum()), len(m.scenes)))
-        for m in (test, ood)
+        rate_interval(stack.familiarity.distance(m.visual) <= stack.familiarity.limit).percent() for m in (test, ood)
     )
     yield "one sound after loading", f"{_seconds_a_sound(test):.1f} s ({torch.get_num_threads()} threads)"
     yield "`sound one.png`, cold, whole process", f"{_seconds_cold(test):.1f} s"
     yield "training pairs", f"{SIZES['train']}"
 
 
-def _zero_shot(measured: Measured, kind: str) -> Rate:
+def _zero_shot(measured: Measured, kind: str) -> Interval:
     encoder = measured.stack.vision if kind == "picture" else measured.stack.audio
     embeddings = measured.visual if kind == "picture" else measured.audio
     prompts = encoder.embed_texts([class_prompt(name, kind) for name in CLASSES])
-    return right_class(embeddings @ prompts.T, list(CLASSES), measured.scenes)
+    return rate_interval(hits(embeddings @ prompts.T, list(CLASSES), measured.scenes))
 
 
 def _back_end(test: Measured):
@@ -133,7 +111,7 @@ def _back_end(test: Measured):
     error = log_mel_error(log_mel(rebuilt).numpy(), mels.numpy())
     before, after = (test.stack.tagger.logits(list(wave.numpy()), SAMPLE_RATE).argmax(1) for wave in (real, rebuilt))
     yield "back end (Griffin-Lim), log-mel error on real mels", f"{error.mean():.3f} nats (n = {len(error)})"
-    yield "back end, class kept", Rate(int((before == after).sum()), len(before))
+    yield "back end, class kept", rate_interval(before == after)
 
 
 @torch.inference_mode()
@@ -184,15 +162,16 @@ def _class_table(test: Measured, made: dict[str, np.ndarray]):
 
 
 def _seconds_a_sound(test: Measured) -> float:
-    picture_to_sound(test.stack, [test.pictures[0]])
+    pictures = [draw(scene) for scene in test.scenes[:5]]
+    picture_to_sound(test.stack, pictures[:1])
     start = time.perf_counter()
-    for picture in test.pictures[:5]:
+    for picture in pictures:
         picture_to_sound(test.stack, [picture])
     return (time.perf_counter() - start) / 5
 
 
 def _seconds_cold(test: Measured) -> float:
-    test.pictures[0].save(KEPT / "one.png")
+    draw(test.scenes[0]).save(KEPT / "one.png")
     start = time.perf_counter()
     command = [sys.executable, "-m", "v2a_utils", "sound", str(KEPT / "one.png"), "--out", str(KEPT)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

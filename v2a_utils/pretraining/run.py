@@ -18,10 +18,11 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.audio import AudioEncoder
-from v2a_utils.generation import NULL_FILE
-from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper, train_mapper
+from v2a_utils.clap_checkpoint import NULL_FILE
+from v2a_utils.mappers import save_mapper, train_mapper
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
+from v2a_utils.recipes import RECIPES, build
 from v2a_utils.soundworld import SAMPLE_RATE
 from v2a_utils.stacks import Familiarity, load_mini_clip
 from v2a_utils.training import TrainConfig
@@ -37,9 +38,7 @@ CONFIGS = {
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
-    "regression": TrainConfig(steps=8000, batch_size=256, learning_rate=3e-3),
-    "diffusion": TrainConfig(steps=2000, batch_size=256, learning_rate=1e-3),
-}
+} | {kind: RECIPES["mini"][kind].train for kind in ("regression", "diffusion")}
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
@@ -117,17 +116,16 @@ class Pretraining:
                                  self.device)
 
     def _train_regression(self, data: Rendered, config: TrainConfig) -> None:
-        self._train_mapper(RegressionMapper, data, config)
+        self._train_mapper("regression", data, config)
 
     def _train_diffusion(self, data: Rendered, config: TrainConfig) -> None:
-        self._train_mapper(DiffusionMapper, data, config)
+        self._train_mapper("diffusion", data, config)
 
-    def _train_mapper(self, kind: type, data: Rendered, config: TrainConfig) -> None:
+    def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig) -> None:
         visual, audio = self._picture_embeddings(data), self._audio_embeddings(data)
-        torch.manual_seed(config.seed)
-        mapper = kind(visual.shape[1], audio.shape[1])
-        train_mapper(mapper, visual, audio, config, self._checkpoint(mapper.kind), self.device)
-        save_mapper(mapper, self.out / "mappers" / mapper.kind)
+        mapper = build(replace(RECIPES["mini"][kind], train=config), visual.shape[1], audio.shape[1])
+        train_mapper(mapper, visual, audio, config, self._checkpoint(kind), self.device)
+        save_mapper(mapper, self.out / "mappers" / kind)
 
     def _finish(self) -> None:
         """What is fitted rather than trained: which pictures are familiar; then the sums of all files."""

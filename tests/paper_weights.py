@@ -1,0 +1,180 @@
+"""Makes a `paper` stack with random weights, in the key names, shape relations and file formats of the real ones.
+
+Small widths by default; `full=True` has the sizes of CLIP ViT-B/32, HTSAT-tiny, RoBERTa base and AudioLDM-s.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+from tokenizers.pre_tokenizers import ByteLevel
+from torch import nn
+from transformers import ClapTextConfig, ClapTextModelWithProjection
+
+from v2a_utils.audio import Clap
+from v2a_utils.generation_benchmark import random_audioldm
+from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper
+from v2a_utils.recipes import RECIPES, build
+from v2a_utils.soundworld import CLASSES
+from v2a_utils.stacks import Familiarity
+from v2a_utils.tagger import AudioCnn
+from v2a_utils.weights import save_weights, write_json
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Widths and depths of a paper stack."""
+
+    joint: int = 32
+    clip: tuple = (64, 1)  # ViT: width, layers
+    clip_text: tuple = (32, 2, 1)  # width, heads, layers
+    htsat: tuple = (8, [1, 1, 1, 1], [1, 2, 4, 8])  # width, depths, heads
+    roberta: tuple = (64, 1, 128)  # width, layers, intermediate
+    vocabulary: int = 261
+    unet: tuple = (8, 16, 24, 40)
+    vae: tuple = (8, 16, 32)
+    vocoder: int = 32
+    layers: int = 1  # of each block of UNet and VAE
+    groups: int = 8
+
+
+SMALL = Sizes()
+FULL = Sizes(
+    512, (768, 12), (512, 8, 12), (96, [2, 2, 6, 2], [4, 8, 16, 32]), (768, 12, 3072), 50_265,
+    (128, 256, 384, 640), (128, 256, 512), 1024, 2, 32,
+)
+
+
+def make_paper(folder: Path, full: bool = False) -> dict[str, str]:
+    """Write the whole stack into a folder; returns the environment variables that name its parts."""
+    sizes = FULL if full else SMALL
+    torch.manual_seed(0)
+    clap = Clap(clap_config(sizes))
+    make_clip(folder / "clip", sizes)
+    make_tokenizer(folder / "audioldm" / "tokenizer", sizes.vocabulary)
+    make_audioldm(folder / "audioldm", clap, sizes)
+    torch.save(audioldm_checkpoint(clap), folder / "audioldm.ckpt")
+    make_extras(folder / "extras", sizes, full)
+    return {"V2A_STACK": "paper", "V2A_CLIP": str(folder / "clip"), "V2A_CLAP": str(folder / "audioldm.ckpt"),
+            "V2A_AUDIOLDM": str(folder / "audioldm"), "V2A_EXTRAS": str(folder / "extras")}
+
+
+def clap_config(sizes: Sizes) -> dict:
+    """`Clap`'s configuration, in the words of laion_clap's HTSAT-tiny."""
+    width, depths, heads = sizes.htsat
+    hidden, layers, intermediate = sizes.roberta
+    return {
+        "joint_embed_shape": sizes.joint,
+        "audio_cfg": {
+            "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "mel_bins": 64,
+            "fmin": 50, "fmax": 14_000, "class_num": 527, "model_type": "HTSAT", "model_name": "tiny",
+            "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": width, "depths": depths,
+                      "num_heads": heads, "window_size": 8},
+        },
+        "text_cfg": {
+            "vocab_size": sizes.vocabulary, "hidden_size": hidden, "num_hidden_layers": layers,
+            "num_attention_heads": hidden // 64, "intermediate_size": intermediate, "max_position_embeddings": 514,
+            "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5,
+        },
+    }
+
+
+def clap_state(clap: Clap) -> dict[str, torch.Tensor]:
+    """A CLAP's weights with all that laion_clap's own model keeps beside those that we use."""
+    state, joint = dict(clap.state_dict()), clap.embed_dim
+    front = "audio_branch.spectrogram_extractor.stft.conv_"
+    state |= {f"{front}{part}.weight": torch.zeros(513, 1, 1024) for part in ("real", "imag")}
+    state["audio_branch.logmel_extractor.melW"] = torch.zeros(513, 64)
+    state["text_branch.embeddings.position_ids"] = torch.arange(514)[None]
+    state["logit_scale_t"] = torch.tensor(2.66)
+    for name in ("audio_transform", "text_transform"):
+        for layer in (0, 3):
+            state |= {f"{name}.sequential.{layer}.weight": torch.zeros(joint, joint),
+                      f"{name}.sequential.{layer}.bias": torch.zeros(joint)}
+    for name, module in clap.audio_branch.named_modules():
+        for constant in {"relative_position_index", "attn_mask"} & set(module._buffers):
+            if (value := getattr(module, constant)) is not None:
+                state[f"audio_branch.{name}.{constant}"] = value
+    return state
+
+
+def audioldm_checkpoint(clap: Clap) -> dict:
+    """What AudioLDM's original checkpoint holds: all three models in one state dict, and what its trainer noted."""
+    others = {"model.diffusion_model.film_emb.weight": torch.zeros(4, clap.embed_dim), "scale_factor": torch.ones(1),
+              "first_stage_model.post_quant_conv.weight": torch.zeros(8, 8, 1, 1)}
+    state = others | {f"cond_stage_model.model.{name}": value for name, value in clap_state(clap).items()}
+    return {"state_dict": state, "epoch": 12, "global_step": 340, "pytorch-lightning_version": "1.7.7"}
+
+
+def laion_checkpoint(clap: Clap) -> dict:
+    """What laion_clap's checkpoints hold: names as of a parallel model, and scores as NumPy's numbers."""
+    state = {f"module.{name}": value for name, value in clap_state(clap).items()}
+    return {"state_dict": state, "epoch": 45, "name": "630k", "scores": [np.float64(0.89)], "optimizer": {"state": {}}}
+
+
+def make_clip(folder: Path, sizes: Sizes) -> None:
+    """A folder as CLIP ViT-B/32 lies on the hub: open_clip_config.json and open_clip_model.safetensors."""
+    (width, layers), (text_width, text_heads, text_layers) = sizes.clip, sizes.clip_text
+    config = {
+        "embed_dim": sizes.joint, "quick_gelu": True,
+        "vision_cfg": {"image_size": 224, "layers": layers, "width": width, "patch_size": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": text_width, "heads": text_heads,
+                     "layers": text_layers},
+    }
+    preparing = {"mean": list(open_clip.OPENAI_DATASET_MEAN), "std": list(open_clip.OPENAI_DATASET_STD)}
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preparing})
+    save_file(open_clip.CLIP(**config).state_dict(), folder / "open_clip_model.safetensors")
+
+
+def make_tokenizer(folder: Path, size: int) -> None:
+    """A byte-level RoBERTa tokenizer without merges, filled up to `size` tokens."""
+    folder.mkdir(parents=True)
+    tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet()), "<mask>"]
+    tokens += [f"filler{number}" for number in range(size - len(tokens))]
+    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    write_json(folder / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512})
+
+
+def make_audioldm(folder: Path, clap: Clap, sizes: Sizes) -> None:
+    """A folder as diffusers saves AudioLDMPipeline, its text tower being CLAP's."""
+    parts = random_audioldm(sizes.joint, sizes.unet, sizes.vae, sizes.vocoder, sizes.layers, sizes.groups)
+    for name, part in zip(("unet", "vae", "vocoder", "scheduler"), parts):
+        part.save_pretrained(folder / name)
+    text_tower(clap).save_pretrained(folder / "text_encoder")
+    write_json(folder / "model_index.json", {
+        "_class_name": "AudioLDMPipeline", "scheduler": ["diffusers", "DDIMScheduler"],
+        "text_encoder": ["transformers", "ClapTextModelWithProjection"],
+        "tokenizer": ["transformers", "RobertaTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
+        "vocoder": ["transformers", "SpeechT5HifiGan"],
+    })
+
+
+def text_tower(clap: Clap) -> ClapTextModelWithProjection:
+    """CLAP's text tower in transformers' names."""
+    sizes = {name: value for name, value in clap.config["text_cfg"].items() if name != "layer_norm_eps"}
+    tower = ClapTextModelWithProjection(ClapTextConfig(**sizes, projection_dim=clap.embed_dim))
+    tower.text_model.load_state_dict(clap.text_branch.state_dict(), strict=False)  # but for constants
+    tower.text_projection.linear1.load_state_dict(clap.text_projection[0].state_dict())
+    tower.text_projection.linear2.load_state_dict(clap.text_projection[2].state_dict())
+    return tower
+
+
+def make_extras(folder: Path, sizes: Sizes, full: bool) -> None:
+    """Mappers, listeners and familiarity, as our own training writes them."""
+    joint = sizes.joint
+    save_mapper(RegressionMapper(joint, joint), folder / "mappers" / "regression")
+    small = DiffusionMapper(joint, joint, width=32, depth=1)
+    save_mapper(build(RECIPES["paper"]["diffusion"], joint, joint) if full else small, folder / "mappers" / "diffusion")
+    for name, outputs in (("tagger", len(CLASSES)), ("wav2clip", joint)):
+        config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16,
+                  "outputs": outputs, "names": CLASSES if name == "tagger" else []}
+        save_weights(AudioCnn(config), folder / name / "model.safetensors")
+        write_json(folder / name / "config.json", config)
+    rows = nn.functional.normalize(torch.randn(200, joint), dim=-1).numpy()
+    Familiarity.fit(rows[:100], rows[100:]).save(folder / "familiarity.safetensors")

@@ -1,0 +1,149 @@
+"""The field's listeners on files of the public formats: random weights, the numbers of the original architectures."""
+
+import csv
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from conftest import sine
+
+from v2a_utils.audio import _htsat_class
+from v2a_utils.listeners import Vggish, Wav2Clip, load_listener
+from v2a_utils.tagger import AudioCnn, Listener
+from v2a_utils.weights import sha256
+
+SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
+
+
+@pytest.fixture(scope="module")
+def panns(tmp_path_factory):
+    """laion_clap's Cnn14 with random weights, and a folder with them in the format of PANNs' files."""
+    _htsat_class()  # registers laion_clap's towers without its package
+    theirs = importlib.reload(importlib.import_module("v2a_clap_towers.pann_model"))
+    torch.manual_seed(0)
+    model = theirs.Cnn14(16_000, 512, 160, 64, 50, 8000, 527).eval()
+    model.bn0.running_mean.fill_(-30.0)  # as trained on dB
+    folder = tmp_path_factory.mktemp("tagger")
+    sampler = {"indexes": np.arange(3), "pointer": np.int64(1)}  # left there by the training
+    torch.save({"iteration": 1, "model": model.state_dict(), "sampler": sampler}, folder / "Cnn14_16k_mAP=0.438.pth")
+    with open(folder / "class_labels_indices.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("index", "mid", "display_name")] + [(i, f"/m/{i}", f"name {i}")
+                                                                          for i in range(527)])
+    return model, folder
+
+
+def test_panns_from_its_public_file_give_the_originals_numbers(panns):
+    model, folder = panns
+    ours = load_listener(folder)
+    with torch.inference_mode():
+        theirs = model({"waveform": torch.from_numpy(SOUND)[None]}, device="cpu")
+    assert (ours.backbone, ours.sample_rate) == ("PANNs CNN14 16k", 16_000)
+    assert np.allclose(ours.features([SOUND], 16_000), theirs["embedding"].numpy(), atol=1e-4)
+    shares = 1 / (1 + np.exp(-ours.logits([SOUND], 16_000)))
+    assert np.allclose(shares, theirs["clipwise_output"].numpy(), atol=1e-5)
+    assert ours.top(SOUND, 16_000)[0][0].startswith("name ")
+
+
+def test_a_file_is_held_against_a_listed_sum(panns, tmp_path):
+    path = panns[1] / "Cnn14_16k_mAP=0.438.pth"
+    for name in (path.name, "class_labels_indices.csv"):
+        (tmp_path / name).symlink_to(panns[1] / name)
+    (tmp_path / "SHA256SUMS").write_text(f"{sha256(path)}  {path.name}\n")
+    load_listener(tmp_path)
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {path.name}\n")
+    with pytest.raises(ValueError, match="Cnn14_16k.*SHA-256"):
+        load_listener(tmp_path)
+
+
+def save_vggish(folder) -> dict:
+    torch.manual_seed(0)
+    state = Vggish().state_dict()
+    torch.save(state, folder / "vggish.pth")
+    return state
+
+
+def test_vggish_has_the_public_files_parameters_and_a_frame_for_every_096_seconds(tmp_path):
+    state = save_vggish(tmp_path)
+    assert [name for name in state if name.endswith("weight")] == [
+        *(f"features.{k}.weight" for k in (0, 3, 6, 8, 11, 13)), *(f"embeddings.{k}.weight" for k in (0, 2, 4))]
+    assert state["embeddings.0.weight"].shape == (4096, 12_288) and state["embeddings.4.bias"].shape == (128,)
+    ours = load_listener(tmp_path)
+    sounds = [np.tile(SOUND, 4), np.tile(SOUND[::-1], 4)]  # 5 s
+    found = ours.frames(sounds, 16_000)
+    assert found.shape == (2, 5, 128) and (found < 0).any()  # no ReLU at the end
+    assert ours.frames([SOUND[:500]], 16_000).shape == (1, 1, 128)
+    assert not np.allclose(found[0], found[1])
+
+
+def test_vggish_gives_the_numbers_of_torchvggish(tmp_path):
+    theirs = pytest.importorskip("torchvggish.torchvggish")
+    examples = pytest.importorskip("torchvggish.vggish_input").waveform_to_examples
+    model = theirs.VGG(theirs.make_layers(), postprocess=False).eval()
+    model.load_state_dict(save_vggish(tmp_path))
+    model.embeddings = model.embeddings[:-1]
+    sound = np.tile(SOUND, 2)
+    with torch.inference_mode():
+        expected = model(examples(sound.astype(np.float64), 16_000)).numpy()
+    assert np.allclose(load_listener(tmp_path).frames([sound], 16_000)[0], expected, atol=1e-5)
+
+
+def save_wav2clip(folder) -> dict:
+    torch.manual_seed(0)
+    state = {f"audio_{name}": value for name, value in Wav2Clip().state_dict().items()}
+    state |= {"audio_encoder.spectrogram.window": torch.hann_window(512), "image_encoder.x": torch.zeros(1)}
+    torch.save(state, folder / "Wav2CLIP.pt")
+    return state
+
+
+def test_wav2clip_has_the_public_files_parameters_and_a_unit_norm_embedding(tmp_path):
+    state = save_wav2clip(tmp_path)
+    assert state["audio_encoder.conv1.weight"].shape == (64, 1, 7, 7)
+    assert {"audio_encoder.layer4.0.downsample.1.running_var", "audio_transform.sequential.3.weight"} <= set(state)
+    assert not [name for name in state if ".fc." in name]
+    found = load_listener(tmp_path).embed([SOUND, SOUND[::-1]], 16_000)
+    assert found.shape == (2, 512) and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+
+
+def test_wav2clip_gives_the_numbers_of_its_original(tmp_path):
+    encoder = pytest.importorskip("wav2clip.model.encoder")
+    theirs = encoder.ResNetExtractor(save_wav2clip(tmp_path), "frozen", transform=True)
+    with torch.inference_mode():
+        expected = theirs(torch.from_numpy(SOUND)[None]).numpy()
+    ours = load_listener(tmp_path).logits([SOUND], 16_000)
+    assert np.allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_our_own_listeners_open_alike_and_hear_frames(stack):
+    assert (stack.tagger.backbone, stack.wav2clip.backbone) == ("mini tagger", "mini wav2clip")
+    assert stack.framewise.backbone == "mini wav2clip"
+    assert stack.framewise.frames([np.tile(SOUND, 2)], 16_000).shape == (1, 2, 128)  # 2.5 s
+    assert stack.framewise.frames([SOUND[:1000]], 16_000).shape == (1, 1, 128)
+
+
+def test_frames_are_those_of_their_pieces():
+    torch.manual_seed(0)
+    ears = Listener(AudioCnn({"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 32, "widths": [4, 8],
+                              "features": 6, "outputs": 3}), list("abc"))
+    sound = np.tile(SOUND, 2)
+    assert np.allclose(ears.frames([sound], 16_000)[0, 1], ears.features([sound[15_360:30_720]], 16_000)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("content, message", [
+    (None, "no listener there"), (b"not a pickle", "not a checkpoint"), ({"features.0.weight": torch.zeros(1)}, "fit"),
+], ids=["nothing", "damaged", "other weights"])
+def test_folders_without_a_listener_are_refused_in_one_sentence(tmp_path, content, message):
+    path = tmp_path / "vggish.pth"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content:
+        torch.save(content, path)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_listener(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_sum_in_the_files_name_is_checked(tmp_path):
+    (tmp_path / "vggish-10086976.pth").write_bytes(b"half of it")
+    with pytest.raises(ValueError, match="SHA-256 is not 10086976"):
+        load_listener(tmp_path)

@@ -1,0 +1,359 @@
+"""The `paper` stack on checkpoints of the real formats with random weights: files, checks, downloads, one notebook.
+
+`pytest --slow` adds the test at the real sizes (about 5 GB of disk, several minutes).
+"""
+
+import hashlib
+import http.server
+import json
+import pickle
+import re
+import subprocess
+import sys
+import threading
+from functools import partial
+from pathlib import Path
+
+import diffusers
+import nbformat
+import numpy as np
+import pytest
+import soundfile
+import torch
+from conftest import ROOT, assert_one_sentence, offline_environment, sine
+from nbclient import NotebookClient
+from paper_weights import (
+    SMALL, audioldm_checkpoint, clap_config, clap_state, laion_checkpoint, make_paper, make_tokenizer, text_tower,
+)
+from PIL import Image
+
+from v2a_utils import hub
+from v2a_utils.__main__ import main
+from v2a_utils.audio import Clap
+from v2a_utils.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
+from v2a_utils.generation import Generator
+from v2a_utils.stacks import Stack, load_stack, stack_config
+
+PLACES = ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_CACHE", "V2A_PATHS")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A paper stack of small widths, its parts as files."""
+    folder = tmp_path_factory.mktemp("paper")
+    make_paper(folder)
+    return folder
+
+
+@pytest.fixture
+def places(folder, monkeypatch) -> dict[str, str]:
+    """The environment names the parts in `folder`."""
+    for name in PLACES:
+        monkeypatch.delenv(name, raising=False)
+    named = {"V2A_CLIP": folder / "clip", "V2A_CLAP": folder / "audioldm.ckpt", "V2A_AUDIOLDM": folder / "audioldm",
+             "V2A_EXTRAS": folder / "extras"}
+    for name, path in named.items():
+        monkeypatch.setenv(name, str(path))
+    return named
+
+
+@pytest.fixture
+def paper(places) -> Stack:
+    return load_stack("paper", "cpu")
+
+
+def small_clap(seed: int = 0) -> Clap:
+    """The CLAP of `folder` for seed 0, another of the same shapes for others."""
+    torch.manual_seed(seed)
+    return Clap(clap_config(SMALL)).eval()
+
+
+# -------------------------------------------------------------------------------------------------------------- CLAP
+
+
+@pytest.mark.parametrize("kind", [audioldm_checkpoint, laion_checkpoint, clap_state], ids=lambda kind: kind.__name__)
+def test_clap_is_read_out_of_every_published_kind_of_checkpoint(folder, tmp_path, kind):
+    clap = small_clap()
+    torch.save(kind(clap), tmp_path / "clap.pt")
+    encoder = load_clap(tmp_path / "clap.pt", folder / "audioldm")
+    wave = torch.from_numpy(sine(440, 48_000, 480_000))[None]
+    with torch.inference_mode():
+        assert torch.allclose(encoder.model.embed_audio(wave), clap.embed_audio(wave), atol=1e-5)
+    assert encoder.model.config["audio_cfg"]["htsat"] == clap.config["audio_cfg"]["htsat"]
+    assert encoder.model.config["text_cfg"] == clap.config["text_cfg"]
+
+
+@pytest.mark.parametrize("width, depths, name", [(96, [2, 2, 6, 2], "tiny"), (128, [2, 2, 12, 2], "base")])
+def test_the_published_towers_are_told_by_their_shapes(width, depths, name):
+    sizes = clap_config(SMALL)
+    sizes["audio_cfg"]["htsat"] |= {"embed_dim": width, "depths": depths, "num_heads": [4, 8, 16, 32]}
+    with torch.device("meta"):
+        found = infer_config(Clap(sizes).state_dict())["audio_cfg"]
+    assert found["htsat"] == sizes["audio_cfg"]["htsat"] and found["model_name"] == name
+
+
+def test_another_clap_than_audioldms_is_refused_with_the_reason(folder, tmp_path):
+    torch.save(laion_checkpoint(small_clap(1)), tmp_path / "630k.pt")
+    with pytest.raises(ValueError, match="cosine of only .* noise .*Zenodo") as caught:
+        load_clap(tmp_path / "630k.pt", folder / "audioldm")
+    assert_one_sentence(str(caught.value), tmp_path / "630k.pt")
+
+
+def test_text_towers_that_differ_a_little_in_precision_agree(folder, tmp_path):
+    torch.save(clap_state(small_clap().half()), tmp_path / "half.pt")
+    load_clap(tmp_path / "half.pt", folder / "audioldm")
+
+
+class Trap:
+    """Pickled code: unpickling it would make a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_code_in_a_checkpoint_is_not_run(folder, tmp_path):
+    torch.save({"state_dict": clap_state(small_clap()), "callbacks": Trap(tmp_path / "sprung")}, tmp_path / "trap.ckpt")
+    with pytest.raises(ValueError) as caught:
+        load_clap(tmp_path / "trap.ckpt", folder / "audioldm")
+    assert_one_sentence(str(caught.value), tmp_path / "trap.ckpt")
+    assert not (tmp_path / "sprung").exists()
+
+
+def damaged_state(kind: str) -> dict | bytes:
+    state = clap_state(small_clap())
+    if kind == "fused":
+        return state | {"audio_branch.patch_embed.fusion_model.local_att.0.weight": torch.zeros(1)}
+    if kind == "without a layer":
+        return {name: value for name, value in state.items() if "audio_projection.0" not in name}
+    return {"text": b"no weights", "pickle": pickle.dumps({"a": 1}), "no CLAP": {"unet.weight": torch.zeros(1)}}[kind]
+
+
+@pytest.mark.parametrize("kind", ["fused", "without a layer", "text", "pickle", "no CLAP"])
+def test_what_holds_no_whole_clap_is_named(folder, tmp_path, kind):
+    path, content = tmp_path / "clap.pt", damaged_state(kind)
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(ValueError) as caught:
+        load_clap(path, folder / "audioldm")
+    assert str(path) in str(caught.value) and "Traceback" not in str(caught.value)
+
+
+def test_an_audioldm_folder_with_an_empty_tokenizer_is_refused(tmp_path):
+    make_tokenizer(tmp_path / "audioldm" / "tokenizer", 4)
+    torch.save(clap_state(small_clap()), tmp_path / "clap.pt")
+    (tmp_path / "audioldm" / "tokenizer" / "vocab.json").write_text('{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}')
+    with pytest.raises(ValueError, match="tokenizer knows"):
+        load_clap(tmp_path / "clap.pt", tmp_path / "audioldm")
+
+
+# ---------------------------------------------------------------------------------------------------- null embedding
+
+
+def test_null_embedding_is_made_once_and_then_needs_no_text_tower(folder, tmp_path):
+    audioldm, extras = tmp_path / "audioldm", tmp_path / "extras"
+    subprocess.run(["cp", "-r", folder / "audioldm", audioldm], check=True)
+    made = read_null(audioldm, extras)
+    assert np.allclose(made, load_clap(folder / "audioldm.ckpt", audioldm).embed_texts([""])[0], atol=1e-5)
+    (audioldm / "text_encoder").rename(tmp_path / "away")
+    assert np.array_equal(read_null(audioldm, extras), made)
+    with pytest.raises(ValueError, match="text_encoder"):
+        read_null(audioldm, tmp_path / "nothing")
+    text_tower(small_clap(1)).save_pretrained(audioldm / "text_encoder")  # another AudioLDM in the same place
+    assert read_null(audioldm, extras) @ made < 0.99
+
+
+# --------------------------------------------------------------------------------------------------------- the stack
+
+
+def test_sound_command_works_on_the_paper_stack(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_STACK", "paper")
+    Image.new("RGB", (60, 40), "green").save(tmp_path / "green.png")
+    options = ["--steps", "1", "--candidates", "1", "--out", str(tmp_path)]
+    assert main(["sound", str(tmp_path / "green.png"), *options]) == 0
+    info = soundfile.info(tmp_path / "green.wav")
+    assert (info.samplerate, info.duration) == (16_000, 10.0)  # as AudioLDM's own and the paper's sounds
+
+
+def test_text_in_sound_out_is_that_of_diffusers_own_pipeline(paper, folder):
+    pipeline_class = getattr(diffusers, "AudioLDMPipeline", None)
+    if pipeline_class is None:
+        pytest.skip("this diffusers has no AudioLDMPipeline any more")
+    pipeline = pipeline_class.from_pretrained(folder / "audioldm")
+    pipeline.set_progress_bar_config(disable=True)
+    prompts, started = list(PROMPTS[1:3]), []
+    hook = paper.generator.unet.register_forward_pre_hook(lambda module, inputs: started.append(inputs[0].clone()))
+    ours = paper.generator.generate(paper.audio.embed_texts(prompts), 2, 2.5, 2.56, 3, scheduler="ddim")
+    hook.remove()
+    theirs = pipeline(prompts, 2.56, 2, 2.5, latents=started[0][:2]).audios
+    assert ours.shape == theirs.shape and np.abs(ours - theirs).max() < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_nearly_the_same_latents(paper, places, dtype):
+    half = Generator.load(places["V2A_AUDIOLDM"], paper.generator.null_embedding, dtype=dtype)
+    assert half.unet.dtype == half.vae.dtype == dtype
+    torch.manual_seed(0)
+    noise, conditions = torch.randn(1, 8, 16, 16), torch.from_numpy(paper.audio.embed_texts(["rain"]))
+    exact, rough = (one.denoise(noise, conditions, 3, 2.0) for one in (paper.generator, half))
+    assert rough.dtype == torch.float32 and (rough - exact).abs().mean() < 0.05 * exact.abs().mean()
+    assert (half.decode(exact) - paper.generator.decode(exact)).abs().mean() < 0.05
+
+
+def test_clip_file_that_does_not_fit_is_named(places, tmp_path, monkeypatch):
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "clip.pt")
+    monkeypatch.setenv("V2A_CLIP", str(tmp_path / "clip.pt"))
+    with pytest.raises(ValueError) as caught:
+        load_stack("paper", "cpu").vision
+    assert_one_sentence(str(caught.value), tmp_path / "clip.pt")
+
+
+def test_a_folder_that_is_no_audioldm_is_named(places, tmp_path, monkeypatch):
+    (tmp_path / "null").mkdir()
+    monkeypatch.setenv("V2A_AUDIOLDM", str(tmp_path / "null"))
+    with pytest.raises(ValueError, match=str(tmp_path / "null")):
+        load_stack("paper", "cpu").generator
+
+
+def test_places_come_from_a_toml_file_and_the_environment_has_the_last_word(places, tmp_path, monkeypatch):
+    (tmp_path / "paths.toml").write_text('clip = "my/clip"\nclap = "/data/clap.pt"\ncache = "cache"\n')
+    monkeypatch.setenv("V2A_PATHS", str(tmp_path / "paths.toml"))
+    for name in ("V2A_CLIP", "V2A_EXTRAS"):
+        monkeypatch.delenv(name)
+    config = stack_config("paper")
+    assert config.clip == tmp_path / "my" / "clip" and config.clap == places["V2A_CLAP"]
+    assert config.cache == tmp_path / "cache" and config.extras == tmp_path / "cache" / "extras"
+    (tmp_path / "paths.toml").write_text('clop = "x"\n')
+    with pytest.raises(ValueError, match="paths.toml: unknown clop"):
+        stack_config("paper")
+
+
+# --------------------------------------------------------------------------------------------------------- downloads
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(http.server.BaseHTTPRequestHandler):
+    """As much of the hub as a download needs: one repository of `files`, name -> bytes."""
+
+    files: dict[str, bytes] = {}
+    broken: set[str] = set()
+    asked: list[str] = []
+
+    def do_GET(self):
+        if self.path.startswith("/api/models/"):
+            sums = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
+            siblings = [{"rfilename": name, "size": len(content), "blobId": sums[name][:40],
+                         "lfs": {"sha256": sums[name], "size": len(content), "pointerSize": 1}}
+                        for name, content in self.files.items()]
+            return self._answer(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
+        name = self.path.split(f"/resolve/{COMMIT}/")[-1]
+        type(self).asked += [name] if self.command == "GET" else []
+        content = self.files[name]
+        return self._answer(content[::-1] if name in self.broken else content, name)
+
+    do_HEAD = do_GET
+
+    def _answer(self, content: bytes, name: str = ""):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(self.files.get(name, b"")).hexdigest()}"')
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def local_hub(monkeypatch):
+    """A hub on this machine, in the place of the real one."""
+    Hub.files = {"model_index.json": b"{}", "unet/config.json": b'{"a": 1}', "unet/x.safetensors": bytes(range(200)),
+                 "unet/x.bin": b"pickled twin", "vae/y.bin": b"no twin", "README.md": b"not wanted"}
+    Hub.broken, Hub.asked = set(), []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HfApi", partial(hub.HfApi, endpoint=url))
+    monkeypatch.setattr(hub, "hf_hub_download", partial(hub.hf_hub_download, endpoint=url))
+    yield Hub
+    server.shutdown()
+
+
+def test_what_is_not_given_is_fetched_once_and_its_size_and_licence_said(local_hub, tmp_path, capsys):
+    folder = hub.fetch(hub.AUDIOLDM, tmp_path / "audioldm", "V2A_AUDIOLDM")
+    wanted = {"model_index.json", "unet/config.json", "unet/x.safetensors", "vae/y.bin"}
+    assert {name for name in local_hub.files if (folder / name).is_file()} == wanted == set(local_hub.asked)
+    assert (folder / "unet/x.safetensors").read_bytes() == local_hub.files["unet/x.safetensors"]
+    said = capsys.readouterr().out
+    assert "GB" in said and "not for commercial use" in said and str(folder) in said
+    hub.fetch(hub.AUDIOLDM, folder, "V2A_AUDIOLDM")
+    assert len(local_hub.asked) == len(wanted)
+
+
+def test_a_damaged_file_is_removed_and_only_it_is_fetched_again(local_hub, tmp_path):
+    local_hub.broken = {"unet/x.safetensors"}
+    with pytest.raises(ValueError) as caught:
+        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
+    assert_one_sentence(str(caught.value), tmp_path / "unet" / "x.safetensors")
+    local_hub.broken, local_hub.asked[:] = set(), []
+    hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
+    assert local_hub.asked == ["unet/x.safetensors"]
+
+
+def test_without_the_hub_the_way_out_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub, "HfApi", partial(hub.HfApi, endpoint="http://127.0.0.1:9"))  # nothing listens there
+    with pytest.raises(ValueError, match="could not be fetched.*V2A_AUDIOLDM"):
+        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="HF_HUB_OFFLINE=0.*V2A_AUDIOLDM"):
+        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
+
+
+# ---------------------------------------------------------------------------------------------------------- notebook
+
+
+def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatch):
+    monkeypatch.setenv("V2A_STACK", "paper")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "01_embedding_extraction.ipynb", 4)
+    sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    sizes.source, changed = re.subn(r"\b(512|2000)\b", "288", sizes.source)  # towers hear ten seconds of each clip
+    assert changed == 3
+    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
+    assert f"224 x 224 kept, {SMALL.joint} numbers out" in text
+
+
+# --------------------------------------------------------------------------------------------------------- real size
+
+
+INFERENCE = """
+import resource
+from PIL import Image
+from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.stacks import load_stack
+stack = load_stack()
+sound = picture_to_sound(stack, [Image.new("RGB", (640, 360), "green")], SoundOptions(steps=2, candidates=3))
+assert sound.waveform.shape == (160_000,)
+unet = sum(p.numel() for p in stack.generator.unet.parameters())
+print(unet, stack.audio.name, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_the_real_sizes_fit_into_six_gigabytes(tmp_path):
+    names = make_paper(tmp_path, full=True)
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", INFERENCE], env=offline_environment() | names,
+                         capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    unet, name, peak = run.stdout.split()[-3:]
+    print(f"peak memory {peak} GiB")
+    assert round(int(unet) / 1e6, 1) == 185.0 and name == "HTSAT-tiny"
+    assert float(peak) < 6

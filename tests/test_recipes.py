@@ -1,0 +1,188 @@
+"""Training a mapper from a table of pairs: the reader, the recipes, the command, a kill in between, two processes."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from conftest import ROOT, assert_one_sentence, unit_rows
+from pyarrow import parquet
+
+from v2a_utils import training
+from v2a_utils.__main__ import main
+from v2a_utils.mappers import MAPPERS, load_mapper
+from v2a_utils.pairs import load_pairs
+from v2a_utils.prior import Prior
+from v2a_utils.recipes import RECIPES, build, read_recipe, recipe_for, train_from_store
+from v2a_utils.training import TrainConfig
+
+SIZES = {"width": 32, "depth": 1, "heads": 2, "head_dim": 16}
+TRAIN = {"steps": 40, "batch_size": 32, "learning_rate": 4e-3, "warmup": 5, "ema": 0.9}
+
+
+def write_store(path, visual, audio, splits):
+    columns = {name: pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+               for name, rows in (("visual", visual), ("audio", audio))}
+    parquet.write_table(pa.table(columns | {"id": [f"{row:04d}" for row in range(len(splits))], "split": splits}),
+                        path, row_group_size=50)
+    return path
+
+
+@pytest.fixture
+def store(tmp_path):
+    """300 pairs, every third of the split val; the sound is the picture turned and cut."""
+    visual = unit_rows(300, 10, 0)
+    audio = visual @ np.linalg.qr(np.random.default_rng(5).standard_normal((10, 10)))[0][:, :8].astype(np.float32)
+    audio /= np.linalg.norm(audio, axis=1, keepdims=True)
+    return write_store(tmp_path / "pairs.parquet", visual, audio, ["train", "train", "val"] * 100)
+
+
+def quick(kind: str, **changes):
+    """A recipe that takes a second."""
+    sizes = {} if kind == "regression" else SIZES
+    return replace(recipe_for("mini", kind), sizes=sizes, train=TrainConfig(**(TRAIN | changes)))
+
+
+# ------------------------------------------------------------------------------------------------------------ reading
+
+
+def test_pairs_come_back_by_split_and_in_order(store):
+    visual, audio = load_pairs(store, "val")
+    assert visual.shape == (100, 10) and audio.shape == (100, 8) and visual.dtype == audio.dtype == np.float32
+    assert np.array_equal(visual, unit_rows(300, 10, 0)[2::3])
+
+
+def test_a_table_that_cannot_be_used_is_named(tmp_path, store):
+    (tmp_path / "text.parquet").write_text("no table")
+    parquet.write_table(pa.table({"split": ["train"], "visual": [1.0]}), tmp_path / "columns.parquet")
+    for name in ("missing", "text", "columns"):
+        with pytest.raises(ValueError) as caught:
+            load_pairs(tmp_path / f"{name}.parquet", "train")
+        assert_one_sentence(str(caught.value), tmp_path / f"{name}.parquet")
+    with pytest.raises(ValueError, match="no rows of the split 'trian'"):
+        load_pairs(store, "trian")
+
+
+@pytest.mark.parametrize("bad", [3.0, np.nan, 0.0])
+def test_embeddings_that_are_not_of_unit_norm_are_refused_by_row(tmp_path, bad):
+    audio = unit_rows(4, 8, 1)
+    audio[2] *= bad
+    path = write_store(tmp_path / "bad.parquet", unit_rows(4, 10, 0), audio, ["train"] * 4)
+    with pytest.raises(ValueError, match="audio embedding in row 2"):
+        load_pairs(path, "train")
+
+
+# ------------------------------------------------------------------------------------------------------------ recipes
+
+
+def test_every_stack_has_a_recipe_for_every_mapper():
+    for recipes in RECIPES.values():
+        assert {kind: recipe.mapper for kind, recipe in recipes.items()} == {kind: kind for kind in MAPPERS}
+    with torch.device("meta"):
+        size = {name: sum(p.numel() for p in Prior(512, 512, **RECIPES[name]["diffusion"].sizes).parameters())
+                for name in RECIPES}
+    assert size["paper"] == 48_832_896 - 78 * 512  # lean: without the null tokens
+    assert 0.8e6 < sum(p.numel() for p in build(recipe_for("mini", "flow"), 64, 64).parameters()) < 0.9e6
+
+
+def test_a_config_file_changes_what_it_names(tmp_path):
+    (tmp_path / "c.json").write_text('{"sizes": {"depth": 2}, "train": {"steps": 7, "betas": [0.8, 0.9]}}')
+    base = recipe_for("mini", "flow")
+    read = read_recipe(tmp_path / "c.json", base)
+    assert read.sizes == base.sizes | {"depth": 2}
+    assert read.train == replace(base.train, steps=7, betas=(0.8, 0.9))
+
+
+@pytest.mark.parametrize("text, said", [
+    ("{", "not a JSON file"), ("[]", "not a JSON file"), ('{"train": 3}', "not a JSON file"),
+    ('{"mapper": "flow"}', "for the flow mapper"),
+    ('{"train": {"lr": 1}}', "unknown lr"), ('{"epochs": 3}', "unknown epochs"),
+])
+def test_a_config_file_that_says_nothing_useful_is_named(tmp_path, text, said):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(ValueError, match=said) as caught:
+        read_recipe(tmp_path / "c.json", recipe_for("mini", "regression"))
+    assert_one_sentence(str(caught.value), tmp_path / "c.json")
+
+
+def test_unknown_names_and_sizes_are_named():
+    with pytest.raises(ValueError, match="stack large"):
+        recipe_for("large", "flow")
+    with pytest.raises(ValueError, match="layers"):
+        build(replace(quick("flow"), sizes={"layers": 3}), 4, 4)
+
+
+# ------------------------------------------------------------------------------------------------------------ training
+
+
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_the_command_trains_judges_and_saves(tmp_path, store, kind, capsys):
+    sizes = {} if kind == "regression" else SIZES
+    (tmp_path / "c.json").write_text(json.dumps({"sizes": sizes, "train": TRAIN}))
+    arguments = ["train", str(store), "--mapper", kind, "--config", str(tmp_path / "c.json"), "--out"]
+    assert main([*arguments, str(tmp_path / "out")]) == 0
+    mapper = load_mapper(tmp_path / "out")
+    assert mapper.kind == kind and mapper.map(unit_rows(3, 10, 4)).shape == (3, 8)
+    recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
+    assert recipe["mapper"] == kind and recipe["train"]["learning_rate"] == TRAIN["learning_rate"]
+    again = read_recipe(tmp_path / "out" / "recipe.json", recipe_for("mini", kind))
+    assert again.train == TrainConfig(**TRAIN)
+    history = json.loads((tmp_path / "out" / "validation.json").read_text())["history"]
+    assert len(history) == training.WATCHES and history[-1]["step"] == TRAIN["steps"]
+    assert history[-1]["cosine"] > 0.1 + history[0]["cosine"]
+
+
+class Killed(KeyboardInterrupt):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("kind", MAPPERS)
+def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, monkeypatch):
+    whole, resumed, recipe = [], [], quick(kind, steps=20)
+    train_from_store(store, recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
+
+    def kill(mapper, losses):
+        if len(losses) == 13:
+            raise Killed
+
+    monkeypatch.setattr(training.time, "monotonic", iter(range(0, 10**9, 100)).__next__)  # saved after every step
+    with pytest.raises(Killed):
+        train_from_store(store, recipe, tmp_path / "killed", watch=kill)
+    train_from_store(store, recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
+    assert resumed[0][:12] == whole[-1][:12] and len(resumed) < 10
+    assert resumed[-1] == whole[-1]
+    files = [tmp_path / name / "model.safetensors" for name in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_numbers_that_explode_stop_the_command_in_one_sentence(tmp_path, store, capsys, monkeypatch):
+    monkeypatch.setattr(MAPPERS["flow"], "loss", lambda mapper, visual, audio, generator: visual.sum() * torch.nan)
+    assert main(["train", str(store), "--mapper", "flow", "--out", str(tmp_path / "out")]) == 2
+    assert "the loss is nan at step 0" in capsys.readouterr().err
+
+
+def test_a_missing_table_is_said_in_one_sentence(tmp_path, capsys):
+    assert main(["train", str(tmp_path / "none.parquet"), "--mapper", "flow"]) == 2
+    assert_one_sentence(capsys.readouterr().err, tmp_path / "none.parquet")
+
+
+def test_two_processes_train_one_mapper(tmp_path, store):
+    """Each takes half of every batch, and one of them writes."""
+    (tmp_path / "c.json").write_text(json.dumps({"sizes": SIZES, "train": TRAIN}))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m",
+               "v2a_utils", "train", str(store), "--mapper", "flow", "--config",
+               str(tmp_path / "c.json"), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr
+    state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    assert len(state["losses"]) == TRAIN["steps"]
+    train_from_store(store, quick("flow"), tmp_path / "alone")
+    losses = torch.load(tmp_path / "alone" / "checkpoint.pt", weights_only=True)["losses"]
+    assert state["losses"] != losses and np.isclose(np.mean(state["losses"][-10:]), np.mean(losses[-10:]), rtol=0.15)
+    assert load_mapper(tmp_path / "out").kind == "flow"
