@@ -121,6 +121,11 @@ def test_our_own_listeners_open_alike_and_hear_frames(stack):
     assert stack.framewise.frames([SOUND[:1000]], 16_000).shape == (1, 1, 128)
 
 
+def test_classes_follow_from_features(stack):
+    heard = stack.tagger.features([SOUND], 16_000)
+    assert np.allclose(stack.tagger.classify(heard), stack.tagger.logits([SOUND], 16_000), atol=1e-5)
+
+
 def test_frames_are_those_of_their_pieces():
     torch.manual_seed(0)
     ears = Listener(AudioCnn({"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 32, "widths": [4, 8],

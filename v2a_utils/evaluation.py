@@ -194,8 +194,9 @@ def listen(stack: Stack, sounds: np.ndarray, scenes: list[Scene]) -> Heard:
     rate, waves = stack.generator.sample_rate, list(sounds)
     pitches = [measure_pitch(wave, rate, scene.label) if scene.label in PITCHED else np.nan
                for wave, scene in zip(waves, scenes)]
+    features = stack.tagger.features(waves, rate)
     return Heard(
-        stack.tagger.logits(waves, rate), stack.tagger.features(waves, rate), stack.framewise.frames(waves, rate),
+        stack.tagger.classify(features), features, stack.framewise.frames(waves, rate),
         stack.wav2clip.embed(waves, rate), np.array(pitches), np.array([count_events(wave, rate) for wave in waves]),
         np.array([loudness(wave) for wave in waves]),
     )
@@ -326,7 +327,7 @@ def evaluate(stack: Stack, names: list[str], sizes: Sizes, out: Path = SUMMARY) 
               "sweep": World(stack, "test", sizes.sweep)}
     judges = {split: Judge(world, sizes) for split, world in worlds.items()}
     rows, sounds, began = [], [], time.perf_counter()
-    for name in names:
+    for name in tqdm(names, "methods", unit="method"):
         group = METHODS[name].group
         for split in ("test", "ood") if group == "table" else ("sweep",):
             made, seconds = make_and_listen(worlds[split], name, sizes.seeds if group == "table" else 1, sizes)

@@ -16,6 +16,7 @@ MARKS = {"reference": "^", "text caption": "v", "no mapper": "o", "nearest neigh
          "regression": "D", "diffusion": "s", "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
+NEAR = ("nearest neighbour", "regression", "diffusion", "better mapper")
 
 
 def _colour(method: str) -> str:
@@ -23,23 +24,28 @@ def _colour(method: str) -> str:
 
 
 def trade_off(results: Results) -> Figure:
-    """CS against FD of every method, with the curves along which draws and guidance move the diffusion mapper."""
-    figure, axis = plt.subplots(figsize=(8.5, 4.2))
-    across, up = results.find("CS", "sweep"), results.find("FD", "sweep")
-    for method in across.index[across.group == "table"]:
-        x, y = across.loc[method], up.loc[method]
-        axis.errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
-                      yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=1, ms=8,
-                      label=method)
+    """CS against FD: every method, and beside it the near ones with the curves along which draws and guidance move."""
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    across, up = (results.find(measure, "sweep", "table") for measure in ("CS", "FD"))
+    for axis, methods in zip(axes, (across.index, NEAR)):
+        for method in methods:
+            x, y = across.loc[method], up.loc[method]
+            axis.errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
+                          yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=1, ms=8, label=method)
+        axis.set(xlabel="CS (100 × cosine) →", ylabel="← FD (tagger features)", yscale="log")
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_formatter("{x:g}")
     for (group, title), style in zip(CURVES.items(), ("-", ":")):
         points = sweep_points(results, group, ("CS", "FD"))
-        axis.plot(*zip(*points.values()), style, color=MAPPED, marker=".", label=title)
+        axes[1].plot(*zip(*points.values()), style, color=MAPPED, marker=".", label=title)
         for setting, point in points.items():
-            axis.annotate(f"{setting:g}", point, xytext=(-4, -11), textcoords="offset points", fontsize=7, color=MAPPED)
-    best = up.value.drop("reference", errors="ignore").idxmin()
-    axis.set(xlabel="CS (100 × cosine) →", ylabel="← FD (tagger features)", yscale="log",
-             title=f"Lowest FD: {best}; highest CS: {across.value.drop('reference', errors='ignore').idxmax()}")
-    axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+            axes[1].annotate(f"{setting:g}", point, xytext=(-4, -11), textcoords="offset points", fontsize=7,
+                             color=MAPPED)
+    made = up.index.drop("reference")
+    axes[0].set_title(f"Lowest FD: {up.value[made].idxmin()}; highest CS: {across.value[made].idxmax()}")
+    axes[1].set_title(f"Near by: FD from {up.value[list(NEAR)].min():.1f} to {up.value[list(NEAR)].max():.1f}")
+    axes[0].legend(fontsize=8, loc="lower left")
+    axes[1].legend(fontsize=8)
     return figure
 
 

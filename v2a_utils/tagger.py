@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from v2a_utils.audio import magnitudes, mel_filters, resample
 from v2a_utils.weights import load_weights
 
-
 FRAME = 0.96  # s, VGGish's frame
 
 
@@ -110,6 +109,11 @@ class Listener:
         """Penultimate features, (n, features)."""
         return np.concatenate(self._run(waveforms, sample_rate,
                                         lambda wave: self.model.features(self.model.log_mel(wave))))
+
+    @torch.inference_mode()
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """Class scores (n, classes) of a tagger's `features`, (n, features)."""
+        return self.model.fc_out(torch.from_numpy(features).to(self.device)).cpu().numpy()
 
     def frames(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
         """Features of every 0.96 s, (n, frames, features) for sounds of one length: what FAD is computed on."""
