@@ -22,6 +22,7 @@ from v2a_utils.recipes import RECIPES, build
 DIM, BATCH = 512, 64
 TEXT_TOKENS = (1, 77, 256)  # max_text_len: least, its example configuration's, default of the class
 GOALS = {1: 1.3, 77: 15, 256: 50}
+PARTS = {256: 4}  # of a batch, one after the other: the whole one's activations would take 25 GB
 FEW_STEPS = (3, 4, 5, 6, 8, 10)
 
 
@@ -60,14 +61,14 @@ def compare_training(ours: DiffusionMapper, theirs: dict[int, nn.Module], rounds
     steps = {"ours": training_step(ours, lambda visual, audio: ours.loss(visual, audio, torch.Generator()))}
     for tokens, prior in theirs.items():
         # it multiplies the caller's tensor in place
-        steps[tokens] = training_step(prior, lambda visual, audio, prior=prior: prior(text_embed=visual,
-                                                                                      image_embed=audio.clone()))
+        steps[tokens] = training_step(prior, lambda visual, audio, prior=prior: prior(
+            text_embed=visual, image_embed=audio.clone()), parts=PARTS.get(tokens, 1))
     seconds = medians(steps, rounds)
-    print(f"training step, 48.8 M parameters, batch {BATCH}: ours {seconds['ours']:.2f} s")
+    print(f"training step, 48.8 M parameters, batch {BATCH}: ours {seconds['ours']:.2f} s", flush=True)
     for tokens in theirs:
         ratio = seconds[tokens] / seconds["ours"]
         print(f"  dalle2_pytorch, max_text_len {tokens}: {seconds[tokens]:.2f} s, {ratio:.1f} times "
-              f"(goal {GOALS[tokens]})")
+              f"(goal {GOALS[tokens]})", flush=True)
 
 
 def compare_sampling(ours: DiffusionMapper, theirs: nn.Module | None, rounds: int) -> None:
@@ -119,14 +120,17 @@ def mini_throughput(rounds: int, batch: int = 256) -> None:
     print(f"training at mini size: {batch / seconds:.0f} pairs a second (batch {batch})")
 
 
-def training_step(model: nn.Module, loss_of: Callable, dim: int = DIM, batch: int = BATCH) -> Callable[[], None]:
-    """A function that makes one step of training with the optimiser of `training.fit`."""
+def training_step(
+    model: nn.Module, loss_of: Callable, dim: int = DIM, batch: int = BATCH, parts: int = 1
+) -> Callable[[], None]:
+    """A function that makes one step of training with the optimiser of `training.fit`; `parts` share its batch."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     visual, audio = unit_rows(0, dim, batch), unit_rows(1, dim, batch)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        loss_of(visual, audio).backward()
+        for rows in zip(visual.chunk(parts), audio.chunk(parts)):
+            (loss_of(*rows) / parts).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 0.5)
         optimizer.step()
 
