@@ -16,13 +16,14 @@ from torch import nn
 from transformers import ClapTextConfig, ClapTextModelWithProjection
 
 from v2a_utils.audio import Clap
+from v2a_utils.files import write_json
 from v2a_utils.generation_benchmark import random_audioldm
 from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper
 from v2a_utils.recipes import RECIPES, build
 from v2a_utils.soundworld import CLASSES
 from v2a_utils.stacks import Familiarity
 from v2a_utils.tagger import AudioCnn
-from v2a_utils.weights import save_weights, write_json
+from v2a_utils.weights import save_weights
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import torch
 from conftest import ROOT, assert_one_sentence
 from torch import nn
 
+from v2a_utils.files import whole_file, write_json
 from v2a_utils.stacks import Stack, StackConfig
-from v2a_utils.weights import check_sums, load_weights, save_weights, write_json, write_sums
+from v2a_utils.weights import check_sums, load_weights, save_weights, write_sums
 
 MINI = ROOT / "data" / "mini"
 
@@ -101,3 +102,14 @@ def test_no_pickled_weights_are_in_data():
 
 def test_embedded_weights_fit_into_25_megabytes():
     assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 25_000_000
+
+
+def test_a_file_is_whole_or_as_it_was_before(tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    with whole_file(path) as temporary:
+        temporary.write_text("whole")
+        assert not path.exists() and temporary.suffix == path.suffix  # writers choose their format by it
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as temporary:
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]

@@ -21,13 +21,13 @@ from tqdm.auto import tqdm
 
 from v2a_utils import gap
 from v2a_utils.embeddings import embed_world
-from v2a_utils.evaluation import SUMMARY, write_table
+from v2a_utils.evaluation import SUMMARY
+from v2a_utils.files import write_json, write_table
 from v2a_utils.mappers import train_mapper
 from v2a_utils.recipes import RECIPES, Recipe, build
 from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
 from v2a_utils.stacks import load_stack
 from v2a_utils.training import TrainConfig
-from v2a_utils.weights import write_json
 
 KEPT = Path("results/ablations")
 SHORT = TrainConfig(1000, 128, 2e-3)
@@ -154,7 +154,6 @@ def measure(run: Run, data: Data, config: TrainConfig) -> list[dict]:
     train_mapper(mapper, visual, audio, recipe.train)
     rows = [{"setting": name, "pairs": len(visual)} | _judge(mapper, data, settings)
             for name, settings in run.settings.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, rows)
     return rows
 

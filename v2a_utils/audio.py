@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers.audio_utils import mel_filter_bank
 
+from v2a_utils.files import whole_file
 from v2a_utils.weights import load_weights
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
@@ -96,11 +97,9 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
 
 
 def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write mono float samples in [-1, 1] as 16-bit PCM, under a temporary name first."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.part")
-    soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format="WAV")
-    temporary.replace(path)
+    """Write mono float samples in [-1, 1] as 16-bit PCM."""
+    with whole_file(path) as temporary:
+        soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format="WAV")
 
 
 def loudness(waveform: np.ndarray) -> float:

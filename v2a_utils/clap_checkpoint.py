@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, ClapTextModelWithProjection
 from transformers.utils.logging import disable_progress_bar
 
 from v2a_utils.audio import AudioEncoder, Clap, check_vocabulary
+from v2a_utils.files import whole_file
 from v2a_utils.weights import read_checkpoint, sha256
 
 disable_progress_bar()  # of loading, which takes a second
@@ -128,10 +129,8 @@ def read_null(audioldm: Path, extras: Path) -> np.ndarray:
     if tower is None:
         raise ValueError(f"{audioldm}: has neither {NULL_FILE} nor a text_encoder to make it with; add the latter")
     null = audioldm_texts(audioldm, [""])[0]
-    extras.mkdir(parents=True, exist_ok=True)
-    temporary = extras / f".{NULL_FILE}.part"
-    save_file({"null_embedding": torch.from_numpy(null)}, temporary, {"text_encoder": made_by})
-    temporary.replace(extras / NULL_FILE)
+    with whole_file(extras / NULL_FILE) as temporary:
+        save_file({"null_embedding": torch.from_numpy(null)}, temporary, {"text_encoder": made_by})
     return null
 
 

@@ -24,6 +24,7 @@ from v2a_utils import gap
 from v2a_utils.audio import loudness
 from v2a_utils.closed_form import CLOSED_FORM
 from v2a_utils.embeddings import embed_world
+from v2a_utils.files import whole_file, write_json, write_table
 from v2a_utils.mappers import train_mapper
 from v2a_utils.metrics import (
     COUNTED, Interval, Moments, attribute_fidelity, bootstrap, clip_scores, count_events, coverage, diversity,
@@ -34,7 +35,7 @@ from v2a_utils.recipes import build, recipe_for
 from v2a_utils.soundworld import PITCHED, SAMPLE_RATE, Scene, other_take, pitch, sound_caption, synthesise
 from v2a_utils.stacks import Stack
 from v2a_utils.training import half_precision
-from v2a_utils.weights import state_sha256, write_json
+from v2a_utils.weights import state_sha256
 
 BATCH = 16
 KEPT = Path("results/sounds")  # generated sounds, in half precision: 80 kB each with the mini stack
@@ -72,9 +73,7 @@ METHODS = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. The defaults make about 8,300 sounds: 40 minutes on two free cores where a sound takes
-    0.22 s in batches of 20 steps, 65 where it takes 0.4 s. Ten minutes of it are not generation.
-    """
+    """How much is measured. The defaults make about 8,400 sounds, in the minutes that data/results/run.json notes."""
 
     pictures: int = 256  # of the test split
     seeds: int = 3
@@ -121,7 +120,6 @@ class World:
 
     def generate(self, title: str, conditions: np.ndarray, options: SoundOptions) -> tuple[np.ndarray, float]:
         """Sounds (n, samples) for conditions (n, d), and seconds a sound; kept ones of an earlier run are read."""
-        KEPT.mkdir(parents=True, exist_ok=True)
         sounds, seconds = [], []
         for start in tqdm(range(0, len(conditions), BATCH), f"{self.split} {title}", unit="batch"):
             batch = np.ascontiguousarray(conditions[start : start + BATCH], np.float32)
@@ -132,9 +130,8 @@ class World:
                 began = time.perf_counter()
                 with half_precision(self.stack.device):
                     waves, _ = best_candidates(self.stack, batch, settings)
-                temporary = KEPT / f".{path.name}"
-                np.savez(temporary, waves=waves.astype(np.float16), seconds=time.perf_counter() - began)
-                temporary.replace(path)
+                with whole_file(path) as temporary:
+                    np.savez(temporary, waves=waves.astype(np.float16), seconds=time.perf_counter() - began)
             kept = np.load(path)
             sounds.append(kept["waves"].astype(np.float32))
             seconds.append(float(kept["seconds"]))
@@ -428,11 +425,3 @@ def data_efficiency(stack: Stack, world: World, sizes: Sizes) -> pd.DataFrame:
                                    ("FD of embeddings", frechet_distance(mapped, world.audio))):
                 rows.append({"mapper": kind, "pairs": number, "measure": measure, "value": value, "n": len(mapped)})
     return pd.DataFrame(rows)
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """A CSV with 6 digits, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    table.to_csv(temporary, index=False, float_format="%.6g")
-    temporary.replace(path)

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils import diffusion
+from v2a_utils.files import write_json
 from v2a_utils.prior import Prior
 from v2a_utils.training import TrainConfig, fit
-from v2a_utils.weights import load_weights, save_weights, write_json
+from v2a_utils.weights import load_weights, save_weights
 
 
 class RegressionMapper(nn.Module):

@@ -10,6 +10,8 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
+from v2a_utils.files import whole_file
+
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
 MAX_FRAMES = 16
@@ -75,13 +77,13 @@ def video_seconds(path: str | Path) -> float:
 def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
     """Write the pictures of `video`, as they are and without decoding, with a new sound (samples,) in [-1, 1] as AAC.
 
-    The sound begins with the first picture and replaces the video's own. Under a temporary name first; ValueError when
-    the pictures are stored in a way that the target's format does not know.
+    The sound begins with the first picture and replaces the video's own. ValueError when the pictures are stored in a
+    way that the target's format does not know.
     """
-    target = Path(target)
-    temporary = target.with_name(f".part-{target.name}")
+    target = temporary = Path(target)
     try:
-        with av.open(str(video)) as source, av.open(str(temporary), "w") as result:
+        with (whole_file(target) as temporary, av.open(str(video)) as source,
+              av.open(str(temporary), "w") as result):
             pictures = source.streams.video[0]
             copied = result.add_stream_from_template(pictures)
             sound = result.add_stream("aac", rate=sample_rate, layout="mono")
@@ -91,12 +93,9 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
                     packet.stream = copied
                     result.mux(packet)
             result.mux(_encoded(sound, waveform, sample_rate, begin))
-        temporary.replace(target)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = _reason(error, temporary)
         raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _encoded(stream, waveform: np.ndarray, sample_rate: int, begin: int) -> list[av.Packet]:

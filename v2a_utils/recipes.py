@@ -11,10 +11,10 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from v2a_utils import gap
+from v2a_utils.files import write_json
 from v2a_utils.mappers import MAPPERS, save_mapper, train_mapper
 from v2a_utils.pairs import load_pairs
 from v2a_utils.training import TrainConfig, is_main_process
-from v2a_utils.weights import write_json
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,6 @@
 """Weights on disk: safetensors only, half precision in files, checked against SHA-256 sums."""
 
 import hashlib
-import json
-import os
 import zipfile
 from pathlib import Path
 from pickle import UnpicklingError
@@ -13,17 +11,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from v2a_utils.files import whole_file
+
 SUMS = "SHA256SUMS"
 
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
-    """Write a module's state as float16 safetensors, under a temporary name first."""
+    """Write a module's state as float16 safetensors."""
     halves = {name: value.half() if value.is_floating_point() else value for name, value in module.state_dict().items()}
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    save_file({name: value.contiguous().cpu() for name, value in halves.items()}, temporary)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in halves.items()}, temporary)
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -94,17 +91,7 @@ def check_sums(folder: Path) -> None:
             raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
 
 
-def write_json(path: Path, content: dict) -> None:
-    """Write indented JSON, under a temporary name first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
-    os.replace(temporary, path)
-
-
 def save_checkpoint(path: Path, state: dict) -> None:
-    """A training state that survives a kill at any moment: written aside, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    """A training state that survives a kill at any moment."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
+from v2a_utils.files import whole_file
 from v2a_utils.soundworld import CLASSES, Scene, draw, make_scene, synthesise
 
 CHUNK = 500
@@ -55,15 +56,12 @@ def render(split: str, folder: Path, seed: int = 0, shrink: int = 1, workers: in
 
 def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int) -> None:
     scenes = [make_scene(split, index, seed) for index in range(start, start + number)]
-    path = _chunk_path(folder, split, seed, start)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}")
-    np.savez(
-        temporary,
-        pictures=np.stack([np.asarray(draw(scene)) for scene in scenes]),
-        sounds=np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes]),
-    )
-    temporary.replace(path)
+    with whole_file(_chunk_path(folder, split, seed, start)) as temporary:
+        np.savez(
+            temporary,
+            pictures=np.stack([np.asarray(draw(scene)) for scene in scenes]),
+            sounds=np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes]),
+        )
 
 
 def _chunk_path(folder: Path, split: str, seed: int, start: int) -> Path:

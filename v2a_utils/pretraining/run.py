@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from v2a_utils.audio import AudioEncoder
 from v2a_utils.clap_checkpoint import NULL_FILE
+from v2a_utils.files import write_json
 from v2a_utils.mappers import save_mapper, train_mapper
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
@@ -28,7 +29,7 @@ from v2a_utils.stacks import Familiarity, load_mini_clip
 from v2a_utils.training import TrainConfig
 from v2a_utils.vision import VisionEncoder
 from v2a_utils.vocoder import GriffinLimVocoder
-from v2a_utils.weights import write_json, write_sums
+from v2a_utils.weights import write_sums
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
