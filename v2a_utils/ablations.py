@@ -101,20 +101,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=SUMMARY / "mappers.csv", help="the table (default: %(default)s)")
     options = parser.parse_args()
     data = Data.embed(options.pairs, options.held_out, min(100, options.held_out), 8)
-    table = ablate(RUNS, data, range(options.seeds), replace(SHORT, steps=options.steps))
+    table = ablate(RUNS, data, range(options.seeds), replace(SHORT, steps=options.steps), KEPT)
     write_table(table, options.out)
     print(table.to_string())
 
 
-def ablate(runs: tuple[Run, ...], data: Data, seeds: range, config: TrainConfig) -> pd.DataFrame:
-    """All runs with all seeds, one training on each core: a row for every run and setting.
+def ablate(runs: tuple[Run, ...], data: Data, seeds: range, config: TrainConfig, kept: Path) -> pd.DataFrame:
+    """All runs with all seeds, one training on each core: a row for every run and setting. Folder `kept`: see measure.
 
     Columns: group, name, seeds, pairs, n, and of every one of MEASURES the mean over training seeds and the half width
     of its 95% interval (Student's t; NaN for one seed).
     """
     cores = torch.get_num_threads()
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = {pool.submit(measure, run, data, replace(config, seed=seed)): run for run in runs for seed in seeds}
+        waiting = {pool.submit(measure, run, data, replace(config, seed=seed), kept): run for run in runs for seed in seeds}
         done = tqdm(as_completed(waiting), "mappers", total=len(waiting))
         found = [{"run": waiting[future]} | row for future in done for row in future.result()]
     rows = []
@@ -135,8 +135,10 @@ def _row(run: Run, setting: str, found: pd.DataFrame, held_out: int) -> dict:
     return row
 
 
-def measure(run: Run, data: Data, config: TrainConfig) -> list[dict]:
-    """Train a run's mapper with the seed of `config` and measure it under each of its settings; or read what was found.
+def measure(run: Run, data: Data, config: TrainConfig, kept: Path) -> list[dict]:
+    """Train a run's mapper with the seed of `config` and measure it under each of its settings; or read from folder
+    `kept` what was found. The same numbers need as many threads of torch (ablate: one), for sums in another order
+    round differently.
 
     "cosine", "recall@10" and "Fréchet distance" are to the true held-out sounds; "spread" is the scatter of 8 samples
     of a picture as a share of that of its true sounds.
@@ -146,7 +148,7 @@ def measure(run: Run, data: Data, config: TrainConfig) -> list[dict]:
     recipe = Recipe(run.kind, sizes, replace(config, **run.train))
     key = json.dumps([asdict(recipe), run.attributes, run.settings])
     content = b"".join(part.tobytes() for part in (visual, audio, data.held_visual, data.held_audio, data.takes))
-    path = KEPT / f"{hashlib.sha256(key.encode() + content).hexdigest()[:24]}.json"
+    path = kept / f"{hashlib.sha256(key.encode() + content).hexdigest()[:24]}.json"
     if path.is_file():
         return json.loads(path.read_text())
     mapper = build(recipe, visual.shape[1], audio.shape[1])
