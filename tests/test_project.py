@@ -130,7 +130,7 @@ def test_notebook_has_one_cell_of_parameters(path):
 
 @each_notebook
 def test_notebook_cells_are_short(path):
-    assert not [cell["source"] for cell in cells(path, "code") if len("".join(cell["source"]).splitlines()) > 25]
+    assert not [cell["source"] for cell in cells(path, "code") if len("".join(cell["source"]).splitlines()) > 15]
 
 
 @each_notebook
