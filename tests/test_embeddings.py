@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from pyarrow import parquet
 from v2a_utils import embeddings
 from v2a_utils.__main__ import main
 from v2a_utils.audio import load_audio
-from v2a_utils.datasets import FileSource, Listing, open_source, soundworld
-from v2a_utils.embeddings import EmbedOptions, embed, embed_world, in_lanes, run_here, world_store
+from v2a_utils.datasets import FileSource, Listing, open_source, pairs, soundworld
+from v2a_utils.embeddings import (
+    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, in_lanes, preparation, run_here, world_store,
+)
 from v2a_utils.media import load_frames, sample_frames
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 from v2a_utils.stacks import load_stack
@@ -46,7 +49,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_workers(monkeypatch):
-    """Clips are decoded in this process, which spares the workers' start; `whole` and the killed command have them."""
+    """Scenes are drawn in this process, which spares the workers' start."""
     monkeypatch.setattr(embeddings, "DECODERS", 0)
 
 
@@ -59,9 +62,8 @@ def small(monkeypatch):
 
 @pytest.fixture(scope="module")
 def whole(folder, stack, tmp_path_factory) -> Store:
-    """The store of an uninterrupted run over the folder, decoded in two processes."""
+    """The store of an uninterrupted run over the folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embeddings, "DECODERS", 2)
         patch.setattr(embeddings, "SHARD_CLIPS", 4)
         patch.setattr(embeddings, "BATCH", 2)
         return embed(open_source(str(folder)), stack, tmp_path_factory.mktemp("whole") / "store")
@@ -335,6 +337,15 @@ def test_photographs_recordings_and_a_video_are_embedded_as_by_hand(tmp_path, st
         assert np.allclose(row.audio, stack.audio.embed_audio([sound], SAMPLE_RATE)[0], atol=1e-4)
 
 
+def test_pictures_stay_bytes_on_the_way_and_become_exactly_what_open_clip_makes_of_them(stack):
+    sizes = ((128, 128), (300, 90), (50, 200))
+    pictures = [draw(make_scene("test", number)).resize(size) for number, size in enumerate(sizes)]
+    fitted = torch.stack([stack.vision.fit(picture) for picture in pictures])
+    assert fitted.dtype == torch.uint8
+    whole = torch.stack([stack.vision.preprocess(picture) for picture in pictures])
+    assert torch.equal(stack.vision.normalise(fitted).cpu(), whole)
+
+
 # ------------------------------------------------------------------------------------------------------------- lanes
 
 
@@ -353,11 +364,23 @@ def test_lanes_keep_the_order_and_give_the_threads_back(lanes):
 
 def test_lanes_take_no_more_than_they_can_do_and_pass_errors_on():
     taken = []
-    results = in_lanes(lambda item: 1 // item, (taken.append(item) or item for item in (1, 1, 1, 0, 1, 1, 1, 1, 1)), 2)
-    assert next(results) == 1 and len(taken) <= 3
+    results = in_lanes(lambda item: 1 // item, (taken.append(item) or item for item in [1, 1, 1, 0] + 8 * [1]), 2)
+    assert next(results) == 1 and len(taken) <= 5
     with pytest.raises(ZeroDivisionError):
         list(results)
-    assert len(taken) < 9
+    assert len(taken) < 12
+
+
+def test_a_gpu_is_fed_by_other_processes_with_what_cores_make_for_themselves(folder, stack, monkeypatch):
+    monkeypatch.setattr(embeddings, "DECODERS", 2)
+    jobs, prepare, towers = batch_jobs(0, pairs(folder).sources), preparation(stack), partial(
+        encode, stack, aggregate="mean")
+    on_cores, beside_a_gpu = (list(from_sources(jobs, prepare, towers, device)) for device in ("cpu", "cuda"))
+    assert [len(one.rows) for one in on_cores] == [len(one.rows) for one in beside_a_gpu] == [7, 3]
+    for ours, theirs in zip(on_cores, beside_a_gpu):
+        assert ours.skipped == theirs.skipped and [row.id for row in ours.rows] == [row.id for row in theirs.rows]
+        for mine, other in zip(ours.rows, theirs.rows):
+            assert np.allclose(mine.visual, other.visual, atol=1e-5) and np.allclose(mine.audio, other.audio, atol=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------------- SoundWorld

@@ -1,6 +1,6 @@
 """Embedding extraction: any data set in, a store of CLIP and CLAP embeddings out.
 
-    sources ──worker processes: decode, preprocess──▶ batches ──CLIP, CLAP──▶ rows ──▶ shards of the store
+    sources ──decode, preprocess──▶ batches ──CLIP, CLAP──▶ rows ──▶ shards of the store
 
 A `Job` is one batch of clips within one shard. Jobs are the same whatever runs them, so that a run on one machine, a
 run that was killed and went on, and a run on many machines (`v2a_utils.scale`) make the same rows.
@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from v2a_utils.audio import fit_length, resample
-from v2a_utils.datasets import Listing, Source, soundworld
+from v2a_utils.datasets import FileSource, Listing, Source, soundworld
 from v2a_utils.soundworld import Scene, make_scene
 from v2a_utils.stacks import Stack
 from v2a_utils.store import SHARD_CLIPS, Row, Store
@@ -35,7 +35,7 @@ CACHE = Path(__file__).parent.parent / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # at once through CLIP
 MARGIN = 0.1  # seconds read beyond the tower's length, since a cut shows in the last samples after resampling
-DECODERS = cpu_count()  # processes that decode
+DECODERS = cpu_count()  # processes that prepare ahead
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Prepared:
     """A job's clips, decoded and preprocessed, but for those that could not be read."""
 
     sources: list[Source]
-    frames: torch.Tensor | None  # (frames of all clips, 3, size, size); None when there are no clips
+    frames: torch.Tensor | None  # uint8 (frames of all clips, 3, size, size); None when there are no clips
     counts: list[int]  # frames of each clip
     waves: torch.Tensor | None  # (clips, clip_samples); None also for a data set without sounds
     skipped: list[tuple[str, str]]  # (id, reason)
@@ -84,7 +84,7 @@ class Encoded:
 class Preparation:
     """Decoding and the encoders' preprocessing without their weights: what a decoding process needs."""
 
-    preprocess: Callable  # CLIP's, picture -> (3, size, size)
+    fit: Callable  # CLIP's, RGB picture -> uint8 (3, size, size)
     sample_rate: int  # Hz, CLAP's
     clip_samples: int
     options: EmbedOptions
@@ -103,12 +103,12 @@ class Preparation:
                         torch.stack(waves) if waves else None, skipped)
 
     def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Preprocessed frames (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
+        """Frames as bytes (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
         options, seconds = self.options, self.clip_samples / self.sample_rate + MARGIN
         seed = [options.seed, zlib.crc32(source.id.encode())]
         choose = partial(choose_frames, options.aggregate, seed=seed)
         clip = source.decode(options.frame_rate, choose, seconds)
-        frames = torch.stack([self.preprocess(frame) for frame in clip.frames])
+        frames = torch.stack([self.fit(frame) for frame in clip.frames])
         if clip.waveform is None:
             return frames, None
         wave = resample(clip.waveform, clip.sample_rate, self.sample_rate)
@@ -117,7 +117,7 @@ class Preparation:
 
 def preparation(stack: Stack, options: EmbedOptions = EmbedOptions()) -> Preparation:
     """The preparation that a stack's encoders want."""
-    return Preparation(stack.vision.preprocess, stack.audio.sample_rate, stack.audio.clip_samples, options)
+    return Preparation(stack.vision.fit, stack.audio.sample_rate, stack.audio.clip_samples, options)
 
 
 def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
@@ -153,22 +153,30 @@ def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
 
 
 def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
-    """Every job with what becomes of it, in order: decoding in other processes while the encoders work."""
-    encoded = in_lanes(partial(encode, stack, aggregate=options.aggregate),
-                       prepare_ahead(jobs, preparation(stack, options), DECODERS), lanes(stack.device))
-    yield from zip(jobs, encoded)
+    """Every job with what becomes of it, in order, on this machine."""
+    towers = partial(encode, stack, aggregate=options.aggregate)
+    yield from zip(jobs, from_sources(jobs, preparation(stack, options), towers, stack.device))
 
 
-def lanes(device: str) -> int:
-    """How many batches are encoded at once: one on a GPU, one for each thread of PyTorch on CPUs."""
-    return 1 if device != "cpu" else torch.get_num_threads()
+def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device: str) -> Iterator:
+    """What `towers` make of every job that `prepare` prepared, in order.
+
+    On CPUs each core takes a batch of files all the way: decoders, like encoders, let other threads run meanwhile, and
+    nothing has to be handed over. For a GPU processes prepare ahead; and also for scenes of SoundWorld, which are
+    drawn in Python, by one thread at a time.
+    """
+    if device != "cpu":
+        return in_lanes(towers, prepare_ahead(jobs, prepare), 1)
+    if all(isinstance(source, FileSource) for job in jobs for source in job.sources):
+        return in_lanes(lambda job: towers(prepare(job)), jobs, torch.get_num_threads())
+    return in_lanes(towers, prepare_ahead(jobs, prepare), torch.get_num_threads())
 
 
 def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
     """`function` of every item, in order, `lanes` of them at once, each on its share of PyTorch's threads.
 
-    A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer, and
-    longest for the one whose core is decoding just then.
+    A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer. As many
+    again wait their turn, so that a long batch does not hold up the others.
     """
     threads, waiting = torch.get_num_threads(), deque()
     torch.set_num_threads(max(threads // lanes, 1))
@@ -176,7 +184,7 @@ def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
         with ThreadPoolExecutor(lanes) as pool:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > lanes:
+                if len(waiting) > 2 * lanes:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -184,9 +192,9 @@ def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
         torch.set_num_threads(threads)
 
 
-def prepare_ahead(jobs: list[Job], prepare: Preparation, workers: int) -> Iterator[Prepared]:
-    """What `prepare` makes of every job, in order, made ahead of its use by `workers` processes."""
-    return iter(DataLoader(_Prepared(jobs, prepare), batch_size=None, num_workers=min(workers, len(jobs))))
+def prepare_ahead(jobs: list[Job], prepare: Preparation) -> Iterator[Prepared]:
+    """What `prepare` makes of every job, in order, made ahead of its use by DECODERS processes."""
+    return iter(DataLoader(_Prepared(jobs, prepare), batch_size=None, num_workers=min(DECODERS, len(jobs))))
 
 
 @dataclass(frozen=True)

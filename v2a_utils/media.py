@@ -17,6 +17,8 @@ VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".og
 MAX_FRAMES = 16
 MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
 
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large pictures are welcome; Pillow refuses bombs
+
 
 class MediaError(ValueError):
     """What is wrong with a picture or a video, in one sentence."""
@@ -127,8 +129,7 @@ def _reason(error: Exception, path: str | Path) -> str:
 
 
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
-    with warnings.catch_warnings(), Image.open(path) as image:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with Image.open(path) as image:
         chosen = set(choose(getattr(image, "n_frames", 1)))
         return [_to_rgb(frame) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
 
@@ -150,6 +151,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _cut_extreme(image: Image.Image) -> Image.Image:
     width, height = image.size
     limit = MAX_RATIO * min(width, height)
+    if max(width, height) <= limit:
+        return image
     left, top = max(width - limit, 0) // 2, max(height - limit, 0) // 2
     return image.crop((left, top, width - left, height - top))
 

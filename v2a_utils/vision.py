@@ -14,7 +14,7 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
 from torch.nn import functional as F
-from torchvision.transforms import Compose
+from torchvision.transforms import Compose, Normalize, PILToTensor
 
 AGGREGATES = ("mean", "middle", "random", "first", "none")
 
@@ -42,11 +42,19 @@ def aggregate_frames(embeddings: np.ndarray, aggregate: str = "mean", seed: int 
 
 
 class VisionEncoder:
-    """A frozen CLIP with its own preprocessing and tokenizer."""
+    """A frozen CLIP with its own preprocessing and tokenizer.
+
+    `preprocess` is open_clip's, RGB picture -> normalised floats (3, size, size). It is taken in two parts with the
+    same result, so that pictures stay bytes until they reach the encoder's device: `fit` for each, `normalise` for a
+    batch.
+    """
 
     def __init__(self, model, preprocess: Compose, tokenizer: SimpleTokenizer, device: str = "cpu"):
-        self.model, self.preprocess, self.tokenizer = model.to(device).eval(), preprocess, tokenizer
-        self.device = device
+        self.model = model.to(device, memory_format=torch.channels_last).eval()  # convolutions are a third faster
+        self.preprocess, self.tokenizer, self.device = preprocess, tokenizer, device
+        *steps, _, normalise = preprocess.transforms
+        self.fit = Compose([*steps, PILToTensor()])  # RGB picture -> uint8 (3, size, size)
+        self._normalise = Normalize(normalise.mean, normalise.std, inplace=True)
 
     @classmethod
     def load(cls, name: str, weights: str, config: Path | None = None, bpe: Path | None = None, device: str = "cpu"):
@@ -85,14 +93,18 @@ class VisionEncoder:
         """RGB pictures -> float32 (n, embed_dim), unit norm."""
         rows = [np.zeros((0, self.embed_dim), np.float32)]
         for start in range(0, len(images), batch_size):
-            batch = [self.preprocess(image) for image in images[start : start + batch_size]]
+            batch = [self.fit(image) for image in images[start : start + batch_size]]
             rows.append(self.embed_prepared(torch.stack(batch)))
         return np.concatenate(rows)
 
     @torch.inference_mode()
     def embed_prepared(self, images: torch.Tensor) -> np.ndarray:
-        """Preprocessed pictures (n, 3, size, size) -> float32 (n, embed_dim), unit norm, as one batch."""
-        return F.normalize(self.model.encode_image(images.to(self.device)).float(), dim=-1).cpu().numpy()
+        """Pictures as `fit` makes them, uint8 (n, 3, size, size) -> float32 (n, embed_dim), unit norm, as one batch."""
+        return F.normalize(self.model.encode_image(self.normalise(images)).float(), dim=-1).cpu().numpy()
+
+    def normalise(self, images: torch.Tensor) -> torch.Tensor:
+        """Pictures as `fit` makes them, uint8 (n, 3, size, size) -> the floats that the model wants, on its device."""
+        return self._normalise(images.to(self.device).float().div_(255))
 
     def embed_frames(self, frames: list[Image.Image], aggregate: str = "mean", seed: int = 0) -> np.ndarray:
         """Frames of one video -> (embed_dim,), unit norm; "none" gives every frame's, (frames, embed_dim)."""
