@@ -114,7 +114,8 @@ def ablate(runs: tuple[Run, ...], data: Data, seeds: range, config: TrainConfig,
     """
     cores = torch.get_num_threads()
     with ProcessPoolExecutor(cores, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting = {pool.submit(measure, run, data, replace(config, seed=seed), kept): run for run in runs for seed in seeds}
+        waiting = {pool.submit(measure, run, data, replace(config, seed=seed), kept): run
+                   for run in runs for seed in seeds}
         done = tqdm(as_completed(waiting), "mappers", total=len(waiting))
         found = [{"run": waiting[future]} | row for future in done for row in future.result()]
     rows = []
