@@ -79,8 +79,8 @@ def time_paper_size(device: str, rounds: int, steps: int) -> None:
     generator = Generator(unet.to(dtype), vae.to(dtype), vocoder, scheduler, null, device, clip_seconds=10.0)
     seconds = medians({count: partial(generator.generate, null[None], count) for count in (steps, 2 * steps)}, rounds)
     more = (seconds[2 * steps] - seconds[steps]) / steps
-    print(f"paper size on {device}: {seconds[steps]:.2f} s for a sound of 10 s with {steps} steps, {more:.2f} s for each "
-          f"further step (the paper's table, its whole system: {PAPER_SECONDS} s)")
+    print(f"paper size on {device}: {seconds[steps]:.2f} s for a sound of 10 s with {steps} steps, {more:.2f} s for "
+          f"each further step (the paper's table, its whole system: {PAPER_SECONDS} s)")
 
 
 def random_audioldm(
