@@ -105,7 +105,7 @@ def overlap(stack: Stack, listing: Listing, rounds: int) -> dict[str, tuple[floa
     clip, clap = deepcopy(stack.vision.model).to(memory_format=torch.contiguous_format), stack.audio.model
 
     def see(ready, ours):
-        return stack.vision.embed_prepared(ready.frames) if ours else clip.encode_image(ready.pictures)
+        return stack.vision.embed_prepared(ready.frames) if ours else clip.encode_image(ready.frames)
 
     def hear(ready, ours):
         return stack.audio.embed_prepared(ready.waves) if ours else clap.embed_audio(ready.waves)
@@ -117,8 +117,7 @@ def overlap(stack: Stack, listing: Listing, rounds: int) -> dict[str, tuple[floa
 def _three_rates(stack: Stack, listing: Listing, towers: list[Callable], rounds: int) -> tuple[float, ...]:
     jobs, prepare = batch_jobs(0, listing.sources), preparation(stack)
     ready = [prepare(job) for job in jobs]
-    for one in ready:
-        one.pictures = stack.vision.normalise(one.frames)
+    normalised = [replace(one, frames=stack.vision.normalise(one.frames)) for one in ready]
 
     @torch.inference_mode()
     def embed_ready(one, ours=True):
@@ -127,7 +126,7 @@ def _three_rates(stack: Stack, listing: Listing, towers: list[Callable], rounds:
     def from_files():
         return list(from_sources(jobs, prepare, embed_ready, stack.device))
 
-    return _rates(len(listing.sources), rounds, from_files, lambda: [embed_ready(one, False) for one in ready],
+    return _rates(len(listing.sources), rounds, from_files, lambda: [embed_ready(one, False) for one in normalised],
                   lambda: [embed_ready(one) for one in ready])
 
 

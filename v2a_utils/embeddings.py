@@ -165,11 +165,10 @@ def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device
     nothing has to be handed over. For a GPU processes prepare ahead; and also for scenes of SoundWorld, which are
     drawn in Python, by one thread at a time.
     """
-    if device != "cpu":
-        return in_lanes(towers, prepare_ahead(jobs, prepare), 1)
-    if all(isinstance(source, FileSource) for job in jobs for source in job.sources):
-        return in_lanes(lambda job: towers(prepare(job)), jobs, torch.get_num_threads())
-    return in_lanes(towers, prepare_ahead(jobs, prepare), torch.get_num_threads())
+    lanes = torch.get_num_threads() if device == "cpu" else 1
+    if device == "cpu" and all(isinstance(source, FileSource) for job in jobs for source in job.sources):
+        return in_lanes(lambda job: towers(prepare(job)), jobs, lanes)
+    return in_lanes(towers, prepare_ahead(jobs, prepare), lanes)
 
 
 def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
