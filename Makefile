@@ -4,7 +4,7 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab bench bench-mapper bench-metrics bench-generation lock
+.PHONY: sound test lab bench bench-mapper bench-metrics bench-generation bench-ablations lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -23,16 +23,19 @@ lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
-	$(PYTHON) -W ignore -m v2a_utils.benchmark
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.extraction
 
 bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytorch where that is installed
-	$(PYTHON) -m v2a_utils.mapper_benchmark
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.mapper
 
 bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
-	$(PYTHON) -m v2a_utils.metrics_benchmark
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.metrics
 
 bench-generation: .venv/ready  ## set up, then measure the generator's speed and what few steps cost
-	$(PYTHON) -W ignore -m v2a_utils.generation_benchmark
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.generation
+
+bench-ablations: .venv/ready  ## set up, then train the mini mappers with one ingredient changed at a time
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \
@@ -45,5 +48,5 @@ lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	# compiled once, the libraries load in half the time, in the first run as in every later one
-	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.gap, v2a_utils.pretraining.report"
+	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.measures.gap, v2a_utils.pretraining.report"
 	touch $@

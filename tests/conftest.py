@@ -78,7 +78,7 @@ def _guarded(connect):
 @pytest.fixture(scope="session")
 def stack():
     """The embedded stack on the CPU."""
-    from v2a_utils.stacks import load_stack
+    from v2a_utils.models.stacks import load_stack
 
     return load_stack("mini", device="cpu")
 

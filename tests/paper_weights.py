@@ -15,15 +15,16 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import ClapTextConfig, ClapTextModelWithProjection
 
-from v2a_utils.audio import Clap
-from v2a_utils.files import write_json
-from v2a_utils.generation_benchmark import random_audioldm
-from v2a_utils.mappers import DiffusionMapper, RegressionMapper, save_mapper
-from v2a_utils.recipes import RECIPES, build
+from v2a_utils.data.files import write_json
+from v2a_utils.mappers.folders import save_mapper
+from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
+from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.models.clap import Clap
+from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.random_models import random_audioldm
+from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.weights import save_weights
 from v2a_utils.soundworld import CLASSES
-from v2a_utils.stacks import Familiarity
-from v2a_utils.tagger import AudioCnn
-from v2a_utils.weights import save_weights
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from conftest import unit_rows
 
-from v2a_utils import ablations
-from v2a_utils.ablations import RUNS, Data, Run, ablate, measure
-from v2a_utils.recipes import RECIPES, Recipe, build
-from v2a_utils.training import TrainConfig
+from benchmarks import ablations
+from benchmarks.ablations import RUNS, Data, Run, ablate, measure
+from v2a_utils.mappers.recipes import RECIPES, Recipe, build
+from v2a_utils.mappers.training import TrainConfig
 
 QUICK = TrainConfig(30, 32, 3e-3, warmup=5)
 DATA = Data(unit_rows(64, 10), unit_rows(64, 8), unit_rows(20, 10), unit_rows(20, 8),

@@ -12,11 +12,11 @@ from conftest import (
 )
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
 
-from v2a_utils.audio import (
-    LOUDNESS, MEL_FLOOR, AudioEncoder, even_loudness, load_audio, log_mel, mel_filters, save_audio,
-)
+from v2a_utils.data.audio import LOUDNESS, even_loudness, load_audio, save_audio
+from v2a_utils.models.clap import AudioEncoder
+from v2a_utils.models.mel import MEL_FLOOR, log_mel, mel_filters
+from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, make_scene, synthesise
-from v2a_utils.vocoder import GriffinLimVocoder
 
 
 
@@ -200,7 +200,7 @@ def test_tokenizer_without_its_vocabulary_is_refused(stack):
 
 
 def test_the_package_loads_without_laion_claps_init_and_without_a_network():
-    code = ("import sys, v2a_utils.stacks as s; s.load_stack('mini', 'cpu').audio.embed_texts(['a dog']); "
+    code = ("import sys, v2a_utils.models.stacks as s; s.load_stack('mini', 'cpu').audio.embed_texts(['a dog']); "
             "assert 'laion_clap' not in sys.modules; print('fine')")
     environment = offline_environment()
     assert environment["https_proxy"] == DEAD_PROXY

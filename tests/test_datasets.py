@@ -13,9 +13,9 @@ from conftest import PHOTOS, REAL, VIDEOS, assert_one_sentence, halves, main_fre
 from PIL import Image
 from scipy.signal import fftconvolve
 
-from v2a_utils.audio import HEARING_RATE, load_audio
-from v2a_utils.datasets import FileSource, imagehear, open_source, pairs, soundworld, vggsound
-from v2a_utils.media import sample_frames
+from v2a_utils.data.audio import HEARING_RATE, load_audio
+from v2a_utils.data.media import sample_frames
+from v2a_utils.data.sources import FileSource, imagehear, open_source, pairs, soundworld, vggsound
 from v2a_utils.soundworld import draw, make_scene, synthesise
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -266,7 +266,7 @@ def test_only_chosen_frames_come_back_and_in_order(tmp_path):
 
 
 def test_one_frame_costs_no_more_decoding_than_its_group_of_pictures(tmp_path, monkeypatch):
-    import v2a_utils.media as media
+    import v2a_utils.data.media as media
 
     path = write_uneven_video(tmp_path / "many keys.mp4", [i / 10 for i in range(20)], key_every=5)
     decoded, frames_at = [], media._frames_at

@@ -18,18 +18,18 @@ import torch
 from conftest import PHOTOS, RECORDINGS, VIDEOS, halves, offline_environment, sine, write_video
 from pyarrow import parquet
 
-from v2a_utils import embeddings
 from v2a_utils.__main__ import main
-from v2a_utils.audio import load_audio
-from v2a_utils.datasets import FileSource, Listing, open_source, pairs, soundworld
-from v2a_utils.embeddings import (
+from v2a_utils.data.audio import load_audio
+from v2a_utils.data.media import load_frames, sample_frames
+from v2a_utils.data.sources import FileSource, Listing, open_source, pairs, soundworld
+from v2a_utils.data.store import Row, Store
+from v2a_utils.models import extraction as embeddings
+from v2a_utils.models.clip import AGGREGATES, aggregate_frames, choose_frames
+from v2a_utils.models.extraction import (
     EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, in_lanes, preparation, run_here, world_store,
 )
-from v2a_utils.media import load_frames, sample_frames
+from v2a_utils.models.stacks import load_stack
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
-from v2a_utils.stacks import load_stack
-from v2a_utils.store import Row, Store
-from v2a_utils.vision import AGGREGATES, aggregate_frames, choose_frames
 
 PAIRS = 11  # one of which is broken
 SMALL = "from v2a_utils import embeddings; embeddings.SHARD_CLIPS, embeddings.BATCH = 4, 2; "

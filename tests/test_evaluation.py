@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from conftest import offline_environment
 
-from v2a_utils import embeddings, evaluation, stacks
 from v2a_utils.__main__ import main
-from v2a_utils.evaluation import METHODS, QUICK, Judge, World, conditions, data_efficiency, listen, stack_seeds
+from v2a_utils.evaluation import methods as evaluation
+from v2a_utils.evaluation.methods import METHODS, QUICK, Judge, World, conditions, data_efficiency, listen, stack_seeds
+from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.models import extraction as embeddings, stacks
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.soundworld import other_take, synthesise
 
@@ -79,7 +81,7 @@ def test_trained_parameters_are_those_of_the_method(summary, stack):
     table = pd.read_csv(summary / "evaluation.csv")
     count = table[table.measure == "trained parameters"].groupby("method").value.first()
     assert count["reference"] == 0
-    assert count["2 draws"] == sum(p.numel() for p in stack.mapper("diffusion").parameters())
+    assert count["2 draws"] == sum(p.numel() for p in trained_mapper(stack, "diffusion").parameters())
 
 
 def test_the_gap_is_measured_for_every_method_against_the_true_sounds(summary):
@@ -133,7 +135,7 @@ def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
 
 def test_another_process_knows_the_kept_sounds_again(world):
     """A set that is printed in another order in each process would make every batch a new one."""
-    code = ("from v2a_utils.evaluation import World; from v2a_utils.stacks import load_stack; "
+    code = ("from v2a_utils.evaluation.methods import World; from v2a_utils.models.stacks import load_stack; "
             "world = World.__new__(World); world.stack = load_stack('mini', 'cpu'); print(world.weights)")
     other = subprocess.run([sys.executable, "-c", code], env=offline_environment() | {"PYTHONHASHSEED": "1"},
                            capture_output=True, text=True, check=True)

@@ -10,11 +10,12 @@ import torch
 from conftest import ROOT
 from safetensors.torch import load_file
 
-from v2a_utils import generation_benchmark
-from v2a_utils.audio import log_mel
-from v2a_utils.generation import SCHEDULERS, Generator, row_generators
+from benchmarks import generation as generation_benchmark
+from v2a_utils.models.audioldm import SCHEDULERS, Generator
+from v2a_utils.models.mel import log_mel
+from v2a_utils.models.noise import row_generators
+from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.soundworld import make_scene, synthesise
-from v2a_utils.vocoder import GriffinLimVocoder
 
 FOLDER = ROOT / "data" / "mini" / "audioldm"
 RATE = 16_000

@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import sine
 
-from v2a_utils.audio import _htsat_class
-from v2a_utils.listeners import Vggish, Wav2Clip, load_listener
-from v2a_utils.tagger import AudioCnn, Listener
-from v2a_utils.weights import sha256
+from v2a_utils.models.clap import _htsat_class
+from v2a_utils.models.listeners import Vggish, Wav2Clip, load_listener
+from v2a_utils.models.tagger import AudioCnn, Listener
+from v2a_utils.models.weights import sha256
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 from conftest import unit_rows
 
-from v2a_utils import diffusion, mappers
-from v2a_utils.mappers import (
-    OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, load_mapper, save_mapper, train_mapper
+from v2a_utils.mappers.folders import load_mapper, save_mapper, trained_mapper
+from v2a_utils.mappers import diffusion, networks as mappers
+from v2a_utils.mappers.networks import (
+    OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, train_mapper
 )
-from v2a_utils.training import TrainConfig
+from v2a_utils.mappers.training import TrainConfig
 
 VISUAL, AUDIO = 10, 8
 SIZES = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16}
@@ -70,7 +71,7 @@ def test_other_seeds_change_samples_and_not_a_regression():
 @pytest.mark.parametrize("kind", ["diffusion", "regression"])
 def test_trained_mappers_of_the_stack_map_between_its_towers(stack, kind):
     visual = unit_rows(2, stack.vision.embed_dim)
-    assert stack.mapper(kind).map(visual).shape == (2, stack.audio.embed_dim) == (2, stack.generator.embed_dim)
+    assert trained_mapper(stack, kind).map(visual).shape == (2, stack.audio.embed_dim) == (2, stack.generator.embed_dim)
 
 
 @pytest.mark.parametrize("kind", KINDS)

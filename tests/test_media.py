@@ -6,7 +6,7 @@ import pytest
 from conftest import PHOTOS, VIDEOS, assert_one_sentence, halves, needs_photos, write_video
 from PIL import Image
 
-from v2a_utils.media import MAX_FRAMES, list_inputs, load_frames
+from v2a_utils.data.media import MAX_FRAMES, list_inputs, load_frames
 
 BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
 SAVED = [  # mode, file name

@@ -7,14 +7,14 @@ import pytest
 import scipy.linalg
 from conftest import plain_scene, sine
 
-from v2a_utils.audio import loudness
-from v2a_utils.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names
-from v2a_utils.datasets import IMAGEHEAR_CLASSES
-from v2a_utils.metrics import (
+from v2a_utils.data.audio import loudness
+from v2a_utils.data.sources import IMAGEHEAR_CLASSES
+from v2a_utils.measures.metrics import (
     Moments, attribute_fidelity, bootstrap, class_hits, clip_scores, count_events, coverage, diversity,
     frechet_distance, hits, inception_score, kl_divergence, log_mel_error, measure_pitch, pitch_agreement,
     rate_interval, video_clip_scores,
 )
+from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names
 from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
 
 

@@ -27,12 +27,12 @@ from paper_weights import (
 )
 from PIL import Image
 
-from v2a_utils import hub
 from v2a_utils.__main__ import main
-from v2a_utils.audio import Clap
-from v2a_utils.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
-from v2a_utils.generation import Generator
-from v2a_utils.stacks import Stack, load_stack, stack_config
+from v2a_utils.models import downloads as hub
+from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.clap import Clap
+from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
+from v2a_utils.models.stacks import Stack, load_stack, stack_config
 
 PLACES = ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_CACHE", "V2A_PATHS")
 
@@ -337,8 +337,8 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatc
 INFERENCE = """
 import resource
 from PIL import Image
+from v2a_utils.models.stacks import load_stack
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
-from v2a_utils.stacks import load_stack
 stack = load_stack()
 sound = picture_to_sound(stack, [Image.new("RGB", (640, 360), "green")], SoundOptions(steps=2, candidates=3))
 assert sound.waveform.shape == (160_000,)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from v2a_utils.prior import Prior, _bucket
+from v2a_utils.mappers.prior import Prior, _bucket
 
 PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.05}
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16}

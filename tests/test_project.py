@@ -93,6 +93,25 @@ def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
     assert not [path.name for path in MODULES if path.name != "stacks.py" and comparison.search(path.read_text())]
 
 
+ROOMS = ("soundworld", "data", "models", "measures", "mappers", "pipeline", "plotting", "widgets", "evaluation",
+         "pretraining", "__main__")  # along the way of the data
+
+
+def room_of(module: str) -> int:
+    """Place in ROOMS of a module's dotted name below v2a_utils."""
+    return ROOMS.index(module.split(".")[0])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_room_never_imports_from_one_above_it(path):
+    inside = path.relative_to(ROOT / "v2a_utils").with_suffix("").parts
+    if inside == ("__init__",):
+        return
+    imports = re.findall(r"^\s*(?:from|import) v2a_utils\.([\w.]+)", path.read_text(), re.MULTILINE)
+    imports += re.findall(r"^\s*from v2a_utils import (\w+)", path.read_text(), re.MULTILINE)
+    assert not [module for module in imports if room_of(module) > room_of(".".join(inside))]
+
+
 # ------------------------------------------------------------------------------------------------------------ README
 
 
@@ -147,7 +166,7 @@ def test_notebook_is_small(path):
 
 def test_making_a_sound_starts_without_the_libraries_that_only_other_things_need():
     """laion_clap's package, scikit-learn and numba would double the time to the first sound."""
-    code = ("import sys; from v2a_utils.stacks import load_stack; stack = load_stack('mini'); "
+    code = ("import sys; from v2a_utils.models.stacks import load_stack; stack = load_stack('mini'); "
             "stack.vision, stack.audio, stack.generator, stack.tagger; "
             "print({'laion_clap', 'sklearn', 'numba', 'pandas'} & set(sys.modules))")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -13,13 +13,14 @@ import torch
 from conftest import ROOT, assert_one_sentence, unit_rows
 from pyarrow import parquet
 
-from v2a_utils import training
 from v2a_utils.__main__ import main
-from v2a_utils.mappers import MAPPERS, load_mapper
-from v2a_utils.pairs import load_pairs
-from v2a_utils.prior import Prior
-from v2a_utils.recipes import RECIPES, build, read_recipe, recipe_for, train_from_store
-from v2a_utils.training import TrainConfig
+from v2a_utils.data.pairs import load_pairs
+from v2a_utils.mappers.folders import load_mapper
+from v2a_utils.mappers import training
+from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.prior import Prior
+from v2a_utils.mappers.recipes import RECIPES, build, read_recipe, recipe_for, train_from_store
+from v2a_utils.mappers.training import TrainConfig
 
 SIZES = {"width": 32, "depth": 1, "heads": 2, "head_dim": 16}
 TRAIN = {"steps": 40, "batch_size": 32, "learning_rate": 4e-3, "warmup": 5, "ema": 0.9}

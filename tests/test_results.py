@@ -11,10 +11,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 
-from v2a_utils import result_figures
-from v2a_utils.evaluation import METHODS
-from v2a_utils.metrics import Interval
-from v2a_utils.results import TRUTHS, Results, agreement, backbones, claims, compare, gap_left, our_table
+from v2a_utils.evaluation import figures as result_figures
+from v2a_utils.evaluation.methods import METHODS
+from v2a_utils.evaluation.results import TRUTHS, Results, agreement, backbones, claims, compare, gap_left, our_table
+from v2a_utils.measures.metrics import Interval
 
 MEASURES = ("FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "recall@10", "diversity", "coverage",
             "seconds a sound", "trained parameters", *TRUTHS)

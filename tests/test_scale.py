@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from v2a_utils import embeddings
-from v2a_utils.datasets import Clip, Listing, WorldSource, soundworld
-from v2a_utils.embeddings import embed
-from v2a_utils.store import Store
+from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
+from v2a_utils.data.store import Store
+from v2a_utils.models import extraction as embeddings
+from v2a_utils.models.extraction import embed
 
 ray = pytest.importorskip("ray")
 
@@ -50,7 +50,7 @@ def cluster():
 
 
 def test_rows_are_those_of_one_machine_though_a_worker_was_killed(tmp_path, stack, cluster, monkeypatch):
-    from v2a_utils.scale import run_on_ray
+    from v2a_utils.models.extraction_on_ray import run_on_ray
 
     monkeypatch.setattr(embeddings, "SHARD_CLIPS", 4)
     monkeypatch.setattr(embeddings, "BATCH", 2)

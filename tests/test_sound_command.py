@@ -12,10 +12,10 @@ from conftest import (
     PHOTOS, VIDEOS, assert_one_sentence, needs_photos, offline_environment, plain_scene, single_scenes, write_video,
 )
 
-from v2a_utils import stacks
 from v2a_utils.__main__ import main
-from v2a_utils.audio import load_audio
-from v2a_utils.media import load_frames, put_sound
+from v2a_utils.data.audio import load_audio
+from v2a_utils.data.media import load_frames, put_sound
+from v2a_utils.models import stacks
 from v2a_utils.pipeline import (
     SoundOptions, best_candidates, cross_fade, map_embeddings, picture_to_sound, video_to_sound,
 )

@@ -10,17 +10,17 @@ from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
 from torch import nn
 
-from v2a_utils import training
 from v2a_utils.__main__ import main
+from v2a_utils.mappers import training
+from v2a_utils.mappers.training import TrainConfig, fit
+from v2a_utils.models.stacks import Stack, StackConfig
+from v2a_utils.models.weights import check_sums
 from v2a_utils.pretraining import data as pretraining_data
 from v2a_utils.pretraining.encoders import write_bpe
 from v2a_utils.pretraining.generator import train_decoder
 from v2a_utils.pretraining.run import Pretraining
 from v2a_utils.soundworld import draw
 from v2a_utils.soundworld.captions import vocabulary
-from v2a_utils.stacks import Stack, StackConfig
-from v2a_utils.training import TrainConfig, fit
-from v2a_utils.weights import check_sums
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 SHRINK = 1200  # of data and steps, for a trial

@@ -7,9 +7,9 @@ import torch
 from conftest import ROOT, assert_one_sentence
 from torch import nn
 
-from v2a_utils.files import whole_file, write_json
-from v2a_utils.stacks import Stack, StackConfig
-from v2a_utils.weights import check_sums, load_weights, save_weights, write_sums
+from v2a_utils.data.files import whole_file, write_json
+from v2a_utils.models.stacks import Stack, StackConfig
+from v2a_utils.models.weights import check_sums, load_weights, save_weights, write_sums
 
 MINI = ROOT / "data" / "mini"
 

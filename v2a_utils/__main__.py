@@ -99,10 +99,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sound(options: argparse.Namespace) -> int:
-    from v2a_utils.audio import save_audio
-    from v2a_utils.media import MediaError, list_inputs, load_frames, put_sound
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.data.media import MediaError, list_inputs, load_frames, put_sound
     from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
-    from v2a_utils.stacks import load_stack
+    from v2a_utils.models.stacks import load_stack
 
     names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
@@ -148,7 +148,7 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def _world(options: argparse.Namespace) -> int:
-    from v2a_utils.audio import save_audio
+    from v2a_utils.data.audio import save_audio
     from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
 
     if options.count < 1:
@@ -180,9 +180,9 @@ def _attributes(scene) -> dict:
 
 
 def _embed(options: argparse.Namespace) -> int:
-    from v2a_utils.datasets import open_source
-    from v2a_utils.embeddings import EmbedOptions, embed, run_here
-    from v2a_utils.stacks import load_stack
+    from v2a_utils.data.sources import open_source
+    from v2a_utils.models.extraction import EmbedOptions, embed, run_here
+    from v2a_utils.models.stacks import load_stack
 
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"limit is {options.limit}: give 1 or more")
@@ -191,7 +191,7 @@ def _embed(options: argparse.Namespace) -> int:
     settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
     run = run_here
     if options.engine == "ray":
-        from v2a_utils.scale import run_on_ray as run
+        from v2a_utils.models.extraction_on_ray import run_on_ray as run
     listing = open_source(options.source, options.clips, options.seed, options.limit)
     print(listing.summary())
     store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
@@ -203,7 +203,7 @@ def _embed(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from v2a_utils.recipes import read_recipe, recipe_for, train_from_store
+    from v2a_utils.mappers.recipes import read_recipe, recipe_for, train_from_store
 
     recipe = recipe_for(options.stack or os.environ.get("V2A_STACK", "mini"), options.mapper)
     if options.config:
@@ -237,8 +237,8 @@ def _report(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from v2a_utils.evaluation import METHODS, QUICK, SUMMARY, Sizes, evaluate
-    from v2a_utils.stacks import load_stack
+    from v2a_utils.evaluation.methods import METHODS, QUICK, SUMMARY, Sizes, evaluate
+    from v2a_utils.models.stacks import load_stack
 
     sizes = QUICK if options.quick else Sizes()
     if options.n is not None:

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from v2a_utils.audio import even_loudness
-from v2a_utils.generation import SCHEDULERS
-from v2a_utils.media import MAX_FRAMES, sample_frames, video_seconds
-from v2a_utils.stacks import Stack
-from v2a_utils.vision import aggregate_frames
+from v2a_utils.data.audio import even_loudness
+from v2a_utils.data.media import MAX_FRAMES, sample_frames, video_seconds
+from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.models.audioldm import SCHEDULERS
+from v2a_utils.models.clip import aggregate_frames
+from v2a_utils.models.stacks import Stack
 
 MAPPER_CHOICES = ("diffusion", "regression", "none")
 OVERLAP = 0.25  # of a window with the next one, along a video
@@ -59,7 +60,7 @@ class Sound:
 def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0) -> np.ndarray:
     """Visual embeddings (n, d) -> what the generator is conditioned on, (n, generator's d), unit norm."""
     if mapper != "none":
-        return stack.mapper(mapper).map(visual, seed=seed)
+        return trained_mapper(stack, mapper).map(visual, seed=seed)
     wanted = stack.generator.embed_dim
     if visual.shape[1] != wanted:
         raise ValueError(f"without a mapper CLIP's {visual.shape[1]} numbers cannot stand for CLAP's {wanted}")

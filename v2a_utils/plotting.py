@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
-from v2a_utils.audio import magnitudes, mel_filters
-from v2a_utils.metrics import Interval
+from v2a_utils.measures.metrics import Interval
+from v2a_utils.models.mel import magnitudes, mel_filters
 
 VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe and Ito's blue, orange, green
 MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second sign beside the colour

@@ -18,12 +18,12 @@ import soundfile
 from IPython.display import HTML, Audio, display
 from PIL import Image
 
-from v2a_utils.audio import even_loudness
-from v2a_utils.media import load_frames
+from v2a_utils.data.audio import even_loudness
+from v2a_utils.data.media import load_frames
+from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import MAPPER_CHOICES, Sound, SoundOptions, picture_to_sound
 from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, VISION, show_picture, show_spectrogram
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
-from v2a_utils.stacks import Stack
 
 UPLOAD = "my upload"
 CARD = 170  # pixels, width of a picture in a row of cards

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from v2a_utils.files import whole_file
+from v2a_utils.data.files import whole_file
 from v2a_utils.soundworld import CLASSES, Scene, draw, make_scene, synthesise
 
 CHUNK = 500

@@ -16,15 +16,15 @@ from torchvision.transforms.functional import resize
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
-from v2a_utils.audio import Clap
-from v2a_utils.files import write_json
+from v2a_utils.data.files import write_json
+from v2a_utils.mappers.training import TrainConfig, fit
+from v2a_utils.models.clap import Clap
+from v2a_utils.models.stacks import MINI_CLIP
+from v2a_utils.models.weights import save_weights
 from v2a_utils.pretraining.augment import augment_log_mels, augment_pictures
 from v2a_utils.pretraining.data import Rendered
 from v2a_utils.soundworld import CLASSES
 from v2a_utils.soundworld.captions import class_prompt, picture_caption, sound_caption, vocabulary
-from v2a_utils.stacks import MINI_CLIP
-from v2a_utils.training import TrainConfig, fit
-from v2a_utils.weights import save_weights
 
 VARIANTS = 4  # wordings of each caption
 EMBED_DIM = 64

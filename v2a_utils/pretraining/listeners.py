@@ -7,13 +7,13 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from v2a_utils.files import write_json
+from v2a_utils.data.files import write_json
+from v2a_utils.mappers.training import TrainConfig, fit
+from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.weights import save_weights
 from v2a_utils.pretraining.augment import augment_log_mels
 from v2a_utils.pretraining.data import Rendered
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE
-from v2a_utils.tagger import AudioCnn
-from v2a_utils.training import TrainConfig, fit
-from v2a_utils.weights import save_weights
 
 TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "widths": [16, 32, 64, 128],
          "features": 128}

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from v2a_utils.audio import log_mel
-from v2a_utils.evaluation import BATCH, World
-from v2a_utils.metrics import Interval, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
+from v2a_utils.evaluation.methods import BATCH, World
+from v2a_utils.measures.metrics import Interval, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
+from v2a_utils.models.mel import log_mel
+from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
 from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, pitch
 from v2a_utils.soundworld.captions import class_prompt
-from v2a_utils.stacks import MINI, Stack, load_stack
 
 KEPT = Path("results/report")
 

@@ -17,19 +17,21 @@ from PIL import Image
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
-from v2a_utils.audio import AudioEncoder
-from v2a_utils.clap_checkpoint import NULL_FILE
-from v2a_utils.files import write_json
-from v2a_utils.mappers import save_mapper, train_mapper
+from v2a_utils.data.files import write_json
+from v2a_utils.mappers.folders import save_mapper
+from v2a_utils.mappers.networks import train_mapper
+from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.models.clap import AudioEncoder
+from v2a_utils.models.clap_checkpoint import NULL_FILE
+from v2a_utils.models.clip import VisionEncoder
+from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.stacks import load_mini_clip
+from v2a_utils.models.vocoder import GriffinLimVocoder
+from v2a_utils.models.weights import write_sums
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
-from v2a_utils.recipes import RECIPES, build
 from v2a_utils.soundworld import SAMPLE_RATE
-from v2a_utils.stacks import Familiarity, load_mini_clip
-from v2a_utils.training import TrainConfig
-from v2a_utils.vision import VisionEncoder
-from v2a_utils.vocoder import GriffinLimVocoder
-from v2a_utils.weights import write_sums
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
@@ -44,7 +46,7 @@ PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
     "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"], "vocoder": ["v2a_utils.vocoder", "GriffinLimVocoder"],
+    "vae": ["diffusers", "AutoencoderKL"], "vocoder": ["v2a_utils.models.vocoder", "GriffinLimVocoder"],
     "text_encoder": [None, None], "tokenizer": [None, None],
 }
 

@@ -1,6 +1,6 @@
 """SoundWorld: a small audio-visual world whose truth is known."""
 
-from v2a_utils.soundworld.captions import picture_caption, sound_caption
+from v2a_utils.soundworld.captions import class_prompt, picture_caption, sound_caption
 from v2a_utils.soundworld.drawing import draw
 from v2a_utils.soundworld.scene import (
     CLASSES, FAMILIES, IMAGE_SIZE, KINDS, NUM_SAMPLES, OOD_STYLES, PITCHED, SAMPLE_RATE, SPLITS, STYLES,
@@ -10,6 +10,6 @@ from v2a_utils.soundworld.synthesis import synthesise
 
 __all__ = [
     "CLASSES", "FAMILIES", "IMAGE_SIZE", "KINDS", "NUM_SAMPLES", "OOD_STYLES", "PITCHED", "SAMPLE_RATE", "SPLITS",
-    "STYLES", "Scene", "Thing", "draw", "make_scene", "other_take", "picture_caption", "pitch",
+    "STYLES", "Scene", "Thing", "class_prompt", "draw", "make_scene", "other_take", "picture_caption", "pitch",
     "sound_caption", "synthesise",
 ]

@@ -1,0 +1,86 @@
+"""The generator's speed and what speed costs (`make bench-generation`).
+
+Times are medians over rounds in which everything takes its turn. The model of the paper's size has random weights: its
+speed does not depend on them.
+"""
+
+import argparse
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.mapper import medians
+from v2a_utils.measures import gap
+from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.random_models import random_audioldm
+from v2a_utils.models.stacks import best_device, load_stack
+from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
+
+PAPER_SECONDS = 35.45  # V2A-Mapper's table 1, inference time
+
+
+def main() -> None:
+    """Print the numbers."""
+    summary = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.generation", description=summary)
+    parser.add_argument("--rounds", type=int, default=3, help="of each timing (default: 3)")
+    parser.add_argument("--batch", type=int, default=8, help="sounds made at once (default: 8)")
+    parser.add_argument("--sounds", type=int, default=256, help="validation sounds for the quality; 0 leaves it out")
+    options = parser.parse_args()
+    device = best_device()
+    print(f"device {device}, {torch.get_num_threads()} threads")
+    compare_batches(options.batch, options.rounds)
+    if options.sounds:
+        compare_steps(options.sounds)
+    time_paper_size(device, options.rounds, steps=2 if device == "cpu" else 25)
+
+
+def compare_batches(batch: int, rounds: int) -> None:
+    """Sounds a second of the mini stack: a batch against one by one, whole path, 20 steps with guidance."""
+    generator = load_stack("mini").generator
+    rows = np.eye(generator.embed_dim, dtype=np.float32)[:batch]
+    calls = {
+        "batch": lambda: generator.generate(rows, 20),
+        "one by one": lambda: [generator.generate(row[None], 20) for row in rows],
+    }
+    seconds = medians(calls, rounds)
+    rates = {name: batch / spent for name, spent in seconds.items()}
+    print(f"mini, 20 steps: {rates['batch']:.2f} sounds a second in batches of {batch}, {rates['one by one']:.2f} one "
+          f"by one, ratio {rates['batch'] / rates['one by one']:.2f} (goal 1.5)")
+
+
+def compare_steps(number: int) -> None:
+    """Fréchet distance of tagger features to the validation split's, 20 steps of DPM-Solver++ against 200 of DDIM.
+
+    Conditions are the true sounds' CLAP embeddings, so that nothing but the generator is measured; both walks start
+    from the same noise.
+    """
+    stack = load_stack("mini")
+    truths = [synthesise(make_scene("val", index)) for index in range(number)]
+    wanted = stack.tagger.features(truths, SAMPLE_RATE)
+    targets = stack.audio.embed_audio(truths, SAMPLE_RATE)
+    distances = []
+    for scheduler, steps in (("dpm++", 20), ("ddim", 200)):
+        waves = [wave for rows in np.split(targets, range(16, number, 16))
+                 for wave in stack.generator.generate(rows, steps, scheduler=scheduler)]
+        distances.append(gap.frechet_distance(stack.tagger.features(waves, stack.generator.sample_rate), wanted))
+        print(f"  FD (tagger, {SAMPLE_RATE} Hz, validation split, n = {number}): {distances[-1]:.3f} with {steps} "
+              f"steps of {scheduler}", flush=True)
+    print(f"20 steps of dpm++ against 200 of ddim: FD {distances[0] / distances[1] - 1:+.1%} (goal: at most +3%)")
+
+
+def time_paper_size(device: str, rounds: int, steps: int) -> None:
+    """Seconds for one sound of ten seconds by AudioLDM-s with random weights, and for one more denoising step."""
+    unet, vae, vocoder, scheduler = random_audioldm()
+    dtype = torch.float32 if device == "cpu" else torch.float16
+    null = np.eye(unet.config.projection_class_embeddings_input_dim, dtype=np.float32)[0]
+    generator = Generator(unet.to(dtype), vae.to(dtype), vocoder, scheduler, null, device, clip_seconds=10.0)
+    seconds = medians({count: partial(generator.generate, null[None], count) for count in (steps, 2 * steps)}, rounds)
+    more = (seconds[2 * steps] - seconds[steps]) / steps
+    print(f"paper size on {device}: {seconds[steps]:.2f} s for a sound of 10 s with {steps} steps, {more:.2f} s for "
+          f"each further step (the paper's table, its whole system: {PAPER_SECONDS} s)")
+
+
+if __name__ == "__main__":
+    main()

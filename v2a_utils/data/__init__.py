@@ -1,0 +1,14 @@
+"""Any data set in, a table of embeddings out: files, sounds, films, sources of clips, the store.
+
+In: folders, films, lists of clips. Out: pictures, waveforms, rows of Parquet tables.
+"""
+
+import lazy_loader
+
+# what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
+    "audio": ["even_loudness", "load_audio", "resample", "save_audio"],
+    "media": ["sample_frames"],
+    "sources": ["open_source", "soundworld"],
+    "store": ["Store"],
+})

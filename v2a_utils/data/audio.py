@@ -1,0 +1,109 @@
+"""Sound files: read, resampled, written, and brought to one loudness."""
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr
+
+from v2a_utils.data.files import whole_file
+
+SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
+          ".w64", ".ac3", ".amr", ".mka", ".mp2"}
+HEARING_RATE = 16_000  # Hz, at which AudioLDM hears: its CLAP gets sounds that went through this, whatever its own
+LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts) of every sound that is written or played
+
+
+def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
+    """The sound of a sound file or a video as mono float32 of shape (samples,) at `sample_rate` Hz.
+
+    Channels are averaged, any number of them; `seconds` reads no more than that much from the start. ValueError names
+    a file that cannot be read, that holds no sound, or that holds samples which are no numbers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        waveform, rate = _read_samples(path, seconds)
+    except Exception as error:  # damaged files raise nearly anything
+        reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
+        raise ValueError(f"{path}: not a sound file that can be read ({reason})") from error
+    if not len(waveform):
+        raise ValueError(f"{path}: the file holds no sound")
+    if not np.isfinite(waveform).all():
+        raise ValueError(f"{path}: the sound holds samples that are no numbers (NaN or infinite); export it anew")
+    return resample(waveform.mean(1), rate, sample_rate)
+
+
+def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    """Samples float32 (samples, channels) and their rate in Hz: by libsndfile, else by FFmpeg."""
+    try:
+        with soundfile.SoundFile(path) as file:
+            wanted = -1 if seconds is None else math.ceil(seconds * file.samplerate)
+            return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
+    except soundfile.LibsndfileError:  # a compressed format or a video
+        return _decode_samples(path, seconds)
+
+
+def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return np.zeros((0, 1), np.float32), 1
+        stream = container.streams.audio[0]
+        rate = stream.codec_context.sample_rate
+        wanted = math.inf if seconds is None else math.ceil(seconds * rate)
+        as_floats, blocks, have = av.AudioResampler("fltp", stream.layout, rate), [], 0
+        for frame in container.decode(stream):
+            blocks += [block.to_ndarray() for block in as_floats.resample(frame)]
+            have += frame.samples
+            if have >= wanted:
+                break
+    waveform = np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
+    return waveform[: min(wanted, len(waveform))], rate
+
+
+def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
+    if rate == wanted:
+        return waveform
+    resampled = soxr.resample(waveform, rate, wanted)  # librosa's resampler, without its compiler's start-up
+    return resampled if len(resampled) else waveform[:1]
+
+
+def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
+    """Crop a waveform to `length` samples, or repeat and zero-pad it to them ("repeatpad" of laion_clap)."""
+    if not len(waveform):
+        raise ValueError("a sound without samples has no embedding")
+    if len(waveform) < length:
+        waveform = np.tile(waveform, length // len(waveform))
+        waveform = np.pad(waveform, (0, length - len(waveform)))
+    return waveform[:length]
+
+
+def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write mono float samples in [-1, 1] as 16-bit PCM."""
+    with whole_file(path) as temporary:
+        soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format="WAV")
+
+
+def loudness(waveform: np.ndarray) -> float:
+    """Level in dB relative to full scale: RMS of the loudest 30% of blocks of 800 samples; silence is -120.
+
+    Only the loud blocks count, so that a bark and a roar that sound alike loud measure alike.
+    """
+    block = 800  # 50 ms at 16 kHz
+    blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
+    rms = np.sqrt((blocks**2).mean(1))
+    loud = np.sqrt((rms[rms >= np.quantile(rms, 0.7)] ** 2).mean())
+    return 20 * float(np.log10(max(loud, 1e-6)))
+
+
+def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
+    """The waveform at one loudness: brought to `level` dB, then peaks kept below 0.99. Silence stays silence."""
+    heard = loudness(waveform)
+    if heard <= -120:
+        return waveform
+    louder = waveform * 10 ** ((level - heard) / 20)
+    return louder * min(1.0, 0.99 / np.abs(louder).max())

@@ -1,0 +1,207 @@
+"""Pictures and videos from disk, whatever Pillow and PyAV read, as RGB frames; and a sound put to a video."""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps, ImageSequence
+
+from v2a_utils.data.files import whole_file
+
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
+MAX_FRAMES = 16
+MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large pictures are welcome; Pillow refuses bombs
+
+
+class MediaError(ValueError):
+    """What is wrong with a picture or a video, in one sentence."""
+
+
+def list_inputs(paths: list[str]) -> list[Path]:
+    """Files as given; a folder stands for the pictures and videos right inside it, sorted by name."""
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS)
+        else:
+            found.append(path)
+    return found
+
+
+def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Image]:
+    """RGB frames of a picture (one), an animated picture or a video (at most `max_frames`, evenly spread).
+
+    Pictures and videos are turned upright by their tags, transparency is laid on white. Raises ValueError with one
+    sentence that names the file when there is nothing to see in it.
+    """
+    def moments(container, stream):
+        step = _duration(container, stream) / max_frames
+        frame = 1 / float(stream.average_rate or 25)
+        return [(i + 0.5) * step if step else i * frame for i in range(max_frames)]
+
+    return _read(Path(path), moments, lambda number: _spread(number, max_frames))
+
+
+def sample_frames(
+    path: str | Path, rate: float = 1.0, choose: Callable[[int], Sequence[int]] = range
+) -> list[Image.Image]:
+    """RGB frames of a video `rate` times a second from its first one on; a picture's one frame, an animation's all.
+
+    Of these n frames only the ones that `choose(n)` names are decoded, and no more than what they need. Otherwise as
+    `load_frames`.
+    """
+    def moments(container, stream):
+        number = max(math.ceil(_duration(container, stream) * rate - 1e-6), 1)
+        return [index / rate for index in sorted(choose(number))]
+
+    return _read(Path(path), moments, choose)
+
+
+def video_seconds(path: str | Path) -> float:
+    """How long the pictures of a video last. ValueError names a file that is no video or does not say."""
+    try:
+        with av.open(str(path)) as container:
+            seconds = _duration(container, container.streams.video[0])
+    except (av.FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{path}: not a video that can be read ({_reason(error, path)})") from error
+    if Path(path).suffix.lower() not in VIDEOS or not seconds:
+        raise MediaError(f"{path}: not a video that says how long it is; give one as mp4")
+    return seconds
+
+
+def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
+    """Write the pictures of `video`, as they are and without decoding, with a new sound (samples,) in [-1, 1] as AAC.
+
+    The sound begins with the first picture and replaces the video's own. ValueError when the pictures are stored in a
+    way that the target's format does not know.
+    """
+    target = temporary = Path(target)
+    try:
+        with (whole_file(target) as temporary, av.open(str(video)) as source,
+              av.open(str(temporary), "w") as result):
+            pictures = source.streams.video[0]
+            copied = result.add_stream_from_template(pictures)
+            sound = result.add_stream("aac", rate=sample_rate, layout="mono")
+            begin = round((pictures.start_time or 0) * pictures.time_base * sample_rate)
+            for packet in source.demux(pictures):
+                if packet.dts is not None:  # the last one is empty
+                    packet.stream = copied
+                    result.mux(packet)
+            result.mux(_encoded(sound, waveform, sample_rate, begin))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = _reason(error, temporary)
+        raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
+
+
+def _encoded(stream, waveform: np.ndarray, sample_rate: int, begin: int) -> list[av.Packet]:
+    """Packets of a sound that begins at sample `begin`."""
+    whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), format="fltp", layout="mono")
+    whole.sample_rate, whole.time_base, whole.pts = sample_rate, Fraction(1, sample_rate), begin
+    return [*stream.encode(whole), *stream.encode(None)]
+
+
+def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
+    """Frames at the `moments(container, stream)` of a video, or of the numbers `choose(n)` of a picture's n frames."""
+    if not path.is_file():
+        raise MediaError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path}: the file is empty (0 bytes)")
+    try:
+        if path.suffix.lower() in VIDEOS:
+            return _video_frames(path, moments)
+        return _picture_frames(path, choose)
+    except MediaError:
+        raise
+    except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
+        raise MediaError(f"{path}: not a picture or video that can be read ({_reason(error, path)})") from error
+
+
+def _reason(error: Exception, path: str | Path) -> str:
+    """What a library says of a file, in one line."""
+    return str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
+
+
+def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
+    with Image.open(path) as image:
+        chosen = set(choose(getattr(image, "n_frames", 1)))
+        return [_to_rgb(frame) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    image = _cut_extreme(ImageOps.exif_transpose(image))
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, np.float64)
+        spread = np.ptp(values) or 1.0
+        image = Image.fromarray(((values - values.min()) / spread * 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        ground.alpha_composite(image)
+        image = ground
+    return image.convert("RGB")
+
+
+def _cut_extreme(image: Image.Image) -> Image.Image:
+    width, height = image.size
+    limit = MAX_RATIO * min(width, height)
+    if max(width, height) <= limit:
+        return image
+    left, top = max(width - limit, 0) // 2, max(height - limit, 0) // 2
+    return image.crop((left, top, width - left, height - top))
+
+
+def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            raise MediaError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
+        stream = container.streams.video[0]
+        frames = _frames_at(container, stream, moments(container, stream))
+    if not frames:
+        raise MediaError(f"{path}: no frame of the video can be decoded")
+    return [_upright(frame) for frame in frames]
+
+
+def _duration(container, stream) -> float:
+    """Seconds that the pictures last; 0 where the file does not say."""
+    return (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
+
+
+def _frames_at(container, stream, moments: list[float]) -> list[av.VideoFrame]:
+    """The frame on show at each of the moments (seconds from the start, ascending), the last one after the end.
+
+    Jumps to a key frame where one lies between two moments; otherwise decodes on, never the same frame twice.
+    """
+    origin = stream.start_time or 0
+    keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
+    delay = origin - keys[0] if keys else 0  # the index counts in decoding time, frames in showing time
+    stream.thread_type = "NONE"  # threads would decode frames ahead that nobody asked for
+    found, frames, shown, ahead = [], container.decode(stream), None, None
+    for moment in moments:
+        target = origin + round(moment / float(stream.time_base))
+        key = max((key for key in keys if key + delay <= target), default=None)
+        if key is not None and (ahead is None or ahead.pts is None or key + delay > ahead.pts):
+            container.seek(key, stream=stream)
+            frames, shown, ahead = container.decode(stream), None, None
+        while ahead is None or ahead.pts is None or ahead.pts <= target:
+            shown, ahead = ahead or shown, next(frames, None)
+            if ahead is None:
+                break
+        found.append(shown or ahead)
+    return [frame for frame in found if frame is not None]
+
+
+def _upright(frame: av.VideoFrame) -> Image.Image:
+    """The frame as RGB, turned as the camera was held."""
+    return frame.to_image().rotate(frame.rotation, expand=True)
+
+
+def _spread(number: int, most: int) -> list[int]:
+    """At most `most` indices evenly spread over range(number)."""
+    return sorted({int((i + 0.5) * number / min(number, most)) for i in range(min(number, most))})

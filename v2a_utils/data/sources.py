@@ -1,0 +1,252 @@
+"""Data sets behind one interface: SoundWorld, VGGSound, ImageHear, and a folder of pictures and sounds of one name.
+
+Listing is cheap and apart from decoding. A `Listing` holds one `Source` per clip, which is small enough to be sent to
+any process or machine; the source's `decode` reads the clip there. What a listing leaves out, it names with the reason.
+"""
+
+import csv
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
+from v2a_utils.data.media import PICTURES, VIDEOS, sample_frames
+from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
+
+WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
+VGGSOUND_SECONDS = 10
+IMAGEHEAR_CLASSES = (  # RoySheffer/im2wav, Data/meta.py
+    "accordion", "bass", "bells", "bird", "bongo", "car", "cat", "chicken", "cow", "cricket", "dog", "drums", "duck",
+    "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
+    "saxophone", "sheep", "train", "trumpet", "waterfall",
+)
+IMAGEHEAR_NAME = re.compile(rf"({'|'.join(IMAGEHEAR_CLASSES)})\d+\.jpg", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A decoded clip: what the encoders look at and listen to."""
+
+    frames: list[Image.Image]  # RGB, one for a picture
+    waveform: np.ndarray | None  # (samples,) float32, mono; None for a picture without a sound
+    sample_rate: int  # Hz
+
+
+@dataclass(frozen=True)
+class FileSource:
+    """A clip that lies in files: a picture or video and, elsewhere or within, its sound."""
+
+    id: str
+    label: str | None
+    split: str | None
+    visual: str  # path of the picture or video
+    sound: str | None  # path of the sound file or video; None for a picture without a sound
+    caption: str | None = None
+
+    def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
+        """Frames `frame_rate` times a second, of those the ones that `choose` names, and `seconds` of the sound.
+
+        Raises ValueError with one sentence that names the file when one of them cannot be read.
+        """
+        frames = sample_frames(self.visual, frame_rate, choose)
+        # twice: AudioLDM hears 16 kHz and resamples them for its CLAP, so what lies above 8 kHz must not come through
+        waveform = load_audio(self.sound, HEARING_RATE, seconds) if self.sound else None
+        return Clip(frames, waveform, HEARING_RATE)
+
+
+@dataclass(frozen=True)
+class WorldSource:
+    """A scene of SoundWorld, drawn and synthesised where it is decoded."""
+
+    id: str
+    label: str
+    split: str
+    caption: str
+    seed: int
+    index: int
+
+    def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
+        """The picture and the whole sound; there is one frame, and no file to read only a part of."""
+        scene = make_scene(self.split, self.index, self.seed)
+        return Clip([draw(scene)], synthesise(scene), SAMPLE_RATE)
+
+
+Source = FileSource | WorldSource
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The clips of a data set in their fixed order, and what was left out: (name, reason) of each."""
+
+    name: str
+    sources: list[Source]
+    left_out: list[tuple[str, str]]
+    has_sounds: bool = True
+
+    def first(self, limit: int | None) -> "Listing":
+        """The same listing with at most `limit` clips."""
+        return replace(self, sources=self.sources[:limit])
+
+    def summary(self) -> str:
+        """What was found, and how much was left out for which reason, in a few lines."""
+        labels, splits = (Counter(getattr(source, key) for source in self.sources) for key in ("label", "split"))
+        parts = [f"{split} {number}" for split, number in splits.items() if split]
+        classes = len(labels.keys() - {None})
+        parts += [f"{classes} classes"] if classes else []
+        lines = [f"{self.name}: {len(self.sources)} clips" + (f" ({', '.join(parts)})" if parts else "")]
+        for reason, number in Counter(reason for _, reason in self.left_out).most_common():
+            example = next(name for name, its_reason in self.left_out if its_reason == reason)
+            lines.append(f"left out {number}: {reason} ({'such as ' if number > 1 else ''}{example})")
+        return "\n".join(lines)
+
+
+def open_source(source: str, clips: str | Path | None = None, seed: int = 0, limit: int | None = None) -> Listing:
+    """The listing that a SOURCE of the command means, at most `limit` clips of it.
+
+    `soundworld:SPLIT` is SoundWorld (1,000 scenes without a limit); a .csv file VGGSound, with its clips in the folder
+    `clips`; a folder ImageHear if all it holds are pictures of that name pattern, else a folder of pairs. ValueError
+    says what is wrong with a source or that there is no clip in it.
+    """
+    if source.startswith("soundworld:"):
+        return soundworld(source.removeprefix("soundworld:"), WORLD_SIZE if limit is None else limit, seed)
+    if Path(source).suffix.lower() == ".csv":
+        if clips is None:
+            raise ValueError(f"{source}: a VGGSound list needs the folder of its videos: give --clips FOLDER")
+        listing = vggsound(source, Path(clips).absolute())  # whole paths, for processes elsewhere
+    elif Path(source).is_dir():
+        names = [path.name for path in Path(source).iterdir() if path.name[0] != "."]
+        is_imagehear = names and all(IMAGEHEAR_NAME.fullmatch(name) for name in names)
+        listing = (imagehear if is_imagehear else pairs)(Path(source).absolute())
+    else:
+        raise ValueError(f"{source}: neither a folder nor a .csv file nor soundworld:SPLIT")
+    if not listing.sources:
+        raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
+    return listing.first(limit)
+
+
+def soundworld(split: str, count: int, seed: int = 0) -> Listing:
+    """The first `count` scenes of a SoundWorld split; the label is the main thing's class."""
+    scenes = [make_scene(split, index, seed) for index in range(count)]
+    return Listing(f"SoundWorld {split}", [
+        WorldSource(scene.id, scene.label, split, picture_caption(scene), seed, scene.index) for scene in scenes
+    ], [])
+
+
+def vggsound(listing: str | Path, clips: str | Path) -> Listing:
+    """VGGSound: its official CSV (YouTube id, start second, label, split) and a folder of videos.
+
+    The videos `<id>_<start ms>_<end ms>.mp4` lie in the folder or in its subfolder video/; if a folder wav/ lies
+    beside or within that and holds the clip, its sound is taken from there.
+    """
+    folder = Path(clips)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; give --clips the folder of VGGSound's videos")
+    folder = folder / "video" if (folder / "video").is_dir() else folder
+    videos = _clip_files(folder, ".mp4")
+    waves = _clip_files(folder / "wav", ".wav") or _clip_files(folder.parent / "wav", ".wav")
+    sources, left_out, seen = [], [], set()
+    for youtube_id, start, label, split in _vggsound_rows(Path(listing)):
+        name = f"{youtube_id}_{start * 1000}_{(start + VGGSOUND_SECONDS) * 1000}"
+        key = (youtube_id, start * 1000)
+        if key in seen:
+            left_out.append((name, "listed twice"))
+        elif key not in videos:
+            left_out.append((name, "no such video in the folder"))
+        else:
+            sources.append(FileSource(name, label, split, videos[key], waves.get(key, videos[key])))
+        seen.add(key)
+    left_out += [(Path(path).stem, "not in the list") for key, path in videos.items() if key not in seen]
+    return Listing("VGGSound", sources, left_out)
+
+
+def _clip_files(folder: Path, suffix: str) -> dict[tuple[str, int], str]:
+    """(YouTube id, start in ms) -> path, of the clips in a folder; none where there is no folder."""
+    pattern, found = re.compile(rf"(.+)_(\d+)_\d+{re.escape(suffix)}"), {}
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if match := pattern.fullmatch(path.name):
+                found[match[1], int(match[2])] = str(path)
+    return found
+
+
+def _vggsound_rows(path: Path) -> list[tuple[str, int, str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV file that can be read ({error})") from error
+    for number, row in enumerate(rows, start=1):
+        if len(row) != 4 or not row[1].strip().isdigit():
+            raise ValueError(f"{path}: row {number} is {','.join(row)!r}, not `YouTube id,start second,label,split`")
+    return [(row[0], int(row[1]), row[2], row[3]) for row in rows]
+
+
+def imagehear(folder: str | Path) -> Listing:
+    """ImageHear (Sheffer and Adi 2022): pictures `<class><n>.jpg` of 30 classes, without sounds."""
+    sources, left_out = [], []
+    for path in sorted(Path(folder).iterdir()):
+        if match := IMAGEHEAR_NAME.fullmatch(path.name):
+            sources.append(FileSource(path.stem, match[1].lower(), "test", str(path), None))
+        else:
+            left_out.append((path.name, "not named <class><n>.jpg"))
+    return Listing("ImageHear", sources, left_out, has_sounds=False)
+
+
+def pairs(folder: str | Path) -> Listing:
+    """Pictures or videos with sounds of the same base name, in a folder or in its subfolders.
+
+    A subfolder's name is the label. A video without such a sound brings its own. The id is the path within the folder
+    without suffix; names are made canonical Unicode, since systems that write an accent in two ways share folders.
+    """
+    visuals, sounds, left_out = {}, {}, []
+    for path in _files(Path(folder), left_out):
+        within = path.relative_to(folder)
+        kind = _kind(path)
+        if kind is None:
+            left_out.append((_printable(within.as_posix()), "neither a picture, a video nor a sound by its suffix"))
+        else:
+            group = sounds if kind == "sound" else visuals
+            group.setdefault(_printable(within.with_suffix("").as_posix()), []).append(path)
+    sources = []
+    for name in sorted(visuals.keys() | sounds.keys()):
+        seen, heard = visuals.get(name, []), sounds.get(name, [])
+        heard = heard or [path for path in seen if _kind(path) == "video"]
+        if len(seen) == len(heard) == 1:
+            label = name.rpartition("/")[0] or None
+            sources.append(FileSource(name, label, None, str(seen[0]), str(heard[0])))
+        else:
+            left_out.append((name, _why_no_pair(len(seen), len(heard))))
+    return Listing(f"folder {Path(folder)}", sources, left_out)
+
+
+def _why_no_pair(seen: int, heard: int) -> str:
+    if not seen:
+        return "a sound without a picture or video of its name"
+    return "a picture without a sound of its name" if not heard else "several files that could be its picture or sound"
+
+
+def _files(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:
+    """Every file that is not hidden, at any depth, sorted; a subfolder that cannot be opened goes into `left_out`."""
+    def refused(error: OSError) -> None:
+        left_out.append((_printable(os.path.relpath(error.filename, folder)), "a folder that may not be opened"))
+
+    found = [Path(where) / name for where, _, names in os.walk(folder, onerror=refused) for name in names]
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
+
+
+def _kind(path: Path) -> str | None:
+    suffix = path.suffix.lower()
+    return next((kind for kind, suffixes in (("picture", PICTURES), ("video", VIDEOS), ("sound", SOUNDS))
+                 if suffix in suffixes), None)
+
+
+def _printable(name: str) -> str:
+    """A file name as canonical Unicode; bytes that are no Unicode become escapes, so that any table can hold it."""
+    return unicodedata.normalize("NFC", name.encode(errors="backslashreplace").decode())

@@ -1,0 +1,14 @@
+"""Every method through every measure, and what came of it.
+
+In: a stack with its mappers. Out: tables, verdicts, figures.
+"""
+
+import lazy_loader
+
+# what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
+    "listening_test": ["BlindTest"],
+    "methods": ["METHODS", "SUMMARY", "Heard", "Judge", "Sizes", "World", "listen",
+                "stack_seeds"],
+    "results": ["PAPER_TABLE", "Results", "agreement", "backbones", "claims", "gap_left", "our_table"],
+})

@@ -1,0 +1,110 @@
+"""A blind listening test of two methods, for one listener and one notebook: the paper's subjective test, in small."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+from IPython.display import display
+from PIL import Image
+
+from v2a_utils.measures.metrics import Interval, rate_interval
+from v2a_utils.widgets import cards, player
+
+ANSWERS = ("A", "B", "no difference")
+
+
+@dataclass
+class BlindTest:
+    """Pairs of sounds for pictures, in random order and on random sides; which is which shows in the result only.
+
+    `sounds` has two methods' names with sounds (n, samples) each. Answers are kept in a CSV at `path`, where a test of
+    the same seed goes on.
+    """
+
+    pictures: list[Image.Image]
+    sounds: dict[str, np.ndarray]
+    sample_rate: int
+    path: Path
+    seed: int = 0
+
+    def __post_init__(self):
+        if len(self.sounds) != 2 or any(len(made) != len(self.pictures) for made in self.sounds.values()):
+            raise ValueError("a blind test needs two methods with a sound for each picture")
+        rng = np.random.default_rng(self.seed)
+        self.order = rng.permutation(len(self.pictures))
+        # each method is A in one half of the pairs, so that a liking for one side favours none
+        self.first_is_a = rng.permutation(np.arange(len(self.pictures)) % 2 == 0)
+        self.answers: list[str] = []
+        if self.path.is_file():
+            with open(self.path, newline="") as file:
+                self.answers = [row["answer"] for row in csv.DictReader(file) if int(row["seed"]) == self.seed]
+
+    @property
+    def finished(self) -> bool:
+        """Every pair has an answer."""
+        return len(self.answers) >= len(self.pictures)
+
+    def pair(self) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+        """The next picture with its sounds A and B."""
+        trial = len(self.answers)
+        row = self.order[trial]
+        first, second = (made[row] for made in self.sounds.values())
+        return (self.pictures[row], *((first, second) if self.first_is_a[trial] else (second, first)))
+
+    def answer(self, choice: str) -> None:
+        """Note an answer, one of ANSWERS, to the next pair. ValueError for another one, or when all are answered."""
+        if choice not in ANSWERS or self.finished:
+            raise ValueError(f"{choice!r} is no answer: give one of {', '.join(ANSWERS)}, while there are pairs")
+        new = not self.path.is_file()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(("seed", "trial", "answer"))
+            writer.writerow((self.seed, len(self.answers), choice))
+        self.answers.append(choice)
+
+    def result(self) -> Interval | None:
+        """Share of decided answers that favour the second method, with its exact 95% interval; None without one."""
+        second = [(choice == "B") == first_is_a for choice, first_is_a in zip(self.answers, self.first_is_a)
+                  if choice != "no difference"]
+        return rate_interval(np.array(second), "exact") if second else None
+
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        first, second = self.sounds
+        share, ties = self.result(), self.answers.count("no difference")
+        if share is None:
+            return f"No decided answer yet ({ties} without a difference)."
+        sure = "neither, as far as so few answers can tell"
+        if share.low > 0.5 or share.high < 0.5:
+            sure = second if share.low > 0.5 else first
+        return (f"{second} preferred to {first} in {share.percent()}, exact interval; {ties} without a difference. "
+                f"Better: {sure}.")
+
+    def panel(self) -> None:
+        """Display the test: a picture, two players, three buttons; at the end the verdict."""
+        place = ipywidgets.Output()
+        buttons = [ipywidgets.Button(description=choice) for choice in ANSWERS]
+
+        def show() -> None:
+            place.clear_output(wait=True)
+            with place:
+                if self.finished:
+                    print(self.verdict())
+                    return
+                print(f"Pair {len(self.answers) + 1} of {len(self.pictures)}: which sound belongs to the picture?")
+                picture, a, b = self.pair()
+                display(cards([picture], [a], self.sample_rate, ["A"]), player(b, self.sample_rate))
+
+        def clicked(button: ipywidgets.Button) -> None:
+            if not self.finished:
+                self.answer(button.description)
+            show()
+
+        for button in buttons:
+            button.on_click(clicked)
+        display(ipywidgets.VBox([place, ipywidgets.HBox(buttons)]))
+        show()

@@ -1,0 +1,95 @@
+"""What closes the gap without training: maps from CLIP's space to CLAP's that are computed in one go.
+
+Every function takes training pairs, visual (n, visual_dim) and audio (n, audio_dim) of unit norm with rows belonging
+together, and gives a map (m, visual_dim) -> (m, audio_dim) of unit norm. None of them draws anything at random. Spaces
+of different width meet in the wider one's width (`gap.widened`).
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.linear_model import RidgeCV
+from sklearn.neighbors import NearestNeighbors
+
+from v2a_utils.measures.gap import widened
+
+Map = Callable[[np.ndarray], np.ndarray]
+
+
+def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """Add the gap vector: the centres meet, the axes stay strangers (Liang et al. 2022, section 5)."""
+    _check_widths(visual, audio)
+    gap_vector = audio.mean(0) - widened(visual, audio.shape[1]).mean(0)
+    return lambda rows: _unit(widened(rows, audio.shape[1]) + gap_vector)
+
+
+def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """Whiten with the pictures' covariance, colour with the sounds': mean and covariance agree, no pair is used.
+
+    CORAL (Sun, Feng and Saenko 2016). It says nothing about which direction belongs to which.
+    """
+    _check_widths(visual, audio)
+    width = audio.shape[1]
+    centre, target = widened(visual, width).mean(0), audio.mean(0)
+    matrix = _root(_covariance(widened(visual, width)), -0.5) @ _root(_covariance(audio), 0.5)
+    return lambda rows: _unit((widened(rows, width) - centre) @ matrix + target)
+
+
+def procrustes(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """The best rotation from pair to pair, after the centres (Schönemann 1966): all that a change of axes can do."""
+    centre, target = visual.mean(0), audio.mean(0)
+    left, _, right = np.linalg.svd((visual - centre).T @ (audio - target), full_matrices=False)
+    return lambda rows: _unit((rows - centre) @ (left @ right) + target)
+
+
+def ridge(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """Ridge regression, its penalty chosen by leave-one-out: the best straight map for the mean squared error."""
+    model = RidgeCV(np.logspace(-4, 2, 7)).fit(visual, audio)
+    return lambda rows: _unit(model.predict(rows))
+
+
+def cca(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """Canonical correlation (Hotelling 1936): each canonical direction of the pictures read as its partner's.
+
+    Unlike a regression it does not shrink what is little correlated, so the cloud keeps the sounds' covariance: CORAL
+    with the right rotation in between.
+    """
+    centre, target = visual.mean(0), audio.mean(0)
+    whiten, colour = _root(_covariance(visual), -0.5), _root(_covariance(audio), 0.5)
+    cross = (visual - centre).T @ (audio - target) / len(visual)
+    left, _, right = np.linalg.svd(whiten @ cross @ _root(_covariance(audio), -0.5), full_matrices=False)
+    return lambda rows: _unit((rows - centre) @ whiten @ (left @ right) @ colour + target)
+
+
+def nearest_neighbour(visual: np.ndarray, audio: np.ndarray) -> Map:
+    """The training sound of the most similar training picture: a real sound each time, from a long list."""
+    index = NearestNeighbors(n_neighbors=1, metric="cosine").fit(visual)
+    return lambda rows: audio[index.kneighbors(rows, return_distance=False)[:, 0]]
+
+
+CLOSED_FORM = {
+    "mean shift": mean_shift, "CORAL": coral, "Procrustes": procrustes, "ridge": ridge, "CCA": cca,
+    "nearest neighbour": nearest_neighbour,
+}
+
+
+def _covariance(rows: np.ndarray) -> np.ndarray:
+    return np.cov(rows.astype(np.float64), rowvar=False)
+
+
+def _root(matrix: np.ndarray, power: float) -> np.ndarray:
+    """Power of a symmetric matrix; directions with (nearly) no variance are held away from 0."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * values.clip(1e-6 * values.max()) ** power) @ vectors.T
+
+
+def _check_widths(visual: np.ndarray, audio: np.ndarray) -> None:
+    if visual.shape[1] > audio.shape[1]:
+        raise ValueError(
+            f"pictures of {visual.shape[1]} numbers do not fit into sounds' {audio.shape[1]}: use a map that is fitted "
+            "to pairs, such as Procrustes or ridge"
+        )
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

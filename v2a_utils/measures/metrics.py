@@ -1,0 +1,351 @@
+"""Measures of generated sounds: against real ones, against their pictures, and against SoundWorld's truth.
+
+Pure functions on arrays: who listens (`v2a_utils.models.tagger`, `v2a_utils.models.listeners`) is not their business. Features and
+embeddings are (n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. What is measured
+sound by sound comes back as (n,) or so, whose mean is the peers' number and whose interval `bootstrap` gives.
+"""
+
+import warnings
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import NamedTuple
+
+import librosa
+import numpy as np
+import torch
+from scipy.linalg import LinAlgError, eigvalsh
+from scipy.linalg.blas import dsyr, dsyrk
+from scipy.signal import find_peaks
+from scipy.special import expit, log_softmax, logsumexp, softmax
+from scipy.stats import binomtest, rankdata, spearmanr
+
+from v2a_utils.data.audio import resample
+from v2a_utils.models.mel import log_mel
+from v2a_utils.soundworld import KINDS, Scene
+
+STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
+COUNTED = (  # classes whose number shows as onsets one after the other; others make one denser sound
+    "bird", "cat", "dog", "duck", "frog", "sheep", "bells", "drums", "flute", "guitar", "piano", "trumpet",
+)
+BATCH = 2000  # rows whose covariance is taken at once
+LEAST_SHARE = 1e-6  # audioldm_eval adds it to a probability before its logarithm
+
+
+# -------------------------------------------------------------------------------------------------------- intervals
+
+
+class Interval(NamedTuple):
+    """An estimate from n rows with its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        digits = 3 if abs(self.value) < 10 else 0
+        return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
+
+    def percent(self) -> str:
+        """A share in words: value, interval and n."""
+        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n})"
+
+
+def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
+    """`function(*arrays)` with the 95% percentile interval over resampled rows (Efron 1979).
+
+    Arrays of one length are resampled together, row by row. Repeated rows raise a Fréchet distance; that shift of the
+    draws' mean is taken out of the interval. Resample ranks and hits, not the clouds they were computed from:
+    a row that is there twice would be its own neighbour.
+    """
+    n = len(arrays[0])
+    if any(len(array) != n for array in arrays):
+        raise ValueError(f"arrays of {[len(array) for array in arrays]} rows cannot be resampled together")
+    rng, value = np.random.default_rng(seed), float(function(*arrays))
+    values = []
+    for _ in range(draws):
+        rows = rng.integers(n, size=n)
+        values.append(function(*(array[rows] for array in arrays)))
+    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value)
+    return Interval(value, float(min(low, value)), float(max(high, value)), n)
+
+
+def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
+    """Share of successes among (n,) bool with its 95% interval, Wilson's or the "exact" one (Clopper and Pearson)."""
+    number, n = int(np.sum(successes)), len(successes)
+    return Interval(number / n, *map(float, binomtest(number, n).proportion_ci(method=method)), n)
+
+
+# ------------------------------------------------------------------------------------------ distances of two clouds
+
+
+class Moments:
+    """Mean and covariance of rows that come in batches, in float64, none of them kept (Chan, Golub and LeVeque 1979).
+
+    `mean` is (d,), `covariance` (d, d), unbiased as np.cov's.
+    """
+
+    def __init__(self, batches: Iterable[np.ndarray] = ()):
+        self.n, self.mean = 0, np.zeros(0)
+        for batch in batches:
+            self.add(batch)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Take in (rows, d). ValueError for NaN, infinity or another d."""
+        if not len(rows):
+            return
+        centred = np.array(rows, np.float64)
+        if not np.isfinite(centred).all():
+            raise ValueError("features hold NaN or infinity: leave such rows out")
+        if not self.n:
+            width = centred.shape[1]
+            self.mean, self._scatter = np.zeros(width), np.zeros((width, width), order="F")  # its upper half
+        if centred.shape[1] != len(self.mean):
+            raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self.mean)}")
+        mean, total = centred.mean(0), self.n + len(rows)
+        centred -= mean
+        shift = mean - self.mean
+        self._scatter = dsyrk(1, centred.T, beta=1, c=self._scatter, overwrite_c=True)
+        self._scatter = dsyr(self.n * len(rows) / total, shift, a=self._scatter, overwrite_a=True)
+        self.mean, self.n = self.mean + shift * (len(rows) / total), total
+
+    @property
+    def covariance(self) -> np.ndarray:
+        upper = np.triu(self._scatter)
+        return (upper + np.triu(upper, 1).T) / (self.n - 1)
+
+
+def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) -> float:
+    """Fréchet distance of the Gaussians fitted to two clouds (Heusel et al. 2017, arXiv 1706.08500); 0 or more.
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) with unbiased covariances, in float64, of arrays (n, d) or of
+    the `Moments` of what came in batches. FD of clips' features, FAD of those of frames (pooled over the clips). It is
+    biased upwards for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
+    """
+    one, two = (cloud if isinstance(cloud, Moments) else Moments(_batches(cloud)) for cloud in (first, second))
+    rows, width = min(one.n, two.n), len(one.mean)
+    if rows < 2:
+        raise ValueError(f"a cloud of {rows} row(s) has no shape: give two rows or more")
+    if len(two.mean) != width:
+        raise ValueError(f"features of {width} and of {len(two.mean)} numbers are not of one model")
+    if rows < width:
+        warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
+    first, second = one.covariance, two.covariance
+    apart = np.sum((one.mean - two.mean) ** 2)
+    return float(max(apart + np.trace(first) + np.trace(second) - 2 * _root_trace(first, second), 0.0))
+
+
+def _batches(cloud: np.ndarray) -> Iterable[np.ndarray]:
+    """Parts that fit into a processor's cache in double precision."""
+    return np.array_split(cloud, len(cloud) // BATCH + 1)
+
+
+def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
+    """tr (S1 S2)^1/2 of covariances: the product's eigenvalues are those of a symmetric matrix, so no sqrtm is needed.
+
+    That matrix is L^T S2 L with S1 = L L^T (LAPACK's sygv), or, where S1 is singular, S1^1/2 S2 S1^1/2.
+    """
+    try:
+        values = eigvalsh(second, first, type=2, driver="gv", check_finite=False)
+    except LinAlgError:
+        values, vectors = np.linalg.eigh(first)
+        root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+        values = np.linalg.eigvalsh(root @ second @ root)
+    return float(np.sqrt(values.clip(0)).sum())
+
+
+def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
+    """Share of the true sounds (t, d) that have a made one (m, d) within the distance of their k-th true neighbour.
+
+    Naeem et al. 2020, arXiv 2002.09797. On all sounds a picture could have and several sounds made for it, it says how
+    much of the true conditional distribution was met; few made sounds cannot cover many, so compare at equal m.
+    """
+    if len(true) <= k:
+        raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
+    among = np.linalg.norm(true[:, None] - true[None], axis=2)
+    reach = np.sort(among, axis=1)[:, k]  # the nearest is the sound itself
+    return float((np.linalg.norm(true[:, None] - made[None], axis=2).min(1) <= reach).mean())
+
+
+# -------------------------------------------------------------------------------------- what a classifier makes of it
+
+
+def kl_divergence(real: np.ndarray, made: np.ndarray, outputs: str = "softmax") -> np.ndarray:
+    """KL(real || made) of the classes that a tagger hears in pairs of sounds, logits (n, classes) each -> (n,) in nats.
+
+    As audioldm_eval has it (metrics/kl.py): `outputs` "softmax" or, for classes that may sound together, "sigmoid",
+    there summed over the classes without their complements, so that it may fall below 0.
+    """
+    if real.shape != made.shape:
+        raise ValueError(f"logits of shape {real.shape} and {made.shape} are no pairs")
+    if outputs not in ("softmax", "sigmoid"):
+        raise ValueError(f"outputs is {outputs!r}: use softmax or sigmoid")
+    real, made = (np.asarray(logits, np.float64) for logits in (real, made))
+    log_real = log_softmax(real, 1) if outputs == "softmax" else -np.logaddexp(0, -real)
+    share = softmax(made, 1) if outputs == "softmax" else expit(made)
+    return (np.exp(log_real) * (log_real - np.log(share + LEAST_SHARE))).sum(1)
+
+
+def inception_score(logits: np.ndarray, splits: int = 10, seed: int = 2020) -> np.ndarray:
+    """Inception score (Salimans et al. 2016) of each of `splits` shuffled parts, (splits,); peers give mean and std.
+
+    exp of the mean KL of a sound's classes from those of all sounds: from 1 to the number of classes. The order is that
+    of audioldm_eval (metrics/isc.py). ValueError for fewer sounds than parts.
+    """
+    if len(logits) < splits:
+        raise ValueError(f"{len(logits)} sounds cannot be split into {splits} parts: use fewer splits")
+    order = np.random.RandomState(seed).permutation(len(logits))
+    log_shares = log_softmax(np.asarray(logits, np.float64)[order], axis=1)
+    edges = [part * len(logits) // splits for part in range(splits + 1)]
+    return np.array([np.exp(_information(log_shares[a:b])) for a, b in zip(edges, edges[1:])])
+
+
+def _information(log_shares: np.ndarray) -> float:
+    """Mean KL of rows of log-probabilities from their mean, in nats."""
+    log_mean = logsumexp(log_shares, axis=0) - np.log(len(log_shares))
+    return float((np.exp(log_shares) * (log_shares - log_mean)).sum(1).mean())
+
+
+def class_hits(
+    logits: np.ndarray, names: Sequence[str], right: Sequence[Collection[str]], ignored: Collection[str] = ()
+) -> np.ndarray:
+    """Whether the highest class of each row, leaving out those `ignored`, is among the row's `right` ones, (n,) bool.
+
+    On the paper's side (ImageHear accuracy of Im2Wav, arXiv 2211.03089) `right` and `ignored` are those of
+    `v2a_utils.models.audioset`.
+    """
+    kept = [column for column, name in enumerate(names) if name not in ignored]
+    best = np.asarray(logits)[:, kept].argmax(1)
+    return np.array([names[kept[column]] in allowed for column, allowed in zip(best, right)])
+
+
+def hits(scores: np.ndarray, names: list[str], scenes: list[Scene]) -> np.ndarray:
+    """Whether the highest class of each row of `scores` (n, classes) is among the scene's, (n,) bool."""
+    return class_hits(scores, names, [scene.labels for scene in scenes])
+
+
+# ------------------------------------------------------------------------------------ what an embedding makes of it
+
+
+def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
+    """CS: 100 times the cosine of CLIP's embedding of a picture and Wav2CLIP's of its sound, (n, d) each -> (n,).
+
+    Im2Wav's measure (arXiv 2211.03089); the rows need not be of unit norm.
+    """
+    if pictures.shape != sounds.shape:
+        raise ValueError(f"embeddings of shape {pictures.shape} and {sounds.shape} are no pairs of one space")
+    return 100 * (_unit(pictures) * _unit(sounds)).sum(1)
+
+
+def video_clip_scores(frames: Sequence[np.ndarray], sounds: np.ndarray) -> dict[str, np.ndarray]:
+    """CS of videos, both ways in use: frames' embeddings [(frames, d), ...] and sounds (n, d) -> (n,) each.
+
+    "mean of cosines" scores every frame; "cosine of mean" scores the mean of the unit-norm frames: the larger number.
+    """
+    every = [clip_scores(clip, np.broadcast_to(sound, clip.shape)).mean() for clip, sound in zip(frames, sounds)]
+    means = np.stack([_unit(clip).mean(0) for clip in frames])
+    return {"mean of cosines": np.array(every), "cosine of mean": clip_scores(means, sounds)}
+
+
+def diversity(samples: np.ndarray) -> np.ndarray:
+    """Mean distance, 1 - cosine, of two sounds made for one picture: (pictures, samples, d) -> (pictures,), 0..2."""
+    number = samples.shape[1]
+    if number < 2:
+        raise ValueError("diversity needs two samples of each picture or more")
+    total = _unit(samples).sum(1)
+    return 1 - ((total**2).sum(1) - number) / (number * (number - 1))
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = np.asarray(rows, np.float64)
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+# ------------------------------------------------------------------------------------- attributes that can be measured
+
+
+def attribute_fidelity(
+    measured: np.ndarray, truth: np.ndarray, classes: np.ndarray, draws: int = 200, seed: int = 0
+) -> Interval:
+    """Rank correlation within classes of an attribute measured in sounds with the one seen in pictures, (n,) each.
+
+    Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes
+    of 3 sounds or more. Size moves `measure_pitch`, count `count_events`, distance `audio.loudness`. Sounds in which
+    nothing could be measured (NaN) count as the middle of their class. Of several sounds a picture, measured
+    (n, seeds), it is the mean of the seeds' correlations.
+    """
+    groups = [np.flatnonzero(classes == name) for name in np.unique(classes)]
+    groups = [rows for rows in groups if len(rows) >= 3]
+    if not groups:
+        raise ValueError("no class has 3 sounds or more to be ranked")
+    columns = np.column_stack([truth, measured])
+    ranks = np.concatenate([np.apply_along_axis(_centred_ranks, 0, columns[rows]) for rows in groups])
+    found = bootstrap(_mean_correlation, ranks, draws=draws, seed=seed)
+    return found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
+
+
+def _mean_correlation(ranks: np.ndarray) -> float:
+    """Correlation of the first column of (n, 1 + seeds) with the others, their mean."""
+    return float(np.mean([_correlation(ranks[:, 0], column) for column in ranks[:, 1:].T]))
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks (n,) within -1..1, 0 in the middle and for NaN."""
+    ranks = rankdata(values, nan_policy="omit")
+    return np.nan_to_num(2 * (ranks - np.nanmean(ranks)) / len(values)) if np.isfinite(values).any() else 0 * ranks
+
+
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    norm = np.linalg.norm(first) * np.linalg.norm(second)
+    return float(first @ second / norm) if norm else 0.0  # a constant attribute follows nothing
+
+
+def count_events(waveform: np.ndarray, sample_rate: int) -> int:
+    """Number of onsets in a sound, for the classes COUNTED: peaks of its log-mel's flux (Böck, Krebs, Schedl 2012).
+
+    The flux is the rise over 40 ms, in nats over mels, of what lies less than 6 nats below the loudest point.
+    """
+    mel = log_mel(torch.from_numpy(np.asarray(resample(waveform, sample_rate, 16_000), np.float32))[None])[0].numpy()
+    heard = np.maximum(mel, mel.max() - 6)
+    rises = np.maximum(heard[4:] - heard[:-4], 0).mean(1)
+    flux = np.pad(np.convolve(rises, [0.25, 0.5, 0.25], "same"), 1)
+    least = max(0.2 * flux.max(), 0.05)
+    return len(find_peaks(flux, height=least, prominence=least / 2, distance=10)[0])
+
+
+def measure_pitch(waveform: np.ndarray, sample_rate: int, name: str) -> float:
+    """Pitch in Hz of a sound of a pitched class, looked for around that class's range.
+
+    YIN (de Cheveigné and Kawahara 2002), median over the loud frames; for struck and single-line sounds the strongest
+    line of the spectrum. NaN for silence.
+    """
+    kind = KINDS[name]
+    low, high = 0.75 * kind.low, min(1.35 * kind.high, 0.49 * sample_rate)
+    if np.abs(waveform).max() < 1e-5:
+        return float("nan")
+    if name in STRUCK:
+        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)), 2 * len(waveform)))
+        lines = np.fft.rfftfreq(2 * len(waveform), 1 / sample_rate)
+        inside = (lines >= low) & (lines <= high)
+        return float(lines[inside][spectrum[inside].argmax()])
+    frame = 4096 if low < 100 else 2048
+    pitches = librosa.yin(waveform, fmin=low, fmax=high, sr=sample_rate, frame_length=frame, hop_length=512)
+    levels = librosa.feature.rms(y=waveform, frame_length=frame, hop_length=512)[0]
+    return float(np.median(pitches[levels > 0.3 * levels.max()]))
+
+
+def pitch_agreement(measured: np.ndarray, implied: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Spearman correlation between measured and implied pitch (n,), for every class and their mean ("mean").
+
+    Within classes, so that knowing the class alone earns nothing. Classes with fewer than 5 sounds are left out.
+    """
+    found = {}
+    for name in np.unique(classes):
+        rows = (classes == name) & np.isfinite(measured)
+        if rows.sum() >= 5:
+            found[str(name)] = float(spearmanr(measured[rows], implied[rows]).statistic)
+    return found | {"mean": float(np.mean(list(found.values())))}
+
+
+def log_mel_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mean absolute difference in nats between log-mels (n, frames, mels), per sound (n,)."""
+    return np.abs(first - second).mean((1, 2))

@@ -1,0 +1,174 @@
+"""AudioLDM on diffusers' components: CLAP embeddings in, sounds out."""
+
+import inspect
+import json
+from pathlib import Path
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from transformers import SpeechT5HifiGan
+
+from v2a_utils.models.mel import log_mel
+from v2a_utils.models.noise import row_generators
+from v2a_utils.models.vocoder import GriffinLimVocoder
+
+VOCODERS = {"SpeechT5HifiGan": SpeechT5HifiGan, "GriffinLimVocoder": GriffinLimVocoder}
+SCHEDULERS = {
+    "dpm++": "DPMSolverMultistepScheduler", "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler",
+    "euler": "EulerDiscreteScheduler", "unipc": "UniPCMultistepScheduler",
+}
+
+
+class Generator:
+    """A frozen AudioLDM: UNet, VAE and vocoder of a folder as diffusers saves it, and the null embedding.
+
+    The CLAP embedding enters as `class_labels`; the unconditional branch uses CLAP's embedding of the empty text
+    (haoheliu/AudioLDM). Whatever the precision of UNet and VAE, latents and vocoder stay in single precision.
+    """
+
+    def __init__(
+        self, unet, vae, vocoder, scheduler, null_embedding: np.ndarray, device: str = "cpu",
+        clip_seconds: float | None = None,
+    ):
+        self.unet, self.vae, self.vocoder = (part.to(device).eval() for part in (unet, vae, vocoder))
+        self.scheduler, self.null_embedding, self.device = scheduler, null_embedding, device
+        # the length that the UNet was trained on, in seconds
+        self.clip_seconds = clip_seconds or self.unet.config.sample_size * self._factor * self.hop / self.sample_rate
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, null_embedding: np.ndarray, device: str = "cpu", clip_seconds: float | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> "Generator":
+        """From an AudioLDM folder in diffusers' layout. ValueError names a folder that is not one.
+
+        `dtype` is that of UNet and VAE: by default half precision on a GPU and single precision on a CPU.
+        """
+        folder, dtype = Path(folder), dtype or (torch.float32 if device == "cpu" else torch.float16)
+        try:
+            index = json.loads((folder / "model_index.json").read_text())
+            vocoder = VOCODERS[index["vocoder"][1]].from_pretrained(folder / "vocoder")
+            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
+            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
+            scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
+        except (OSError, KeyError, AttributeError, ValueError) as error:
+            raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({error})") from error
+        return cls(unet, vae, vocoder, scheduler, null_embedding, device, clip_seconds)
+
+    @property
+    def sample_rate(self) -> int:
+        return self.vocoder.config.sampling_rate
+
+    @property
+    def hop(self) -> int:
+        return int(np.prod(self.vocoder.config.upsample_rates))
+
+    @property
+    def embed_dim(self) -> int:
+        return self.unet.config.projection_class_embeddings_input_dim
+
+    @property
+    def _factor(self) -> int:
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.inference_mode()
+    def generate(
+        self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
+        seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None, strength: float = 0.5,
+    ) -> np.ndarray:
+        """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), not yet at one loudness.
+
+        Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
+        `progress(done, steps)` is called after every denoising step. `scheduler` is a name of SCHEDULERS.
+
+        A variation begins with the sounds `start` (n or 1, samples) at the generator's rate instead of with noise:
+        `strength` is the share of the steps that is walked back and denoised anew (0 to 1; SDEdit, arXiv 2108.01073).
+        """
+        seconds = seconds or self.clip_seconds
+        rows = row_generators(len(embeddings), seed)
+        shape = self._latent_shape(seconds)
+        noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
+        clean = None if start is None else self.encode(self._fit(start, shape[1])).expand_as(noise)
+        conditions = torch.from_numpy(np.asarray(embeddings, np.float32))
+        latents = self.denoise(noise, conditions, steps, guidance, progress, scheduler, rows, clean, strength)
+        return self.vocoder(self.decode(latents)).float().cpu().numpy()[:, : round(seconds * self.sample_rate)]
+
+    @torch.inference_mode()
+    def denoise(
+        self, noise: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None,
+        scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
+        strength: float = 0.5,
+    ) -> torch.Tensor:
+        """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim); guidance as one batch.
+
+        A scheduler that adds noise on the way draws each row's from its own of `rows`. With `clean`, scaled latents, it
+        begins with them, noised by `strength`.
+        """
+        walk = self._scheduler(scheduler)
+        walk.set_timesteps(steps, device=self.device)
+        times = walk.timesteps
+        if clean is None:
+            latents = noise * walk.init_noise_sigma
+        else:
+            times = times[len(times) - round(strength * len(times)) :]
+            latents = self._noised(walk, clean, noise, times)
+        drawn = {"generator": rows} if "generator" in inspect.signature(walk.step).parameters else {}
+        null = torch.from_numpy(self.null_embedding).expand_as(conditions)
+        labels = (conditions if guidance == 1 else torch.cat([null, conditions])).to(self.device)
+        for done, time in enumerate(times, start=1):
+            scaled = walk.scale_model_input(latents, time)
+            if guidance == 1:
+                predicted = self.predict(scaled, time, labels)
+            else:
+                unconditional, conditional = self.predict(torch.cat([scaled] * 2), time, labels).chunk(2)
+                predicted = unconditional + guidance * (conditional - unconditional)
+            latents = walk.step(predicted, time, latents, **drawn).prev_sample
+            if progress is not None:
+                progress(done, len(times))
+        return latents
+
+    def predict(self, latents: torch.Tensor, time: torch.Tensor | int, labels: torch.Tensor) -> torch.Tensor:
+        """The UNet's answer, float32, to noisy latents at a time under conditions (batch, embed_dim)."""
+        latents, labels = (each.to(self.device, self.unet.dtype) for each in (latents, labels))
+        return self.unet(latents, time, encoder_hidden_states=None, class_labels=labels).sample.float()
+
+    @torch.inference_mode()
+    def encode(self, waveforms: np.ndarray) -> torch.Tensor:
+        """Sounds (n, samples) at the generator's rate -> scaled latents (n, channels, h, w), posteriors' modes."""
+        mels = log_mel(torch.from_numpy(np.asarray(waveforms, np.float32)).to(self.device))
+        modes = self.vae.encode(mels[:, None].to(self.vae.dtype)).latent_dist.mode()
+        return modes.float() * self.vae.config.scaling_factor
+
+    @torch.inference_mode()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Scaled latents -> log-mels (n, frames, mels) in nats."""
+        return self.vae.decode((latents / self.vae.config.scaling_factor).to(self.vae.dtype)).sample[:, 0].float()
+
+    def _scheduler(self, name: str) -> SchedulerMixin:
+        if name not in SCHEDULERS:
+            raise ValueError(f"unknown scheduler {name!r}: use {', '.join(SCHEDULERS)}")
+        return getattr(diffusers, SCHEDULERS[name]).from_config(self.scheduler.config)
+
+    def _latent_shape(self, seconds: float) -> tuple[int, int, int]:
+        """(channels, time, mel) of the latents of a sound, a length that the UNet can halve as often as it does."""
+        frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
+        least = 2 ** (len(self.unet.config.block_out_channels) - 1)
+        mels = self.vocoder.config.model_in_dim
+        return self.unet.config.in_channels, -(-frames // least) * least, mels // self._factor
+
+    def _fit(self, waveforms: np.ndarray, frames: int) -> np.ndarray:
+        """Waveforms (n, samples) cut or filled with silence to the length of so many latent frames."""
+        length = frames * self._factor * self.hop
+        waveforms = np.asarray(waveforms, np.float32)[:, :length]
+        return np.pad(waveforms, ((0, 0), (0, length - waveforms.shape[1])))
+
+    @staticmethod
+    def _noised(walk: SchedulerMixin, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        """Latents as they are at the first of `times`; the walk is told that it begins there."""
+        if not len(times):
+            return clean
+        if hasattr(walk, "set_begin_index"):
+            walk.set_begin_index(len(walk.timesteps) - len(times))
+        return walk.add_noise(clean, noise, times[:1].expand(len(clean)))

@@ -1,0 +1,30 @@
+"""Mel spectrograms, as AudioLDM and CLAP compute them."""
+
+import numpy as np
+import torch
+from transformers.audio_utils import mel_filter_bank
+
+MEL_FLOOR = 1e-5  # AudioLDM's clamp before the logarithm
+
+
+def mel_filters(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> torch.Tensor:
+    """Slaney mel filter bank, shape (n_mels, n_fft // 2 + 1): librosa's numbers without its compiler's start-up."""
+    filters = mel_filter_bank(n_fft // 2 + 1, n_mels, fmin, fmax, sample_rate, norm="slaney", mel_scale="slaney")
+    return torch.from_numpy(filters.T.astype(np.float32))
+
+
+def magnitudes(waveforms: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
+    """STFT magnitudes (batch, n_fft // 2 + 1, samples // hop + 1) of (batch, samples), centred frames, Hann window."""
+    window = torch.hann_window(n_fft, device=waveforms.device)
+    return torch.stft(waveforms, n_fft, hop, window=window, center=True, pad_mode="reflect", return_complex=True).abs()
+
+
+def log_mel(waveforms: torch.Tensor) -> torch.Tensor:
+    """AudioLDM's log-mel in nats, (batch, samples // 160, 64), of 16 kHz sounds (batch, samples).
+
+    STFT magnitudes (n_fft 1024, hop 160) through 64 Slaney mels from 0 to 8000 Hz, floored at 1e-5
+    (haoheliu/AudioLDM, audioldm/audio/stft.py; its surplus last frame is dropped here too).
+    """
+    filters = mel_filters(16_000, 1024, 64, 0, 8000).to(waveforms.device)
+    mel = (filters @ magnitudes(waveforms, 1024, 160))[..., :-1]
+    return mel.clamp(min=MEL_FLOOR).log().transpose(1, 2)

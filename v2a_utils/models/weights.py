@@ -1,0 +1,97 @@
+"""Weights on disk: safetensors only, half precision in files, checked against SHA-256 sums."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from v2a_utils.data.files import whole_file
+
+SUMS = "SHA256SUMS"
+
+
+def save_weights(module: nn.Module, path: str | Path) -> None:
+    """Write a module's state as float16 safetensors."""
+    halves = {name: value.half() if value.is_floating_point() else value for name, value in module.state_dict().items()}
+    with whole_file(path) as temporary:
+        save_file({name: value.contiguous().cpu() for name, value in halves.items()}, temporary)
+
+
+def load_weights(module: nn.Module, path: str | Path) -> None:
+    """Load safetensors into a module, strictly. ValueError names a file that is missing or does not fit."""
+    if not Path(path).is_file():
+        raise ValueError(f"{path}: weights are missing")
+    try:
+        module.load_state_dict({name: value.float() if value.is_floating_point() else value
+                                for name, value in load_file(path).items()})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not whole safetensors weights ({error})") from error
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit the model ({error})") from error
+
+
+# what trainers leave beside the weights: plain numbers, as harmless as tensors
+_NUMBERS = [np.core.multiarray._reconstruct, np.core.multiarray.scalar, np.ndarray, np.dtype,
+            *(type(np.dtype(kind)) for kind in "f4 f8 i4 i8".split())]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
+    """The tensors of somebody's torch checkpoint, of its "state_dict" or "model" if it has one, on disk until used.
+
+    Nothing that the file holds is executed (`weights_only`). ValueError names a file that holds more than weights.
+    """
+    try:
+        with torch.serialization.safe_globals(_NUMBERS):
+            content = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        weights = content.get("state_dict", content.get("model", content))
+        return {name: value for name, value in weights.items() if torch.is_tensor(value)}
+    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).split("WeightsUnpickler error: ")[-1].splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of weights alone ({reason}); if you trust it, load it where it was "
+                         "made and save its state_dict by itself") from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(module: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of a module's state: the same for the same weights from any file."""
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".safetensors", ".json", ".gz"))
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    (folder / SUMS).write_text("".join(lines))
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every listed file with its sum. ValueError names the first that is missing or changed."""
+    listing = folder / SUMS
+    if not listing.is_file():
+        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_utils pretrain`")
+    for line in listing.read_text().splitlines():
+        expected, name = line.split("  ", 1)
+        path = folder / name
+        if not path.is_file() or sha256(path) != expected:
+            raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
+
+
+def save_checkpoint(path: Path, state: dict) -> None:
+    """A training state that survives a kill at any moment."""
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
