@@ -4,6 +4,8 @@ import argparse
 import csv
 import os
 import sys
+import tempfile
+import traceback
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +13,23 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 REPORT_NAME = "REPORT.md"
+EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
+    "sound": "sound cat.png clip.mp4 --out sounds --mapper regression --seed 7",
+    "world": "world --out world --split test --count 20",
+    "embed": "embed my_clips --out store",
+    "train": "train store --mapper diffusion --out my_mapper",
+    "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
+    "report": "report --count 64 --out REPORT.md",
+    "evaluate": "evaluate --quick",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 when an input or an argument was bad."""
+    """Run one command; returns the exit status.
+
+    0: done. 2: an input or an argument was bad, said in one sentence. 1: an error of an unexpected kind, whose
+    traceback was written to a file that the message names. 130: interrupted from the keyboard.
+    """
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about other libraries
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
     options = _parser().parse_args(arguments)
@@ -23,6 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FloatingPointError, FileExistsError, NotADirectoryError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f"error: {_in_one_line(error)}; the traceback is in {_written_traceback()}", file=sys.stderr)
+        return 1
+
+
+def _in_one_line(error: Exception) -> str:
+    """An error's type and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def _written_traceback() -> Path:
+    """A new file in the temporary folder with the traceback of the error that is being handled."""
+    with tempfile.NamedTemporaryFile("w", prefix="v2a-error-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,6 +128,8 @@ def _parser() -> argparse.ArgumentParser:
                           "--methods results/evaluation)")
     evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
     evaluate.set_defaults(run=_evaluate)
+    for name, command in commands.choices.items():
+        command.epilog = f"Example: python -m v2a_utils {EXAMPLES[name]}"
     return parser
 
 
