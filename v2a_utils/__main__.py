@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
+    sound.add_argument("--mapper", default="diffusion", metavar="KIND_OR_FOLDER",
+                       help="diffusion, regression, none, or the folder of a mapper of your own (default: diffusion)")
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -94,14 +95,16 @@ def _parser() -> argparse.ArgumentParser:
                        help="what becomes of a video's frames; none keeps them all (default: mean)")
     embed.add_argument("--frame-rate", type=float, default=1.0, help="frames of a video per second (default: 1)")
     embed.add_argument("--limit", type=int, help="at most so many clips (default: all, of SoundWorld 1000)")
+    embed.add_argument("--splits", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="shares of a data set "
+                       "that has no splits, drawn by a hash of each clip's id (default: 80 10 10)")
     embed.add_argument("--seed", type=int, default=0, help="of SoundWorld and of random frames")
     embed.add_argument("--resume", action="store_true", help="go on with a store that an earlier run began")
     embed.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
     embed.set_defaults(run=_embed)
     train = commands.add_parser("train", help="train a mapper on a table of embedded pairs")
-    train.add_argument("store", type=Path, metavar="STORE", help="Parquet table with splits train and val")
+    train.add_argument("store", metavar="STORE", help="what embed wrote, or a Parquet table with its columns")
     train.add_argument("--mapper", required=True, choices=("regression", "diffusion", "flow"))
-    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: $V2A_STACK, or mini)")
+    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
     train.add_argument("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
     train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     train.set_defaults(run=_train)
@@ -227,7 +230,7 @@ def _embed(options: argparse.Namespace) -> int:
     run = run_here
     if options.engine == "ray":
         from v2a_utils.models.extraction_on_ray import run_on_ray as run
-    listing = open_source(options.source, options.clips, options.seed, options.limit)
+    listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
     print(listing.summary())
     store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
     unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
@@ -238,14 +241,24 @@ def _embed(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from v2a_utils.mappers.recipes import read_recipe, recipe_for, train_from_store
+    from v2a_utils.data.pairs import read_pairs
+    from v2a_utils.mappers.own import how_sure, train_on_pairs
+    from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
 
-    recipe = recipe_for(options.stack or os.environ.get("V2A_STACK", "mini"), options.mapper)
+    pairs = read_pairs(options.store)
+    number = len(pairs.train[0])
+    print(*pairs.notes, sep="\n")
+    if number < PAIRS_WORTH_TRAINING:
+        print(f"{number} pairs to train on: with fewer than {PAIRS_WORTH_TRAINING} the bridge over words, which needs "
+              "none, is likely the better mapper (sound --mapper words)")
+    stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
+    recipe = recipe_for(stack, options.mapper, number)
     if options.config:
         recipe = read_recipe(options.config, recipe)
     out = options.out or Path("runs/mappers") / options.mapper
-    train_from_store(options.store, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{options.mapper} mapper in {out}")
+    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    print(how_sure(numbers))
+    print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
     return 0
 
 

@@ -31,7 +31,8 @@ class SoundOptions:
 
     def __post_init__(self):
         checks = {
-            "mapper": (self.mapper in MAPPER_CHOICES, f"one of {', '.join(MAPPER_CHOICES)}"),
+            "mapper": (self.mapper in MAPPER_CHOICES or Path(self.mapper).is_dir(),
+                       f"one of {', '.join(MAPPER_CHOICES)}, or the folder of a trained mapper"),
             "steps": (1 <= self.steps <= 1000, "1 to 1000"),
             "guidance": (0 <= self.guidance <= 50, "0 to 50"),
             "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
