@@ -25,9 +25,20 @@ def load_mapper(folder: Path, device: str = "cpu") -> nn.Module:
     return mapper.to(device).eval()
 
 
-def trained_mapper(stack: Stack, kind: str) -> nn.Module:
-    """The trained mapper of a kind ("regression", "diffusion" or "flow") that lies with a stack."""
-    folder = stack.place("extras") / "mappers" / kind
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no trained {kind} mapper for the {stack.name} stack")
+def mapper_folder(stack: Stack, which: str | Path) -> Path:
+    """Where a trained mapper lies, or would: the folder of its kind beside a stack, or the folder `which` itself."""
+    return stack.config.extras / "mappers" / which if str(which) in MAPPERS else Path(which)
+
+
+def has_mapper(stack: Stack, which: str | Path) -> bool:
+    """Whether a trained mapper, by its kind or its folder, is there."""
+    return (mapper_folder(stack, which) / "config.json").is_file()
+
+
+def trained_mapper(stack: Stack, which: str | Path) -> nn.Module:
+    """A trained mapper: of a kind ("regression", "diffusion" or "flow") that lies with a stack, or of a folder."""
+    folder = mapper_folder(stack, which)
+    if not has_mapper(stack, which):
+        raise ValueError(f"{folder}: no trained mapper for the {stack.name} stack there; `python -m v2a_utils train` "
+                         "makes one, and the mapper words needs none")
     return load_mapper(folder, stack.device)
