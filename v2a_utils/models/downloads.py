@@ -77,7 +77,7 @@ def needed(purpose: str) -> list[Public]:
 
 
 def describe(items: list[Public], folders: dict[str, Path]) -> str:
-    """The table in words: of each item what it is for, its size, licence, source and check, and where it lies or not."""
+    """The table in words: of each item what it is for, size, licence, source and check, and where it lies or would."""
     lines = []
     for item in items:
         size = f"about {item.gigabytes:g} GB" if item.gigabytes else "size said by its source"

@@ -266,7 +266,7 @@ def _finish(item: Public, names: list[str], part: Path, folder: Path, source: st
         found = SUM_IN_NAME.search(name)
         if found and not sha256(part / name).startswith(found[1]):
             (part / name).unlink()
-            raise ValueError(f"{part / name}: came damaged (its SHA-256 does not begin with {found[1]}) and was removed")
+            raise ValueError(f"{part / name}: came damaged (its SHA-256 does not begin so) and was removed")
     write_sums(part, source)
     os.replace(part, folder)
 

@@ -171,9 +171,10 @@ class Stack:
             self.audio.forget_texts()
 
     def embed_words(self, sentences: list[str]) -> np.ndarray:
-        """CLAP's embeddings (n, d) of sentences, float32 of unit norm: by the text tower in AudioLDM's folder, else CLAP's.
+        """CLAP's embeddings (n, d) of sentences, float32 of unit norm.
 
-        So CLAP's checkpoint need not be there. ValueError when neither is.
+        They come from the text tower in AudioLDM's folder, else from CLAP itself, so that CLAP's checkpoint need not be
+        there. ValueError when neither is.
         """
         if self.config.path("words") != self.config.clap:
             return audioldm_texts(self.place("audioldm"), sentences)
