@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils sound | fetch | world | embed | train | pretrain | report | evaluate."""
 
 import argparse
 import csv
@@ -66,8 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    sound.add_argument("--mapper", default="diffusion", metavar="KIND_OR_FOLDER",
-                       help="diffusion, regression, none, or the folder of a mapper of your own (default: diffusion)")
+    sound.add_argument("--overwrite", action="store_true", help="replace files in --out that have the names of the new")
+    sound.add_argument("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
+                       "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -77,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--seed", type=int, default=0)
     sound.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     sound.set_defaults(run=_sound)
+
+    fetch = commands.add_parser("fetch", help="get the public models and lists that the stack paper needs")
+    fetch.add_argument("--for", dest="purpose", default="sound", choices=("sound", "training", "evaluation"),
+                       help="what they shall be there for (default: sound)")
+    fetch.add_argument("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
+    fetch.add_argument("--list", action="store_true", help="only print what there is and what of it lies here")
+    fetch.add_argument("--from", dest="carried", type=Path, metavar="FOLDER",
+                       help="take the files from here, without a network")
+    fetch.set_defaults(run=_fetch)
 
     world = commands.add_parser("world", help="write pictures, sounds and labels of SoundWorld")
     world.add_argument("--out", type=Path, required=True)
@@ -137,42 +147,121 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sound(options: argparse.Namespace) -> int:
-    from v2a_utils.data.audio import save_audio
-    from v2a_utils.data.media import MediaError, list_inputs, load_frames, put_sound
-    from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
+    from v2a_utils.data.media import list_inputs
     from v2a_utils.models.stacks import load_stack
+    from v2a_utils.pipeline import SoundOptions, settle
 
     names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
         raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
-    stack, failures, taken = load_stack(options.stack), 0, set()
+    stack = load_stack(options.stack)
+    settings = settle(stack, settings)
     options.out.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
-        target = options.out / f"{_free_name(path.stem, taken)}.{'mp4' if options.video else 'wav'}"
-        try:
-            if options.video:
-                sound = video_to_sound(stack, path, settings)
-                put_sound(path, target, sound.waveform, sound.sample_rate)
-            else:
-                sound = picture_to_sound(stack, load_frames(path), settings)
-                save_audio(target, sound.waveform, sound.sample_rate)
-        except MediaError as error:
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            failures += 1
-            continue
-        _tell(path, target, sound, stack.name)
+    targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    make = _video_sounds if options.video else _picture_sounds
+    for path, made in tqdm(make(stack, targets, settings), unit="sound", total=len(targets), disable=len(targets) < 2):
+        if isinstance(made, Exception):
+            failures.append(made if str(path) in str(made) else f"{path}: {made}")
+            tqdm.write(f"error: {failures[-1]}", file=sys.stderr)
+        else:
+            _tell(path, targets[path], made, stack.name)
     return 2 if failures else 0
+
+
+def _targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
+    """Where the sound of each input goes, and why some have none: nobody's file is replaced unasked, no input ever."""
+    taken, targets, refused = set(), {}, []
+    originals = {path.resolve() for path in inputs}
+    for path in dict.fromkeys(inputs):
+        target = out / f"{_free_name(path.stem, taken)}.{ending}"
+        if target.resolve() in originals:
+            refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
+        elif target.exists() and not overwrite:
+            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
+        else:
+            targets[path] = target
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    return targets, refused
+
+
+def _picture_sounds(stack, targets: dict[Path, Path], settings):
+    """Each input with the sound that was made of it and written, or with what kept it from that.
+
+    All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
+    """
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.data.media import MediaError
+    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_embeddings
+
+    seen = dict(zip(targets, embed_files(stack, list(targets))))
+    mapped = {path: map_embeddings(stack, visual[None], settings.mapper, settings.seed)[0]
+              for path, visual in seen.items() if not isinstance(visual, MediaError)}
+    stack.release("vision")
+    stack.kept.clear()
+    if settings.candidates > 1 and mapped:
+        stack.release_texts()
+    for path, visual in seen.items():
+        try:
+            if path in mapped:
+                visual = embedding_to_sound(stack, visual, mapped[path], settings)
+                save_audio(targets[path], visual.waveform, visual.sample_rate)
+            yield path, visual
+        except FloatingPointError as error:
+            yield path, error
+
+
+def _video_sounds(stack, targets: dict[Path, Path], settings):
+    """Each video with the sound that was made of it and put to it, or with what kept it from that."""
+    from v2a_utils.data.media import MediaError, put_sound
+    from v2a_utils.pipeline import video_to_sound
+
+    for path, target in targets.items():
+        try:
+            sound = video_to_sound(stack, path, settings)
+            put_sound(path, target, sound.waveform, sound.sample_rate)
+            yield path, sound
+        except (MediaError, FloatingPointError) as error:
+            yield path, error
 
 
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
-    tqdm.write(f"{source} -> {target}   sounds like: {heard}")
+    tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
     if sound.strange:
         tqdm.write(
             f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
         )
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from v2a_utils.models.downloads import TABLE, describe, needed
+    from v2a_utils.models.fetching import fetch_all, take_all
+    from v2a_utils.models.stacks import public_folders
+
+    items, folders = needed(options.purpose), public_folders()
+    if options.list:
+        print(describe(list(TABLE), folders))
+        return 0
+    if options.carried:
+        take_all(items, folders, options.carried)
+    elif not fetch_all(items, folders, lambda sentence: _agreed(sentence, options.yes)):
+        print("nothing was fetched")
+        return 2
+    print(f"all that is needed for {options.purpose} is there; no variable has to be set")
+    return 0
+
+
+def _agreed(sentence: str, beforehand: bool) -> bool:
+    """Whether the person at the terminal agrees, or has. ValueError where there is none."""
+    print(sentence, flush=True)
+    if beforehand:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("nobody is there to agree to this: add --yes")
+    return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _free_name(stem: str, taken: set[str]) -> str:

@@ -7,7 +7,7 @@ from torch import nn
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import MAPPERS
-from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
 from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
 
@@ -61,7 +61,7 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     ValueError when there is none, or when it was trained on other encoders than the stack's. CLAP is compared only
     where it has been loaded for something else.
     """
-    folder, loaded = mapper_folder(stack, which), vars(stack).setdefault("mappers", {})
+    folder, loaded = mapper_folder(stack, which), stack.kept.setdefault("mappers", {})
     if not has_mapper(stack, which):
         what = f"no trained {which} mapper for the {stack.name} stack" if which in MAPPERS else "no trained mapper there"
         raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`")
@@ -74,7 +74,7 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
 
 
 def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
-    sums = vars(stack).setdefault("encoder_sums", {})
+    sums = stack.kept.setdefault("encoder sums", {})
     for name, wanted in joins.items():
         part = ENCODER_SUMS[name]
         if part == "vision" or part in vars(stack):
@@ -88,6 +88,6 @@ def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
 def mapper_familiarity(stack: Stack, which: str) -> Familiarity | None:
     """Which pictures are like those that a mapper was trained on: its own knowledge, else the stack's, else None."""
     for folder in (mapper_folder(stack, which), stack.config.extras):
-        if folder is not None and (path := Path(folder) / "familiarity.safetensors").is_file():
+        if folder is not None and (path := Path(folder) / FAMILIARITY).is_file():
             return Familiarity.load(path)
     return None

@@ -229,7 +229,10 @@ def _step(objective, num_examples, config, step, optimizer, accelerator) -> floa
 def half_precision(device: str | torch.device) -> torch.autocast:
     """bfloat16 autocast where the hardware computes in it, else none (emulation would be slower than float32)."""
     kind = torch.device(device).type
-    quick = torch.ops.mkldnn._is_mkldnn_bf16_supported() if kind == "cpu" else kind == "cuda"
+    if kind == "cuda":  # a T4 and older cards would only emulate it
+        quick = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        quick = kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=quick)
 
 
