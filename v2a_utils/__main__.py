@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
+    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "words", "none"))
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),

@@ -91,6 +91,7 @@ class Stack:
     def __init__(self, config: StackConfig, device: str | None = None):
         self.config = config
         self.device = device or best_device()
+        self.kept: dict = {}  # what others made of the parts and want to make only once: mappers, bridges
         if config.checked:
             check_sums(config.extras)
 
