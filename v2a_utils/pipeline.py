@@ -10,7 +10,6 @@ from PIL import Image
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
-from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
@@ -124,10 +123,6 @@ def _fitted(stack: Stack, path: str | Path) -> torch.Tensor | MediaError:
 
 def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0) -> np.ndarray:
     """Visual embeddings (n, d) -> what the generator is conditioned on, (n, generator's d), unit norm."""
-    if mapper == "words":
-        if mapper not in stack.kept:
-            stack.kept[mapper] = words_bridge(stack)
-        return stack.kept[mapper].map(visual, seed=seed)
     if mapper != "none":
         return trained_mapper(stack, mapper).map(visual, seed=seed)
     wanted = stack.generator.embed_dim

@@ -7,10 +7,12 @@ from torch import nn
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
 from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
 
+KINDS = MAPPERS | {WordsBridge.kind: WordsBridge}
 ENCODER_SUMS = {"clip_sha256": "vision", "clap_sha256": "audio"}  # in config.json -> part of a stack
 
 
@@ -27,7 +29,7 @@ def load_mapper(folder: Path, device: str = "cpu") -> nn.Module:
     """A trained mapper from a folder with config.json and model.safetensors; ValueError says what is wrong with it."""
     config = {name: value for name, value in read_config(folder).items() if name not in ENCODER_SUMS}
     try:
-        mapper = MAPPERS[config.pop("kind")](**config)
+        mapper = KINDS[config.pop("kind")](**config)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{Path(folder) / 'config.json'}: describes no mapper that is known ({error})") from error
     load_weights(mapper, Path(folder) / "model.safetensors")
@@ -44,8 +46,8 @@ def read_config(folder: Path) -> dict:
 
 
 def mapper_folder(stack: Stack, which: str) -> Path:
-    """Where a mapper lies: with the stack for a kind ("regression", "diffusion" or "flow"), else at the path given."""
-    if which in MAPPERS:
+    """Where a mapper lies: with the stack for a kind of KINDS, else at the path given."""
+    if which in KINDS:
         return Path(stack.config.extras or "") / "mappers" / which
     return Path(which)
 
@@ -58,19 +60,32 @@ def has_mapper(stack: Stack, which: str) -> bool:
 def trained_mapper(stack: Stack, which: str) -> nn.Module:
     """The trained mapper of a kind that lies with a stack, or of somebody's own folder; loaded once for each stack.
 
+    "words" needs no training: where no bridge over words lies with the stack, one is built of the stack's vocabulary.
     ValueError when there is none, or when it was trained on other encoders than the stack's. CLAP is compared only
     where it has been loaded for something else.
     """
     folder, loaded = mapper_folder(stack, which), stack.kept.setdefault("mappers", {})
-    if not has_mapper(stack, which):
-        what = f"no trained {which} mapper for the {stack.name} stack" if which in MAPPERS else "no trained mapper there"
-        raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`")
     if folder not in loaded:
-        mapper = load_mapper(folder, stack.device)
-        mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
-        loaded[folder] = mapper
+        loaded[folder] = _opened(stack, which, folder)
     _check_encoders(stack, folder, loaded[folder].joins)
     return loaded[folder]
+
+
+def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
+    """A mapper just loaded or built, with the sums of the encoders that it joins as `joins`."""
+    if has_mapper(stack, which):
+        mapper = load_mapper(folder, stack.device)
+        mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
+        return mapper
+    if which == WordsBridge.kind:
+        from v2a_utils.mappers.bridge import words_bridge  # which reads folders itself
+
+        mapper = words_bridge(stack)
+        mapper.joins = {}
+        return mapper
+    what = f"no trained {which} mapper for the {stack.name} stack" if which in KINDS else "no trained mapper there"
+    raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`, or use the mapper words, which "
+                     "needs no training")
 
 
 def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
