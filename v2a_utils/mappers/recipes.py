@@ -34,6 +34,8 @@ _PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=
 RECIPES = {
     "mini": {
         "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3)),
+        # as many parameters as the diffusion mapper: what a regression does when it is not the smaller network
+        "regression_deep": Recipe("regression", {"depth": 3, "expansion": 10}, TrainConfig(6000, 256, 1e-3)),
         "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3)),
         "flow": Recipe("flow", _MINI, TrainConfig(6000, 256, 2e-3)),
     },
