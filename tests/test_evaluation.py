@@ -4,19 +4,33 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import offline_environment
+import torch
+from conftest import offline_environment, unit_rows
+from paper_weights import make_paper
+from scipy.linalg import sqrtm
 
 from v2a_utils.__main__ import main
-from v2a_utils.evaluation import methods as evaluation
-from v2a_utils.evaluation.methods import METHODS, QUICK, Judge, World, conditions, data_efficiency, listen, stack_seeds
+from v2a_utils.data.files import write_json
+from v2a_utils.evaluation import generation, methods, run
+from v2a_utils.evaluation.evaluator import Evaluator
+from v2a_utils.evaluation.features import extract, stack_seeds
+from v2a_utils.evaluation.generation import World, generator_key
+from v2a_utils.evaluation.methods import COMPARED, METHODS, QUICK, Sizes, conditions, missing
+from v2a_utils.evaluation.run import data_efficiency
 from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.models import extraction as embeddings, stacks
+from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
+from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.soundworld import other_take, synthesise
+from v2a_utils.pretraining.data import SIZES
+from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
 
 FEW = replace(QUICK, pictures=60, takes=6, covered=4)
 
@@ -26,7 +40,7 @@ def home(tmp_path_factory):
     """A folder of their own for what is kept."""
     folder = tmp_path_factory.mktemp("evaluation")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluation, "KEPT", folder / "results" / "sounds")
+        patch.setattr(generation, "CACHE", folder / "results" / "sounds")
         patch.setattr(embeddings, "CACHE", folder / "embeddings")
         yield folder
 
@@ -37,13 +51,13 @@ def world(stack, home):
 
 
 @pytest.fixture(scope="module")
-def judge(world):
-    return Judge(world, FEW)
+def evaluator(world):
+    return Evaluator(world, FEW)
 
 
-def measured(judge, sounds) -> dict:
-    heard = stack_seeds([listen(judge.stack, one, judge.world.scenes) for one in sounds])
-    return {name: interval for name, interval, *_ in judge.measures(heard)}
+def measured(evaluator, sounds) -> dict:
+    made = stack_seeds([extract(evaluator.stack, one, evaluator.world.scenes) for one in sounds])
+    return {score.measure: score.interval for score in evaluator.scores(made)}
 
 
 # ------------------------------------------------------------------------------------------------------- the command
@@ -66,15 +80,44 @@ def test_the_command_writes_every_measure_of_every_method_with_its_interval_and_
     assert {"FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "diversity", "coverage", "recall@10",
             "seconds a sound", "trained parameters"} <= set(whole.measure)
     assert (table.low <= table.value + 1e-6).all() and (table.value <= table.high + 1e-6).all()
+    shares = table[table.measure.isin(["accuracy", "recall@10", "coverage"])]
+    assert (shares.low >= 0).all() and (shares.high <= 1).all() and (shares.low < shares.high).all()
+    assert (table[table.measure.isin(["FD", "FAD", "IS", "diversity"])].low >= 0).all()
     assert whole[whole.measure == "FD"].backbone.eq("mini tagger").all()
     assert whole[whole.measure == "FAD"].backbone.eq("mini wav2clip").all()
     assert whole[whole.measure == "CS"].sample_rate.eq(16_000).all() and (whole.n > 0).all()
     assert set(whole[whole.method == "2 draws"].split) == {"sweep"}
     assert set(table[table.label.notna()].measure) == {"accuracy"}
-    singles = pd.read_csv(home / "results" / "singles.csv")
+    singles = pd.read_csv(summary / "singles.csv")
     assert len(singles) == 2 * (QUICK.pictures + QUICK.ood) * QUICK.seeds + QUICK.sweep
+    means = singles[singles.split == "test"].groupby("method")
+    for measure, column in (("accuracy", "right"), ("CS", "CS")):
+        found = whole[(whole.measure == measure) & (whole.split == "test")].set_index("method").value
+        assert found.to_dict() == pytest.approx(means[column].mean().drop("2 draws", errors="ignore").to_dict(), rel=1e-5)
     assert len(pd.read_csv(summary / "sounds.csv")) == 2 * QUICK.pictures
     assert json.loads((summary / "run.json").read_text())["settings"]["2 draws"].startswith('diffusion {"draws": 2}')
+
+
+@pytest.mark.filterwarnings("ignore:a Fréchet distance")
+def test_the_numbers_of_the_command_are_those_of_the_sounds(summary, world):
+    """FD of the reference row from SoundWorld's own sounds, by NumPy's and SciPy's formula."""
+    tagger, scenes = world.stack.tagger, world.scenes[: QUICK.pictures]
+    real = tagger.features([synthesise(scene) for scene in world.scenes[: QUICK.real]], SAMPLE_RATE)
+    made = [tagger.features([synthesise(other_take(scene, seed)) for scene in scenes], SAMPLE_RATE)
+            for seed in range(QUICK.seeds)]
+    table = pd.read_csv(summary / "evaluation.csv")
+    row = table[(table.method == "reference") & (table.split == "test") & (table.measure == "FD")].iloc[0]
+    expected = []
+    for rows in made:
+        first, second = (np.cov(cloud.astype(float), rowvar=False) for cloud in (rows, real))
+        root = sqrtm(first @ second + 1e-9 * np.eye(len(first))).real
+        expected.append(((rows.mean(0) - real.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root))
+    assert row.value == pytest.approx(np.mean(expected), rel=2e-2)
+
+
+def test_differences_of_methods_are_paired(summary):
+    table = pd.read_csv(summary / "differences.csv")
+    assert set(zip(table.method, table.other)) == {pair for pair in COMPARED if set(pair) <= {"reference", "regression"}}
 
 
 def test_trained_parameters_are_those_of_the_method(summary, stack):
@@ -106,14 +149,127 @@ def test_bad_arguments_end_with_one_sentence(arguments, message, stack, home, mo
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("arguments", [["--n", "8"], ["--seeds", "1"], ["--quick"], ["--methods", "reference"]])
+def test_the_committed_summary_is_not_replaced_by_less_than_a_whole_evaluation(arguments, stack, monkeypatch, home):
+    written = []
+    monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
+    monkeypatch.setattr(run, "evaluate", lambda stack, names, sizes, out: written.append(out) or [])
+    assert main(["evaluate", *arguments]) == main(["evaluate"]) == main(["evaluate", "--out", str(home)]) == 0
+    assert written == [run.TRIALS / "mini", run.SUMMARY, home]
+
+
+def test_the_committed_summary_is_not_replaced_by_that_of_another_stack(monkeypatch):
+    paper = SimpleNamespace(name="paper")
+    assert run.folder_for(paper, whole=True) == run.TRIALS / "paper"
+
+
+def test_what_a_stack_has_no_mapper_for_is_left_out_with_a_sentence(stack, monkeypatch, capsys):
+    def no_mapper(stack, kind):
+        raise ValueError(f"{kind}: no trained {kind} mapper")
+
+    monkeypatch.setattr(methods, "trained_mapper", no_mapper)
+    chosen = run.choose(stack, None)
+    assert "no mapper" in chosen and not {"words", "regression, deep", "diffusion"} & set(chosen)
+    assert "left out: words (words: no trained words mapper)" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="the method words cannot be run: words: no trained"):
+        run.choose(stack, ["words"])
+
+
+# ---------------------------------------------------------------------------------------------------------- on paper
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    """A paper stack of random weights whose tagger has AudioSet's names, as PANNs has."""
+    folder = tmp_path_factory.mktemp("paper")
+    environment = make_paper(folder)
+    names = sorted({name for names in RIGHT_FOR_IMAGEHEAR.values() for name in names})
+    config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16}
+    for listener, known in (("tagger", names), ("vggish", [])):
+        own = config | {"outputs": max(len(known), 1), "names": known}
+        save_weights(AudioCnn(own), folder / "extras" / listener / "model.safetensors")
+        write_json(folder / "extras" / listener / "config.json", own)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield stacks.load_stack("paper", "cpu")
+
+
+def test_evaluate_runs_on_the_paper_stack_and_compares_classes_by_audiosets_names(paper, home, monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "data_efficiency", lambda *_: pd.DataFrame())  # trains mappers of the paper's size
+    monkeypatch.setattr(generation, "best_candidates", lambda stack, batch, settings: (
+        np.random.default_rng(settings.seed).normal(0, 0.1, (len(batch), 16_000)).astype(np.float32), None))
+    monkeypatch.setattr(Generator, "sample_rate", SAMPLE_RATE)
+    few = replace(QUICK, pictures=4, ood=4, sweep=4, real=8, covered=2, gap=20, seeds=2)
+    original = type(paper.tagger).classify
+
+    def hears_the_first_picture(self, features):
+        logits = original(self, features)
+        logits[:, self.names.index(right_of_first)] += 1000
+        return logits
+
+    first = World(paper, "test", 4).scenes[0].label
+    right_of_first = RIGHT_FOR_IMAGEHEAR[first][0]
+    monkeypatch.setattr(type(paper.tagger), "classify", hears_the_first_picture)
+    table = run.evaluate(paper, ["reference", "true CLAP embedding", "regression"], few, tmp_path)
+    by_class = table[(table.measure == "accuracy") & (table.split == "test")].set_index(["method", "label"]).value
+    assert by_class["regression", first] == 1 and by_class["reference", ""] > 0
+    assert json.loads((tmp_path / "run.json").read_text())["stack"] == "paper"
+
+
+def test_accuracy_is_left_out_with_a_sentence_where_the_tagger_has_no_class_in_common(paper, home, monkeypatch, capsys,
+                                                                                     tmp_path):
+    monkeypatch.setattr(paper.tagger, "names", [f"sound {number}" for number in range(len(paper.tagger.names))])
+    monkeypatch.setattr(run, "data_efficiency", lambda *_: pd.DataFrame())
+    few = replace(QUICK, pictures=4, ood=4, sweep=4, real=8, covered=2, gap=20)
+    table = run.evaluate(paper, ["reference"], few, tmp_path)
+    assert "accuracy is left out" in capsys.readouterr().err and "accuracy" not in set(table.measure)
+    assert pd.read_csv(tmp_path / "singles.csv").right.isna().all()
+
+
 # -------------------------------------------------------------------------------------------------------- generation
+
+
+def test_sounds_of_one_configuration_are_not_taken_for_those_of_another(stack):
+    """Griffin-Lim with 1 and with 32 iterations has the same weights."""
+    vocoder, keys = stack.generator.vocoder, []
+    for iterations in (1, 32):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(stack.generator, "vocoder", type(vocoder)(iterations=iterations))
+            keys.append(generator_key(stack))
+    assert keys[0] != keys[1]
+
+
+def test_sounds_are_evaluated_in_the_precision_in_which_they_are_shipped(world, monkeypatch):
+    modes, original = [], generation.best_candidates
+
+    def watched(stack, batch, settings):
+        modes.append(torch.is_autocast_enabled("cpu"))
+        return original(stack, batch, settings)
+
+    monkeypatch.setattr(generation, "best_candidates", watched)
+    options = SoundOptions(steps=1, candidates=1, seed=77)
+    made, _ = world.generate("precision", world.audio[:2], options)
+    shipped, _ = original(world.stack, world.audio[:2], generation.batch_options(options, 0))
+    assert modes == [False] and np.allclose(made, shipped, atol=1e-3)
+
+
+def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stack, monkeypatch):
+    assert Sizes().pairs == SIZES["train"]
+    asked = []
+    monkeypatch.setattr(methods, "embed_world", lambda stack, split, count: asked.append((split, count)) or fake)
+    rows = unit_rows(40, 64)
+    fake = SimpleNamespace(visual=rows, audio=rows[::-1].copy())
+    found = conditions(SimpleNamespace(stack=stack, visual=rows), METHODS["nearest neighbour"], 0, Sizes())
+    assert asked == [("train", SIZES["train"])] and np.allclose(found, rows[::-1])
+
 
 
 def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
     made, options = [], SoundOptions(steps=1, candidates=1)
-    monkeypatch.setattr(evaluation, "KEPT", tmp_path)
-    monkeypatch.setattr(evaluation, "BATCH", 2)
-    original = evaluation.best_candidates
+    monkeypatch.setattr(generation, "CACHE", tmp_path)
+    monkeypatch.setattr(generation, "BATCH", 2)
+    original = generation.best_candidates
 
     def until_killed(stack, batch, settings):
         if len(made) == 2:
@@ -121,29 +277,31 @@ def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
         made.append(settings.seed)
         return original(stack, batch, settings)
 
-    monkeypatch.setattr(evaluation, "best_candidates", until_killed)
+    monkeypatch.setattr(generation, "best_candidates", until_killed)
     with pytest.raises(KeyboardInterrupt):
         world.generate("killed", world.audio[:6], options)
     made[:] = made[:1]
     resumed, seconds = world.generate("resumed", world.audio[:6], options)
     assert made == [0, 4] and len(resumed) == 6 and seconds > 0
     assert np.array_equal(world.generate("kept", world.audio[:6], options)[0], resumed)
-    monkeypatch.setattr(evaluation, "best_candidates", original)
+    monkeypatch.setattr(generation, "best_candidates", original)
     other = world.generate("another seed", world.audio[:2], replace(options, seed=1))[0]
     assert not np.allclose(other, resumed[:2])
 
 
 def test_another_process_knows_the_kept_sounds_again(world):
     """A set that is printed in another order in each process would make every batch a new one."""
-    code = ("from v2a_utils.evaluation.methods import World; from v2a_utils.models.stacks import load_stack; "
-            "world = World.__new__(World); world.stack = load_stack('mini', 'cpu'); print(world.weights)")
+    code = ("from v2a_utils.evaluation.generation import generator_key; from v2a_utils.models.stacks import load_stack; "
+            "print(generator_key(load_stack('mini', 'cpu')))")
     other = subprocess.run([sys.executable, "-c", code], env=offline_environment() | {"PYTHONHASHSEED": "1"},
                            capture_output=True, text=True, check=True)
-    assert other.stdout.strip() == world.weights
+    assert other.stdout.strip() == world.key
 
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.source != "real"])
 def test_conditions_of_every_method_are_unit_norm_and_its_own(world, name):
+    if reason := missing(world.stack, name):
+        pytest.skip(reason)
     found = conditions(world, METHODS[name], 0, QUICK)
     assert found.shape == (FEW.pictures, world.stack.generator.embed_dim)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
@@ -152,10 +310,10 @@ def test_conditions_of_every_method_are_unit_norm_and_its_own(world, name):
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
-def test_measures_know_true_sounds_from_sounds_of_other_pictures(judge):
-    scenes = judge.world.scenes
+def test_measures_know_true_sounds_from_sounds_of_other_pictures(evaluator):
+    scenes = evaluator.world.scenes
     takes = [np.stack([synthesise(other_take(scene, seed)) for scene in scenes]) for seed in range(2)]
-    good, bad = measured(judge, takes), measured(judge, [np.roll(one, 1, axis=0) for one in takes])
+    good, bad = measured(evaluator, takes), measured(evaluator, [np.roll(one, 1, axis=0) for one in takes])
     for name in ("accuracy", "CS", "recall@10", "coverage", "size → pitch", "distance → loudness"):
         assert good[name].value > bad[name].value, name
     for name in ("KL softmax", "KL sigmoid"):
@@ -164,16 +322,28 @@ def test_measures_know_true_sounds_from_sounds_of_other_pictures(judge):
     assert good["diversity"].value == pytest.approx(bad["diversity"].value)
 
 
-def test_noise_is_far_from_true_sounds(judge):
-    noise = [np.random.default_rng(seed).normal(0, 0.1, judge.world.sounds.shape).astype(np.float32)
+def test_noise_is_far_from_true_sounds(evaluator):
+    noise = [np.random.default_rng(seed).normal(0, 0.1, evaluator.world.sounds.shape).astype(np.float32)
              for seed in range(2)]
-    true = measured(judge, [judge.world.sounds] * 2)
-    found = measured(judge, noise)
+    true = measured(evaluator, [evaluator.world.sounds] * 2)
+    found, takes = measured(evaluator, noise), measured(evaluator, [np.stack([
+        synthesise(other_take(scene, seed)) for scene in evaluator.world.scenes]) for seed in range(2)])
     for name in ("FD", "FAD", "KL softmax"):
-        assert found[name].value > true[name].value, name
+        assert found[name].low > takes[name].high > takes[name].value > true[name].value - 1e-3, name
     assert true["KL softmax"].value == pytest.approx(0, abs=1e-4) and true["diversity"].value == pytest.approx(0)
 
 
-def test_efficiency_is_a_function_of_its_seed(stack, world):
-    first, second = (data_efficiency(stack, world, replace(QUICK, efficiency=(16,))) for _ in range(2))
+def test_efficiency_is_that_of_mappers_trained_on_so_many_pairs(stack, world, monkeypatch):
+    pairs, original = [], run.train_mapper
+
+    def watched(mapper, visual, audio, train):
+        pairs.append((mapper.kind, len(visual), len(audio), train.batch_size))
+        original(mapper, visual, audio, replace(train, steps=30))
+
+    monkeypatch.setattr(run, "train_mapper", watched)
+    sizes = replace(QUICK, efficiency=(16, 64))
+    first, second = (data_efficiency(stack, world, sizes) for _ in range(2))
     assert first.equals(second)
+    assert pairs[:4] == [(kind, n, n, n) for kind in ("regression", "diffusion") for n in (16, 64)]
+    cosine = first[first.measure == "cosine"].set_index(["mapper", "pairs"]).value
+    assert cosine["regression", 64] > cosine["regression", 16] > 0.1  # an untrained one is at 0

@@ -42,7 +42,14 @@ def test_panns_from_its_public_file_give_the_originals_numbers(panns):
     assert np.allclose(ours.features([SOUND], 16_000), theirs["embedding"].numpy(), atol=1e-4)
     shares = 1 / (1 + np.exp(-ours.logits([SOUND], 16_000)))
     assert np.allclose(shares, theirs["clipwise_output"].numpy(), atol=1e-5)
-    assert ours.top(SOUND, 16_000)[0][0].startswith("name ")
+    names, scores = zip(*ours.top(SOUND, 16_000, k=527))
+    assert names[0].startswith("name ") and scores == tuple(sorted(scores, reverse=True))
+    assert np.allclose(sorted(scores), np.sort(shares[0]), atol=1e-5)  # a multi-label model's: they do not add up to 1
+
+
+def test_the_scores_of_a_tagger_of_one_label_are_probabilities(stack):
+    scores = [score for _, score in stack.tagger.top(SOUND, 16_000, k=len(stack.tagger.names))]
+    assert sum(scores) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_file_is_held_against_a_listed_sum(panns, tmp_path):

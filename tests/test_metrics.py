@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import scipy.linalg
 from conftest import plain_scene, sine
+from scipy.stats import binomtest
 
 from v2a_utils.data.audio import loudness
 from v2a_utils.data.sources import IMAGEHEAR_CLASSES
+from v2a_utils.evaluation.attributes import attribute_fidelity, count_events, measure_pitch, pitch_agreement
+from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
-    Moments, attribute_fidelity, bootstrap, class_hits, clip_scores, count_events, coverage, diversity,
-    frechet_distance, hits, inception_score, kl_divergence, log_mel_error, measure_pitch, pitch_agreement,
-    rate_interval, video_clip_scores,
+    Moments, bootstrap, class_hits, clip_scores, coverage, diversity, frechet_distance, hits, inception_score,
+    kl_divergence, log_mel_error, rate_interval, video_clip_scores,
 )
-from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names
-from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
+from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
+from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
 
 
 def test_bootstrap_intervals_hold_the_true_mean_as_often_as_they_say():
@@ -246,3 +248,66 @@ def test_log_mel_error_is_the_mean_absolute_difference():
     first = np.zeros((2, 3, 4))
     second = np.stack([np.full((3, 4), 0.5), np.full((3, 4), -1.0)])
     assert log_mel_error(first, second).tolist() == [0.5, 1.0]
+
+
+# ------------------------------------------------------------------------------------------------ intervals of shares
+
+
+def test_a_share_of_single_sounds_has_wilsons_interval():
+    successes = np.arange(40) < 31
+    expected = binomtest(31, 40).proportion_ci(method="wilson")
+    assert rate_interval(successes)[1:] == pytest.approx((*expected, 40))
+
+
+@pytest.mark.parametrize("share", [0, 1])
+@pytest.mark.parametrize("shape", [(5,), (5, 3), (1, 3)])
+def test_no_share_is_certain_and_none_leaves_the_unit_interval(share, shape):
+    found = rate_interval(np.full(shape, share, bool))
+    assert found.value == share and 0 <= found.low < found.high <= 1
+
+
+def test_several_sounds_of_a_picture_count_as_the_independent_ones_that_they_are():
+    rng = np.random.default_rng(0)
+    alike = np.repeat(rng.random((60, 1)) < 0.8, 5, axis=1)
+    apart = rng.random((60, 5)) < 0.8
+    width = {name: rate_interval(rows).high - rate_interval(rows).low for name, rows in
+             {"alike": alike, "apart": apart, "one each": alike[:, :1], "all independent": apart.reshape(-1)}.items()}
+    assert width["alike"] == pytest.approx(width["one each"])
+    assert width["all independent"] <= width["apart"] < 0.7 * width["alike"]
+
+
+def test_wilsons_interval_of_clustered_sounds_holds_the_true_share_as_often_as_it_says():
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(400):
+        chance = rng.beta(4, 1, size=(40, 1))  # of each picture; 0.8 on average
+        found = rate_interval(rng.random((40, 3)) < chance)
+        held += found.low <= 0.8 <= found.high
+    assert held >= 0.92 * 400
+
+
+def test_bounds_of_the_gaps_shares_stay_within_what_a_share_can_be():
+    rng = np.random.default_rng(0)
+    first, second = (rng.standard_normal((30, 8)).astype(np.float32) for _ in range(2))
+    far = (first - 20).astype(np.float32)
+    for clouds in ((first, second), (far, second), (first, first)):
+        clouds = [cloud / np.linalg.norm(cloud, axis=1, keepdims=True) for cloud in clouds]
+        for name, interval in gap.measure(*clouds, draws=20).items():
+            if name.startswith(("recall", "told apart", "shared", "CKA")):
+                assert 0 <= interval.low <= interval.value <= interval.high <= 1, name
+            if name.startswith(("recall", "told apart")):
+                assert interval.low < interval.high, name
+
+
+# -------------------------------------------------------------------------------------- which classes count as right
+
+
+def test_every_class_of_soundworld_is_known_to_a_tagger_of_audiosets_names():
+    names = sorted({name for names in RIGHT_FOR_IMAGEHEAR.values() for name in names} | {"Animal", "Music"})
+    assert all(right_classes([label], names) for label in CLASSES)
+    assert right_classes(["dog"], names) >= {"Dog", "Bark"} and "Cat" not in right_classes(["dog"], names)
+    assert right_classes(["dog", "rain"], names) >= {"Dog", "Rain"}
+
+
+def test_a_tagger_that_has_the_label_itself_is_held_to_it():
+    assert right_classes(["dog"], CLASSES) == {"dog"}
+    assert right_classes(["zither"], CLASSES) == frozenset()

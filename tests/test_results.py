@@ -12,8 +12,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from v2a_utils.evaluation import figures as result_figures
-from v2a_utils.evaluation.methods import METHODS
-from v2a_utils.evaluation.results import TRUTHS, Results, agreement, backbones, claims, compare, gap_left, our_table
+from v2a_utils.evaluation.methods import COMPARED, METHODS
+from v2a_utils.evaluation.results import (
+    TRUTHS, Results, agreement, backbones, claims, gap_left, nearer, our_table, verdict,
+)
 from v2a_utils.measures.metrics import Interval
 
 MEASURES = ("FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "recall@10", "diversity", "coverage",
@@ -44,6 +46,13 @@ def results(tmp_path_factory):
     pd.DataFrame([(name, measure, 0.9, 0.8, 1.0, 50) for name, method in METHODS.items() if method.group == "table"
                   for measure in ("Fréchet distance", "told apart, linear")],
                  columns=["method", "measure", "value", "low", "high", "n"]).to_csv(folder / "gap.csv", index=False)
+    places = list(METHODS)
+    pd.DataFrame([(first, second, measure, sign * (places.index(first) - places.index(second)) + shift, 50)
+                  for first, second in COMPARED for measure in MEASURES
+                  for sign, shift in [(1 if measure in ("FD", "FAD") else -1, 0)]],
+                 columns=["method", "other", "measure", "value", "n"]).assign(
+        low=lambda table: table.value - 0.3, high=lambda table: table.value + 0.3).to_csv(
+        folder / "differences.csv", index=False)
     (folder / "run.json").write_text(json.dumps({"stack": "mini"}))
     return Results.read(folder)
 
@@ -53,10 +62,16 @@ def test_a_folder_without_a_summary_is_refused_with_the_command_that_makes_one(t
         Results.read(tmp_path)
 
 
+def test_a_summary_that_lacks_a_table_is_refused_with_its_name(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(ValueError, match="differences.csv"):
+        Results.read(tmp_path)
+
+
 def test_the_table_has_the_methods_in_their_order_and_no_sweeps(results):
     table = our_table(results)
     assert list(table.index) == [name for name, method in METHODS.items() if method.group == "table"]
-    assert table.loc["diffusion", "FD ↓"] == "7 [6.8, 7.2]"
+    assert table.loc["diffusion", "FD ↓"] == f"{1 + PLACE} [{0.8 + PLACE:.1f}, {1.2 + PLACE:.1f}]"
     assert table.loc["reference", "trained, M ↓"] == "0.000"
 
 
@@ -65,22 +80,41 @@ def test_every_measure_names_its_backbone_rate_and_n(results):
     assert found.loc[("FD", "test")].tolist() == ["mini tagger", 16_000, 50, 3]
 
 
-@pytest.mark.parametrize("first, second, lower, verdict", [
-    ((3, 2, 4), (1, 0, 1.5), False, "holds"), ((1, 0, 1.5), (3, 2, 4), False, "does not hold here"),
-    ((1, 0, 1.5), (3, 2, 4), True, "holds"), ((3, 1, 4), (2, 1, 3), False, "undecided at this n, leans to yes"),
-    ((3, 1, 4), (2, 1, 3), True, "undecided at this n, leans to no"),
+@pytest.mark.parametrize("low, high, lower, expected", [
+    (0.1, 0.5, False, "holds"), (-0.5, -0.1, False, "does not hold here"), (-0.5, -0.1, True, "holds"),
+    (0.1, 0.5, True, "does not hold here"), (-0.1, 0.5, False, "undecided at this n (10)"),
+    (-0.1, 0.5, True, "undecided at this n (10)"),
 ])
-def test_a_verdict_needs_intervals_that_do_not_touch(first, second, lower, verdict):
-    assert compare(Interval(*first, 10), Interval(*second, 10), lower) == verdict
+def test_a_verdict_needs_a_difference_whose_interval_leaves_out_0(low, high, lower, expected):
+    assert verdict(Interval((low + high) / 2, low, high, 10), lower) == expected
+
+
+def test_what_was_not_compared_has_no_verdict():
+    assert verdict(None) == nearer(None, None) == "not measured"
+
+
+@pytest.mark.parametrize("first, second, expected", [
+    ((-0.1, 0.1), (0.2, 0.4), "holds"), ((0.2, 0.4), (-0.1, 0.1), "does not hold here"),
+    ((-0.2, -0.1), (0.3, 0.4), "holds"), ((0.1, 0.3), (0.2, 0.4), "undecided at this n (10)"),
+    ((-0.1, 0.3), (-0.2, 0.1), "undecided at this n (10)"),
+])
+def test_which_of_two_is_nearer_to_the_truth_needs_distances_that_do_not_overlap(first, second, expected):
+    assert nearer(*(Interval(sum(bounds) / 2, *bounds, 10) for bounds in (first, second))) == expected
+
+
+def test_a_difference_is_read_from_either_side(results):
+    one, other = results.difference("diffusion", "regression", "FD"), results.difference("regression", "diffusion", "FD")
+    assert one == Interval(2, 1.7, 2.3, 50) and other == Interval(-2, -2.3, -1.7, 50)
+    assert results.difference("diffusion", "2 draws", "FD") is None
 
 
 def test_every_claim_has_a_verdict_and_its_evidence(results):
     found = claims(results)
     verdicts = {claim[:30]: row.verdict for claim, row in found.iterrows()}
-    assert len(found) == 9 and found.evidence.str.len().min() > 10
-    assert verdicts["1. there is a domain gap: a st"] == "holds"
+    assert len(found) == 11 and found.evidence.str.len().min() > 10
+    assert verdicts["1. there is a domain gap: a li"] == "holds"
     assert verdicts["1. ... and a sound for CLIP's "] == "holds"  # the reference comes before no mapper
-    assert verdicts["2. a light mapper bridges it"] == "does not hold here"
+    assert verdicts["2. a light mapper narrows it"] == "does not hold here"
     assert verdicts["4. a generative mapper is bett"] == "does not hold here"
     assert verdicts["4. a regression mapper is slig"] == "holds"
     assert "-86.5%" in found.evidence.iloc[-1] and "cannot be tested" in found.verdict.iloc[-1]
@@ -92,21 +126,36 @@ def test_measures_that_rank_as_the_truth_does_agree_with_it(results):
     assert found["FD"].n == len(METHODS)
 
 
-@pytest.mark.parametrize("draw", [
-    result_figures.trade_off, result_figures.steps_quality, result_figures.efficiency, result_figures.per_class,
-    result_figures.attributes, result_figures.truths,
-], ids=lambda draw: draw.__name__)
-def test_figures_are_drawn_from_the_summary_with_labels_and_a_title(results, draw):
+def drawn(figure) -> np.ndarray:
+    """Every coordinate of the points, lines and bars of a figure."""
+    parts = [line.get_xydata() for axis in figure.axes for line in axis.lines]
+    parts += [points.get_offsets() for axis in figure.axes for points in axis.collections]
+    bars = [[bar.get_height(), bar.get_height()] for axis in figure.axes for bar in axis.patches]
+    return np.concatenate([np.asarray(part, float).reshape(-1, 2) for part in [*parts, bars]]).ravel()
+
+
+PLACE = list(METHODS).index("diffusion")
+
+
+@pytest.mark.parametrize("draw, numbers", [
+    (result_figures.trade_off, (1 + PLACE, 20 - PLACE)),  # FD and CS of the diffusion mapper
+    (result_figures.steps_quality, [1 + list(METHODS).index(f"{steps} steps") for steps in (2, 5, 10, 40)]),
+    (result_figures.efficiency, (10, 100, 0.5)), (result_figures.per_class, (0.5,)),
+    (result_figures.attributes, (100, 1000, 10, -10)), (result_figures.truths, (20 - PLACE,)),
+], ids=lambda value: getattr(value, "__name__", ""))
+def test_figures_draw_the_numbers_of_the_summary_with_labels_and_a_title(results, draw, numbers):
     figure = draw(results)
     assert all(axis.get_title() for axis in figure.axes)
     assert any(axis.get_ylabel() or axis.get_xlabel() for axis in figure.axes)
+    found = drawn(figure)
+    assert all(np.isclose(found, number).any() for number in numbers), found
     plt.close(figure)
 
 
 def test_the_curves_pass_through_the_usual_setting(results):
     points = result_figures.sweep_points(results, "steps", ("FD",))
     assert list(points) == [2, 5, 10, 20, 40]
-    assert points[20] == (7,)
+    assert points[20] == (1 + PLACE,)
 
 
 def test_what_is_left_of_the_gap_keeps_the_order_of_methods_and_measures(results):
@@ -115,4 +164,4 @@ def test_what_is_left_of_the_gap_keeps_the_order_of_methods_and_measures(results
     assert list(table.columns) == ["Fréchet distance", "told apart, linear"]
     assert table.loc["diffusion", "told apart, linear"] == "0.900 [0.800, 1.000]"
     verdicts = claims(results)
-    assert verdicts.verdict[verdicts.index.str.contains("straight cut")].item() == "holds"
+    assert verdicts.verdict[verdicts.index.str.contains("linear classifier")].item() == "holds"

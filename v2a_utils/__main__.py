@@ -137,8 +137,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--n", type=int, help="pictures of the test split; of others half as many (default: 256)")
     evaluate.add_argument("--seeds", type=int, help="sounds of each picture and method (default: 3)")
     evaluate.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    evaluate.add_argument("--out", type=Path, help="folder of the summary (default: data/results, with --quick or "
-                          "--methods results/evaluation)")
+    evaluate.add_argument("--out", type=Path, help="folder of the summary (default: data/results for the whole "
+                          "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
     evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
     evaluate.set_defaults(run=_evaluate)
     for name, command in commands.choices.items():
@@ -374,7 +374,8 @@ def _report(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
-    from v2a_utils.evaluation.methods import METHODS, QUICK, SUMMARY, Sizes, evaluate
+    from v2a_utils.evaluation.methods import QUICK, Sizes
+    from v2a_utils.evaluation.run import evaluate, folder_for
     from v2a_utils.models.stacks import load_stack
 
     sizes = QUICK if options.quick else Sizes()
@@ -384,9 +385,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         sizes = replace(sizes, seeds=options.seeds)
     if sizes.pictures < 4 or sizes.seeds < 1:
         raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
-    part = options.quick or options.methods  # shall not take the place of the whole
-    out = options.out or (Path("results/evaluation") if part else SUMMARY)
-    table = evaluate(load_stack(options.stack), options.methods or list(METHODS), sizes, out)
+    stack = load_stack(options.stack)
+    out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
+    table = evaluate(stack, options.methods, sizes, out)
     print(f"{len(table)} numbers in {out}")
     return 0
 

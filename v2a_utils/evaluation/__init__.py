@@ -7,8 +7,11 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
+    "evaluator": ["Evaluator"],
+    "features": ["Features", "extract", "stack_seeds"],
+    "generation": ["World"],
     "listening_test": ["BlindTest"],
-    "methods": ["METHODS", "SUMMARY", "Heard", "Judge", "Sizes", "World", "listen",
-                "stack_seeds"],
+    "methods": ["METHODS", "Sizes"],
     "results": ["PAPER_TABLE", "Results", "agreement", "backbones", "claims", "gap_left", "our_table"],
+    "run": ["SUMMARY"],
 })

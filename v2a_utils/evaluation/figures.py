@@ -11,12 +11,14 @@ from v2a_utils.evaluation.results import TRUTHS, Results
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
-COLOURS = {"reference": AUDIO, "no mapper": VISION, "regression": MAPPED, "diffusion": MAPPED, "better mapper": MAPPED}
-MARKS = {"reference": "^", "text caption": "v", "no mapper": "o", "nearest neighbour": "<", "closed form": ">",
-         "regression": "D", "diffusion": "s", "better mapper": "*"}
+COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED,
+           "regression": MAPPED, "regression, deep": MAPPED, "diffusion": MAPPED, "better mapper": MAPPED}
+MARKS = {"reference": "^", "true CLAP embedding": "P", "text caption": "v", "no mapper": "o", "nearest neighbour": "<",
+         "closed form": ">", "words": "X", "regression": "D", "regression, deep": "d", "diffusion": "s",
+         "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
-NEAR = ("nearest neighbour", "regression", "diffusion", "better mapper")
+NEAR = ("true CLAP embedding", "nearest neighbour", "regression", "regression, deep", "diffusion", "better mapper")
 
 
 def _colour(method: str) -> str:
@@ -27,7 +29,8 @@ def trade_off(results: Results) -> Figure:
     """CS against FD: every method, and beside it the near ones with the curves along which draws and guidance move."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4))
     across, up = (results.find(measure, "sweep", "table") for measure in ("CS", "FD"))
-    for axis, methods in zip(axes, (across.index, NEAR)):
+    near = [method for method in NEAR if method in across.index]
+    for axis, methods in zip(axes, (across.index, near)):
         for method in methods:
             x, y = across.loc[method], up.loc[method]
             axis.errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
@@ -43,7 +46,7 @@ def trade_off(results: Results) -> Figure:
                              color=MAPPED)
     made = up.index.drop("reference")
     axes[0].set_title(f"Lowest FD: {up.value[made].idxmin()}; highest CS: {across.value[made].idxmax()}")
-    axes[1].set_title(f"Near by: FD from {up.value[list(NEAR)].min():.1f} to {up.value[list(NEAR)].max():.1f}")
+    axes[1].set_title(f"Near by: FD from {up.value[near].min():.1f} to {up.value[near].max():.1f}")
     axes[0].legend(fontsize=8, loc="lower left")
     axes[1].legend(fontsize=8)
     return figure

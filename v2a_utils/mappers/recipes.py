@@ -34,6 +34,9 @@ _FEW_TRAINING = TrainConfig(6000, 256, 1e-3, weight_decay=6.02e-2, patience=PATI
 RECIPES = {
     "mini": {
         "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3, patience=PATIENCE)),
+        # as many parameters as the diffusion mapper: what a regression does when it is not the smaller network
+        "regression_deep": Recipe("regression", {"depth": 3, "expansion": 10},
+                                  TrainConfig(6000, 256, 1e-3, patience=PATIENCE)),
         "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3, patience=PATIENCE)),
         "flow": Recipe("flow", _MINI, TrainConfig(6000, 256, 2e-3, patience=PATIENCE)),
     },

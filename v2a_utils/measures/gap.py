@@ -4,8 +4,6 @@ Clouds are float arrays (n, d) with rows of unit norm. Row i of two clouds belon
 where a function says "pairs". Intervals come from `metrics.bootstrap`.
 """
 
-from functools import partial
-
 import numpy as np
 from scipy.spatial.distance import pdist
 from scipy.stats import skew
@@ -14,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.measures.metrics import Interval, bootstrap, frechet_distance
+from v2a_utils.measures.metrics import Interval, bootstrap, frechet_distance, rate_interval
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
@@ -148,29 +146,31 @@ def recall(ranks: np.ndarray, k: int = 10) -> float:
 def measure(
     cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: int = 200, seed: int = 0
 ) -> dict[str, Interval]:
-    """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% bootstrap intervals.
+    """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% intervals.
 
-    The first five and the centroid share ask whether the clouds lie in the same place; the others, for pairs only,
-    whether each point lies in its right place. Numbers that cost much a draw get a tenth of the draws.
+    Intervals are Wilson's for shares, else from the bootstrap. The first five and the centroid share ask whether the
+    clouds lie in the same place; the others, for pairs only, whether each point lies in its right place. Numbers that
+    cost much a draw get a tenth of the draws.
     """
     few = max(draws // 10, 20)
     cells = {
-        "centroid distance": bootstrap(centroid_distance, cloud, sounds, draws=draws, seed=seed),
-        "Fréchet distance": bootstrap(frechet_distance, cloud, sounds, draws=few, seed=seed),
+        "centroid distance": bootstrap(centroid_distance, cloud, sounds, draws=draws, seed=seed).within(0),
+        "Fréchet distance": bootstrap(frechet_distance, cloud, sounds, draws=few, seed=seed).within(0),
         "MMD²": bootstrap(np.mean, mmd_rows(cloud, sounds), draws=draws, seed=seed),
     }
     for judge in JUDGES:
         hits = two_sample_hits(cloud, sounds, judge, seed)
-        cells[f"told apart, {judge}"] = bootstrap(np.mean, hits, draws=draws, seed=seed)
+        cells[f"told apart, {judge}"] = rate_interval(hits)
     if paired:
         cells["centroid share"] = bootstrap(centroid_share, cloud, sounds, draws=few, seed=seed)
         ranks = retrieval_ranks(cloud, sounds)
         cells["cosine"] = bootstrap(np.mean, pair_cosines(cloud, sounds), draws=draws, seed=seed)
         for k in (1, 5, 10):
-            cells[f"recall@{k}"] = bootstrap(partial(recall, k=k), ranks, draws=draws, seed=seed)
+            cells[f"recall@{k}"] = rate_interval(ranks <= k)
         cells["median rank"] = bootstrap(np.median, ranks, draws=draws, seed=seed)
-        cells["CKA"] = bootstrap(linear_cka, cloud, sounds, draws=few, seed=seed)
-        cells["shared neighbours"] = bootstrap(np.mean, mutual_neighbours(cloud, sounds), draws=draws, seed=seed)
+        cells["CKA"] = bootstrap(linear_cka, cloud, sounds, draws=few, seed=seed).within(0, 1)
+        shared = bootstrap(np.mean, mutual_neighbours(cloud, sounds), draws=draws, seed=seed)
+        cells["shared neighbours"] = shared.within(0, 1)
         cells["hubness"] = bootstrap(skew, neighbour_counts(cloud, sounds), draws=draws, seed=seed)
     return cells
 

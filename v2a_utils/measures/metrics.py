@@ -1,31 +1,20 @@
-"""Measures of generated sounds: against real ones, against their pictures, and against SoundWorld's truth.
+"""Measures of generated sounds, against real ones and against their pictures, and the intervals of any number.
 
-Pure functions on arrays: who listens (`v2a_utils.models.tagger`, `v2a_utils.models.listeners`) is not their business. Features and
-embeddings are (n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. What is measured
-sound by sound comes back as (n,) or so, whose mean is the peers' number and whose interval `bootstrap` gives.
+Pure functions on arrays; the models that extract features are in `v2a_utils.models`. Features and embeddings are
+(n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. What is measured sound by sound
+comes back as (n,), whose mean is the peers' number and whose interval `bootstrap` gives.
 """
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
-import librosa
 import numpy as np
-import torch
+import scipy.stats
 from scipy.linalg import LinAlgError, eigvalsh
 from scipy.linalg.blas import dsyr, dsyrk
-from scipy.signal import find_peaks
 from scipy.special import expit, log_softmax, logsumexp, softmax
-from scipy.stats import binomtest, rankdata, spearmanr
 
-from v2a_utils.data.audio import resample
-from v2a_utils.models.mel import log_mel
-from v2a_utils.soundworld import KINDS, Scene
-
-STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
-COUNTED = (  # classes whose number shows as onsets one after the other; others make one denser sound
-    "bird", "cat", "dog", "duck", "frog", "sheep", "bells", "drums", "flute", "guitar", "piano", "trumpet",
-)
 BATCH = 2000  # rows whose covariance is taken at once
 LEAST_SHARE = 1e-6  # audioldm_eval adds it to a probability before its logarithm
 
@@ -49,6 +38,10 @@ class Interval(NamedTuple):
         """A share in words: value, interval and n."""
         return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%}, n = {self.n})"
 
+    def within(self, low: float = -np.inf, high: float = np.inf) -> "Interval":
+        """The same estimate with its bounds kept within what the quantity can be."""
+        return self._replace(low=max(self.low, low), high=min(self.high, high))
+
 
 def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
     """`function(*arrays)` with the 95% percentile interval over resampled rows (Efron 1979).
@@ -60,19 +53,36 @@ def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 
     n = len(arrays[0])
     if any(len(array) != n for array in arrays):
         raise ValueError(f"arrays of {[len(array) for array in arrays]} rows cannot be resampled together")
-    rng, value = np.random.default_rng(seed), float(function(*arrays))
-    values = []
-    for _ in range(draws):
-        rows = rng.integers(n, size=n)
-        values.append(function(*(array[rows] for array in arrays)))
-    low, high = np.quantile(values, [0.025, 0.975]) - (np.mean(values) - value)
+    value = float(function(*arrays))
+    if n < 2:
+        return Interval(value, -np.inf, np.inf, n)  # one row says nothing of how rows differ
+    drawn = scipy.stats.bootstrap(
+        (np.arange(n),), lambda rows: function(*(array[rows] for array in arrays)), n_resamples=draws,
+        vectorized=False, method="percentile", rng=np.random.default_rng(seed)).bootstrap_distribution
+    low, high = np.quantile(drawn, [0.025, 0.975]) - (drawn.mean() - value)
     return Interval(value, float(min(low, value)), float(max(high, value)), n)
 
 
 def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
-    """Share of successes among (n,) bool with its 95% interval, Wilson's or the "exact" one (Clopper and Pearson)."""
-    number, n = int(np.sum(successes)), len(successes)
-    return Interval(number / n, *map(float, binomtest(number, n).proportion_ci(method=method)), n)
+    """Share of successes with its 95% interval, Wilson's, or the "exact" one (Clopper and Pearson) of (n,) bool.
+
+    Wilson's takes (n,), or (n, seeds) for several sounds of each of n pictures. Sounds of one picture are alike, so
+    they count as fewer: as many independent ones as have the variance that is seen between pictures (Korn and Graubard
+    1998), at least n and at most n * seeds. `n` of the answer is that of the pictures. The bounds lie within 0..1 and
+    apart, also for a share of 0 or 1.
+    """
+    each = np.asarray(successes, np.float64).reshape(len(successes), -1)
+    n, share = len(each), float(each.mean())
+    if method == "exact":
+        interval = scipy.stats.binomtest(round(each.sum()), n).proportion_ci(method=method)
+        return Interval(share, *map(float, interval), n)
+    variance = each.mean(1).var(ddof=1) / n if n > 1 else 0.0
+    count = float(np.clip(share * (1 - share) / variance, n, each.size)) if variance else n
+    z = scipy.stats.norm.ppf(0.975)
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    low, high = min(centre - half, share), max(centre + half, share)  # equal but for rounding at 0 and 1
+    return Interval(share, float(low), float(high), n).within(0, 1)
 
 
 # ------------------------------------------------------------------------------------------ distances of two clouds
@@ -218,8 +228,8 @@ def class_hits(
     return np.array([names[kept[column]] in allowed for column, allowed in zip(best, right)])
 
 
-def hits(scores: np.ndarray, names: list[str], scenes: list[Scene]) -> np.ndarray:
-    """Whether the highest class of each row of `scores` (n, classes) is among the scene's, (n,) bool."""
+def hits(scores: np.ndarray, names: Sequence[str], scenes: Sequence) -> np.ndarray:
+    """Whether the highest class of each row of `scores` (n, classes) is among the `labels` of its scene, (n,) bool."""
     return class_hits(scores, names, [scene.labels for scene in scenes])
 
 
@@ -260,90 +270,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
-# ------------------------------------------------------------------------------------- attributes that can be measured
-
-
-def attribute_fidelity(
-    measured: np.ndarray, truth: np.ndarray, classes: np.ndarray, draws: int = 200, seed: int = 0
-) -> Interval:
-    """Rank correlation within classes of an attribute measured in sounds with the one seen in pictures, (n,) each.
-
-    Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes
-    of 3 sounds or more. Size moves `measure_pitch`, count `count_events`, distance `audio.loudness`. Sounds in which
-    nothing could be measured (NaN) count as the middle of their class. Of several sounds a picture, measured
-    (n, seeds), it is the mean of the seeds' correlations.
-    """
-    groups = [np.flatnonzero(classes == name) for name in np.unique(classes)]
-    groups = [rows for rows in groups if len(rows) >= 3]
-    if not groups:
-        raise ValueError("no class has 3 sounds or more to be ranked")
-    columns = np.column_stack([truth, measured])
-    ranks = np.concatenate([np.apply_along_axis(_centred_ranks, 0, columns[rows]) for rows in groups])
-    found = bootstrap(_mean_correlation, ranks, draws=draws, seed=seed)
-    return found._replace(low=max(found.low, -1.0), high=min(found.high, 1.0))
-
-
-def _mean_correlation(ranks: np.ndarray) -> float:
-    """Correlation of the first column of (n, 1 + seeds) with the others, their mean."""
-    return float(np.mean([_correlation(ranks[:, 0], column) for column in ranks[:, 1:].T]))
-
-
-def _centred_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks (n,) within -1..1, 0 in the middle and for NaN."""
-    ranks = rankdata(values, nan_policy="omit")
-    return np.nan_to_num(2 * (ranks - np.nanmean(ranks)) / len(values)) if np.isfinite(values).any() else 0 * ranks
-
-
-def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    norm = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(first @ second / norm) if norm else 0.0  # a constant attribute follows nothing
-
-
-def count_events(waveform: np.ndarray, sample_rate: int) -> int:
-    """Number of onsets in a sound, for the classes COUNTED: peaks of its log-mel's flux (Böck, Krebs, Schedl 2012).
-
-    The flux is the rise over 40 ms, in nats over mels, of what lies less than 6 nats below the loudest point.
-    """
-    mel = log_mel(torch.from_numpy(np.asarray(resample(waveform, sample_rate, 16_000), np.float32))[None])[0].numpy()
-    heard = np.maximum(mel, mel.max() - 6)
-    rises = np.maximum(heard[4:] - heard[:-4], 0).mean(1)
-    flux = np.pad(np.convolve(rises, [0.25, 0.5, 0.25], "same"), 1)
-    least = max(0.2 * flux.max(), 0.05)
-    return len(find_peaks(flux, height=least, prominence=least / 2, distance=10)[0])
-
-
-def measure_pitch(waveform: np.ndarray, sample_rate: int, name: str) -> float:
-    """Pitch in Hz of a sound of a pitched class, looked for around that class's range.
-
-    YIN (de Cheveigné and Kawahara 2002), median over the loud frames; for struck and single-line sounds the strongest
-    line of the spectrum. NaN for silence.
-    """
-    kind = KINDS[name]
-    low, high = 0.75 * kind.low, min(1.35 * kind.high, 0.49 * sample_rate)
-    if np.abs(waveform).max() < 1e-5:
-        return float("nan")
-    if name in STRUCK:
-        spectrum = np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)), 2 * len(waveform)))
-        lines = np.fft.rfftfreq(2 * len(waveform), 1 / sample_rate)
-        inside = (lines >= low) & (lines <= high)
-        return float(lines[inside][spectrum[inside].argmax()])
-    frame = 4096 if low < 100 else 2048
-    pitches = librosa.yin(waveform, fmin=low, fmax=high, sr=sample_rate, frame_length=frame, hop_length=512)
-    levels = librosa.feature.rms(y=waveform, frame_length=frame, hop_length=512)[0]
-    return float(np.median(pitches[levels > 0.3 * levels.max()]))
-
-
-def pitch_agreement(measured: np.ndarray, implied: np.ndarray, classes: np.ndarray) -> dict[str, float]:
-    """Spearman correlation between measured and implied pitch (n,), for every class and their mean ("mean").
-
-    Within classes, so that knowing the class alone earns nothing. Classes with fewer than 5 sounds are left out.
-    """
-    found = {}
-    for name in np.unique(classes):
-        rows = (classes == name) & np.isfinite(measured)
-        if rows.sum() >= 5:
-            found[str(name)] = float(spearmanr(measured[rows], implied[rows]).statistic)
-    return found | {"mean": float(np.mean(list(found.values())))}
+# --------------------------------------------------------------------------------------------------------------- mels
 
 
 def log_mel_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:

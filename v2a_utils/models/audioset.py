@@ -1,13 +1,15 @@
-"""AudioSet's names: which of its 527 classes PANNs' outputs are, and which of them count as right for ImageHear."""
+"""AudioSet's names: which of its 527 classes PANNs' outputs are, and which of them count as right for a picture."""
 
 import csv
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 NUM_CLASSES = 527
 
 _WATER = ("Waterfall", "Rain", "Raindrop", "Rain on surface", "Waves, surf", "Water", "Gush", "Gurgling", "Patter",
           "Slosh")
-RIGHT_FOR_IMAGEHEAR = {  # the definition of Im2Wav's accuracy (RoySheffer/im2wav, Data/meta.py)
+# the definition of Im2Wav's accuracy (RoySheffer/im2wav, Data/meta.py); SoundWorld's classes have ImageHear's names
+RIGHT_FOR_IMAGEHEAR = {
     "accordion": ("Accordion",),
     "bass": ("Bass guitar",),
     "bells": ("Bell", "Church bell", "Jingle bell"),
@@ -50,6 +52,18 @@ TOO_GENERAL = frozenset({  # left out before the highest class is looked for, as
     "Rock and roll", "Rock music", "Salsa music", "Scary music", "Soundtrack music", "Swing music", "Techno",
     "Theme music", "Traditional music", "Video game music", "Vocal music",
 })
+
+
+def right_classes(labels: Iterable[str], names: Collection[str]) -> frozenset[str]:
+    """Which of a tagger's classes `names` count as right for a picture of these labels.
+
+    A label that the tagger has itself; else AudioSet's classes for it, as Im2Wav defines them. Empty for labels of
+    which the tagger knows nothing.
+    """
+    known = set(names)
+    return frozenset(name for label in labels
+                     for name in ((label,) if label in known else RIGHT_FOR_IMAGEHEAR.get(label.lower(), ()))
+                     if name in known)
 
 
 def read_names(path: str | Path) -> list[str]:

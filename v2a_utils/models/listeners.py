@@ -92,7 +92,7 @@ def load_panns(path: Path, device: str = "cpu") -> Listener:
     own = {re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name).replace(
         "fc_audioset", "fc_out"): value for name, value in _read(path).items()
         if not name.startswith(("spectrogram_extractor", "logmel_extractor"))}
-    return Listener(_filled(model, own, path), names, device, "PANNs CNN14 16k")
+    return Listener(_filled(model, own, path), names, device, "PANNs CNN14 16k", multi_label=True)
 
 
 def load_vggish(path: Path, device: str = "cpu") -> Listener:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import expit, softmax
 from torch import nn
 from torch.nn import functional as F
 
@@ -75,11 +76,13 @@ class Listener:
     """A trained model that listens: waveforms in, NumPy out.
 
     A tagger's outputs are class scores, Wav2CLIP's an embedding. `backbone` and `sample_rate` belong beside every
-    number that is made from it.
+    number that is made from it. A `multi_label` tagger was trained on classes that may sound together.
     """
 
-    def __init__(self, model: nn.Module, names: list[str], device: str = "cpu", backbone: str = "mini"):
+    def __init__(self, model: nn.Module, names: list[str], device: str = "cpu", backbone: str = "mini",
+                 multi_label: bool = False):
         self.model, self.names, self.device, self.backbone = model.to(device).eval(), names, device, backbone
+        self.multi_label = multi_label
 
     @property
     def sample_rate(self) -> int:
@@ -126,7 +129,11 @@ class Listener:
         return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
 
     def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
-        """The k most likely classes with their probabilities."""
-        scores = self.logits([waveform], sample_rate)[0]
-        shares = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-        return [(self.names[i], float(shares[i])) for i in np.argsort(-shares)[:k]]
+        """The k highest classes with their scores, 0..1.
+
+        Scores of a multi-label tagger are its sigmoid outputs, each class by itself; of another one its softmax
+        probabilities, which add up to 1.
+        """
+        logits = self.logits([waveform], sample_rate)[0]
+        scores = expit(logits) if self.multi_label else softmax(logits)
+        return [(self.names[i], float(scores[i])) for i in np.argsort(-scores)[:k]]

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from v2a_utils.evaluation.methods import BATCH, World
-from v2a_utils.measures.metrics import Interval, hits, log_mel_error, measure_pitch, pitch_agreement, rate_interval
+from v2a_utils.evaluation.attributes import measure_pitch, pitch_agreement
+from v2a_utils.evaluation.generation import BATCH, World
+from v2a_utils.measures.metrics import Interval, hits, log_mel_error, rate_interval
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound

@@ -41,7 +41,7 @@ CONFIGS = {
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
-} | {kind: RECIPES["mini"][kind].train for kind in ("regression", "diffusion")}
+} | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
@@ -120,6 +120,9 @@ class Pretraining:
 
     def _train_regression(self, data: Rendered, config: TrainConfig) -> None:
         self._train_mapper("regression", data, config)
+
+    def _train_regression_deep(self, data: Rendered, config: TrainConfig) -> None:
+        self._train_mapper("regression_deep", data, config)
 
     def _train_diffusion(self, data: Rendered, config: TrainConfig) -> None:
         self._train_mapper("diffusion", data, config)

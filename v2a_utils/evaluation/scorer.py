@@ -1,0 +1,145 @@
+"""The measures of generated sounds against reference sounds, each with its interval, seed values and backbone."""
+
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import NamedTuple
+
+import numpy as np
+
+from v2a_utils.evaluation.features import Features
+from v2a_utils.measures import gap
+from v2a_utils.measures.metrics import (
+    Interval, Moments, bootstrap, class_hits, clip_scores, diversity, frechet_distance, inception_score, kl_divergence,
+    rate_interval,
+)
+from v2a_utils.models.audioset import TOO_GENERAL
+from v2a_utils.models.tagger import Listener
+
+MODEL_OF = {"FAD": "framewise", "CS": "wav2clip"}  # of other measures the tagger
+SHARES = ("accuracy", "recall@10", "coverage")
+
+
+class Score(NamedTuple):
+    """One number: a measure of all sounds with its interval over pictures, and its value for each seed."""
+
+    measure: str
+    interval: Interval
+    by_seed: np.ndarray
+    backbone: str
+    sample_rate: int  # Hz, at which the backbone gets the sounds
+
+
+class Cloud(NamedTuple):
+    """A measure of all sounds of one seed together: `function` of rows (n, ...) out of `rows` (n, seeds, ...)."""
+
+    rows: np.ndarray
+    function: Callable[[np.ndarray], float]
+    draws: float  # of the bootstrap, as a share of the usual number: what costs much gets fewer
+
+    def value(self, rows: np.ndarray) -> float:
+        """The mean over seeds."""
+        return float(np.mean([self.function(rows[:, seed]) for seed in range(rows.shape[1])]))
+
+
+class Scorer:
+    """All measures of sounds against the reference sounds of the same pictures.
+
+    models: the evaluating models by name (tagger, framewise, wav2clip). truth: features of the reference sounds, row
+    by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as
+    right for each picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture
+    together; `draws` is the number of resamples.
+    """
+
+    def __init__(self, models: dict[str, Listener], truth: Features, visual: np.ndarray | None = None,
+                 right: list[frozenset[str]] | None = None, draws: int = 200):
+        self.models, self.truth, self.visual, self.draws = models, truth, visual, draws
+        self.right = right or [frozenset()] * len(truth.features)
+
+    @cached_property
+    def reference(self) -> dict[str, Moments]:
+        """Moments of the reference sounds' features and frames."""
+        return {"features": Moments([self.truth.features]), "frames": Moments(self.truth.frames)}
+
+    # ------------------------------------------------------------------------------------------- what is measured
+
+    def each(self, made: Features) -> dict[str, np.ndarray]:
+        """What is measured sound by sound, (n, seeds) by measure; accuracy of the pictures whose class is known."""
+        seeds, truth = range(made.logits.shape[1]), self.truth
+        found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
+                                            for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
+        ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
+        found["recall@10"] = np.stack(ranks, 1) <= 10
+        if self.visual is not None:
+            found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
+        if self.known.any():
+            found["accuracy"] = self.hits(made)[self.known]
+        return found
+
+    def clouds(self, made: Features) -> dict[str, Cloud]:
+        """What is measured of all sounds of a seed together."""
+        def framewise(rows: np.ndarray) -> float:
+            return frechet_distance(Moments(rows), self.reference["frames"])
+
+        return {
+            "FD": Cloud(made.features, partial(frechet_distance, second=self.reference["features"]), 0.3),
+            "FAD": Cloud(made.frames, framewise, 0.3),
+            "IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1),
+        }
+
+    def by_picture(self, made: Features) -> dict[str, np.ndarray]:
+        """What is measured of the several sounds of a picture, (n,) by measure."""
+        return {"diversity": diversity(made.features)} if made.logits.shape[1] > 1 else {}
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Pictures of whose labels the tagger has a class, (n,) bool."""
+        return np.array([bool(names) for names in self.right])
+
+    def hits(self, made: Features) -> np.ndarray:
+        """Whether the tagger's highest class is right for the picture, (n, seeds) bool; False where it knows none."""
+        names = self.models["tagger"].names
+        return np.stack([class_hits(made.logits[:, seed], names, self.right, TOO_GENERAL)
+                         for seed in range(made.logits.shape[1])], 1)
+
+    # ----------------------------------------------------------------------------------------- numbers and intervals
+
+    def scores(self, made: Features) -> Iterator[Score]:
+        """Every measure of sounds (n, seeds, ...)."""
+        for name, cloud in self.clouds(made).items():
+            by_seed = np.array([cloud.function(cloud.rows[:, seed]) for seed in range(cloud.rows.shape[1])])
+            interval = bootstrap(cloud.value, cloud.rows, draws=self._draws(cloud.draws))
+            yield self._score(name, interval.within(0), by_seed)
+        for name, values in self.each(made).items():
+            interval = rate_interval(values) if name in SHARES else self._mean(values.mean(1))
+            yield self._score(name, interval, values.mean(0))
+        for name, values in self.by_picture(made).items():
+            interval = rate_interval(values) if name in SHARES else self._mean(values).within(0)
+            yield self._score(name, interval, values.mean(keepdims=True))
+
+    def differences(self, first: Features, second: Features) -> Iterator[tuple[str, Interval]]:
+        """Every measure of one method minus that of another for the same pictures, resampled together."""
+        clouds, others = self.clouds(first), self.clouds(second)
+        for name, cloud in clouds.items():
+            def apart(one: np.ndarray, two: np.ndarray, value=cloud.value) -> float:
+                return value(one) - value(two)
+
+            yield name, bootstrap(apart, cloud.rows, others[name].rows, draws=self._draws(cloud.draws))
+        for values, more in ((self.each(first), self.each(second)), (self.by_picture(first), self.by_picture(second))):
+            for name in values.keys() & more.keys():
+                one, two = (np.asarray(each[name], float).reshape(len(each[name]), -1).mean(1)
+                            for each in (values, more))
+                yield name, self._mean(one - two)
+
+    def _mean(self, rows: np.ndarray) -> Interval:
+        return bootstrap(np.mean, rows, draws=10 * self.draws)
+
+    def _draws(self, share: float) -> int:
+        return max(int(share * self.draws), 10)
+
+    def _score(self, name: str, interval: Interval, by_seed: np.ndarray) -> Score:
+        model = self.models[MODEL_OF.get(name, "tagger")]
+        return Score(name, interval, by_seed, model.backbone, model.sample_rate)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)
