@@ -46,10 +46,9 @@ def read_config(folder: Path) -> dict:
 
 
 def mapper_folder(stack: Stack, which: str) -> Path:
-    """Where a mapper lies: with the stack for a kind of KINDS, else at the path given."""
-    if which in KINDS:
-        return Path(stack.config.extras or "") / "mappers" / which
-    return Path(which)
+    """Where a mapper lies: with the stack for a kind of KINDS or the name of a folder there, else at the path given."""
+    with_stack = Path(stack.config.extras or "") / "mappers" / which
+    return with_stack if which in KINDS or with_stack.is_dir() else Path(which)
 
 
 def has_mapper(stack: Stack, which: str) -> bool:
