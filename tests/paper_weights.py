@@ -123,8 +123,8 @@ def clap_state(clap: nn.Module) -> dict[str, torch.Tensor]:
 
 def audioldm_checkpoint(clap: nn.Module) -> dict:
     """What AudioLDM's original checkpoint holds: all three models in one state dict, and what its trainer noted."""
-    others = {"model.diffusion_model.film_emb.weight": torch.zeros(4, clap.joint_embed_shape), "scale_factor": torch.ones(1),
-              "first_stage_model.post_quant_conv.weight": torch.zeros(8, 8, 1, 1)}
+    others = {"model.diffusion_model.film_emb.weight": torch.zeros(4, clap.joint_embed_shape),
+              "scale_factor": torch.ones(1), "first_stage_model.post_quant_conv.weight": torch.zeros(8, 8, 1, 1)}
     state = others | {f"cond_stage_model.model.{name}": value for name, value in clap_state(clap).items()}
     return {"state_dict": state, "epoch": 12, "global_step": 340, "pytorch-lightning_version": "1.7.7"}
 
