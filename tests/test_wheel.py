@@ -23,8 +23,8 @@ def installed(tmp_path_factory) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=source, env=offline_environment() | {"PYTHONPATH": ""},
-                   check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=source, check=True, capture_output=True,
+                   env=offline_environment() | {"PYTHONPATH": ""})
     wheel, = wheels.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(wheels / "installed")
     return wheels / "installed"
@@ -32,7 +32,8 @@ def installed(tmp_path_factory) -> Path:
 
 def test_every_room_is_in_the_wheel(installed):
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    rooms = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in ROOT.glob("v2a_utils/**/__init__.py")}
+    folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/__init__.py")}
+    rooms = {folder.as_posix().replace("/", ".") for folder in folders}
     assert set(listed) == rooms | {"v2a_utils.embedded"}
     modules = {path.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/*.py")}
     assert not [path for path in modules if not (installed / path).is_file()]
