@@ -26,7 +26,8 @@ from v2a_utils.models.listeners import PUBLIC, load_listener
 from v2a_utils.models.tagger import Listener
 from v2a_utils.models.weights import check_sums
 
-MINI = Path(__file__).parents[2] / "data" / "mini"
+_INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
+MINI = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data") / "mini"
 MINI_CLIP = "v2a-mini-clip"  # the name under which open_clip gets to know the mini CLIP
 HUB_CACHE = Path("~/.cache/v2a").expanduser()
 PLACES = ("clip", "clap", "audioldm", "extras", "cache")
