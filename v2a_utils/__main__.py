@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils sound | world | embed | train | bridge | pretrain | report | evaluate."""
 
 import argparse
 import csv
@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
     sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "words", "none"))
+    _add_words(sound)
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -73,6 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     train.set_defaults(run=_train)
 
+    bridge = commands.add_parser("bridge", help="make a mapper out of sentences and sounds, without a single pair")
+    _add_words(bridge)
+    bridge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
+                        "`sound --mapper FOLDER` uses")
+    bridge.add_argument("--draw", action="store_true", help="let the mapper draw a sound at random, instead of the mean "
+                        "of all that fit")
+    bridge.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    bridge.set_defaults(run=_bridge)
+
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
     pretrain.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="rendered data and checkpoints")
@@ -98,6 +108,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_words(command: argparse.ArgumentParser) -> None:
+    """The options that say what a bridge over words is made of."""
+    command.add_argument("--words", type=Path, metavar="FILE", help="sentences for the mapper words, one a line "
+                         "(default: those of the stack)")
+    command.add_argument("--sounds", metavar="FOLDER_OR_STORE", help="sounds for the mapper words, of nothing in "
+                         "particular (default: those of the stack, if it has any)")
+
+
 def _sound(options: argparse.Namespace) -> int:
     from v2a_utils.data.audio import save_audio
     from v2a_utils.data.media import MediaError, list_inputs, load_frames, put_sound
@@ -110,6 +128,8 @@ def _sound(options: argparse.Namespace) -> int:
     if not inputs:
         raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
     stack, failures, taken = load_stack(options.stack), 0, set()
+    if options.words or options.sounds:
+        _keep_bridge(stack, options)
     options.out.mkdir(parents=True, exist_ok=True)
     for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
         target = options.out / f"{_free_name(path.stem, taken)}.{'mp4' if options.video else 'wav'}"
@@ -126,6 +146,15 @@ def _sound(options: argparse.Namespace) -> int:
             continue
         _tell(path, target, sound, stack.name)
     return 2 if failures else 0
+
+
+def _keep_bridge(stack, options: argparse.Namespace) -> None:
+    """Make a bridge out of the options' sentences and sounds the stack's mapper words."""
+    from v2a_utils.mappers.bridge import words_bridge
+
+    if options.mapper != "words":
+        raise ValueError("--words and --sounds are for the mapper words: add --mapper words")
+    stack.kept["words"] = words_bridge(stack, options.words, options.sounds)
 
 
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
@@ -211,6 +240,17 @@ def _train(options: argparse.Namespace) -> int:
     out = options.out or Path("runs/mappers") / options.mapper
     train_from_store(options.store, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
     print(f"{options.mapper} mapper in {out}")
+    return 0
+
+
+def _bridge(options: argparse.Namespace) -> int:
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import save_mapper
+    from v2a_utils.models.stacks import load_stack
+
+    bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
+    save_mapper(bridge, options.out)
+    print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
     return 0
 
 

@@ -140,7 +140,7 @@ def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
     another CLAP has embedded.
     """
     store = Store(place)
-    if store.shards():
+    if ("://" in str(place) or Path(place).is_dir()) and store.shards():
         mine, theirs = state_sha256(stack.audio.model), store.settings.get("clap_sha256")
         if theirs != mine:
             raise ValueError(f"{place}: was embedded by another CLAP than that of the stack {stack.name}; embed it again")
