@@ -226,8 +226,9 @@ def test_no_other_temperatures_are_much_better_than_those_that_the_encoders_lear
     table, bridge = embed_world(stack, "test", 64), words_bridge(stack)
     found = {}
     for seen, heard in [(1, 1), (0.25, 1), (4, 1), (1, 0.25), (1, 4)]:
-        other = make(bridge.sounds.numpy(), bridge.seen.numpy(), bridge.heard.numpy(),
-                     visual_scale=seen * bridge.config["visual_scale"], audio_scale=heard * bridge.config["audio_scale"])
+        scales = {"visual_scale": seen * bridge.config["visual_scale"],
+                  "audio_scale": heard * bridge.config["audio_scale"]}
+        other = make(bridge.sounds.numpy(), bridge.seen.numpy(), bridge.heard.numpy(), **scales)
         found[seen, heard] = gap.pair_cosines(other.map(table.visual), table.audio).mean()
     assert max(found.values()) - found[1, 1] < 0.01
 

@@ -2,11 +2,12 @@
 
 `python -m benchmarks.pairs` writes data/results/pairs.csv, from which notebook 06 draws. Every training draws its pairs
 anew; what was trained before with the same embeddings and settings is read from results/pairs. `--cost` measures the
-time and memory of a bridge over 527 and over 100,000 sentences instead.
+time and memory of bridges over 527 and over 100,000 sentences instead.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import resource
 import time
@@ -24,10 +25,11 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
 from v2a_utils.evaluation.methods import SUMMARY
-from v2a_utils.mappers.bridge import VOCABULARIES, build_bridge, read_sentences, words_bridge
+from v2a_utils.mappers.bridge import VOCABULARIES, read_sentences, words_bridge
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.measures import gap
 from v2a_utils.models.extraction import embed_world
 from v2a_utils.models.stacks import load_stack
@@ -149,25 +151,39 @@ def crossing(table: pd.DataFrame, way: str, measure: str) -> float:
     return float(np.exp(np.interp(level, [low, high], np.log([left, right]))))
 
 
-def cost(sizes: tuple[int, ...] = (527, 100_000)) -> pd.DataFrame:
-    """Seconds and memory of bridges of the mini stack over so many sentences, repeated where there are too few."""
-    stack, rows = load_stack("mini"), []
-    sounds = words_bridge(stack).sounds.cpu().numpy()
-    known = read_sentences(VOCABULARIES / "soundworld.txt")
-    visual = embed_world(stack, "test", 64).visual
-    for size in sizes:
-        words = [tuple(f"{part} {number}" for part in known[number % len(known)]) for number in range(size)]
+def cost(
+    sizes: tuple[int, ...] = (527, 100_000), widths: tuple[int, ...] = (64, 512), sounds: int = 2000
+) -> pd.DataFrame:
+    """Seconds and memory of bridges over so many sentences and sounds: random rows of the stacks' widths, mini and
+    paper, cost what real ones cost. What embedding a sentence costs is measured on 527 real ones of the mini stack."""
+    stack, rng, rows = load_stack("mini"), np.random.default_rng(0), []
+    known = [f"{seen} {number}" for number, (seen, _) in enumerate(read_sentences(VOCABULARIES / "audioset.txt") * 2)]
+    each = []
+    for embed in (stack.vision.embed_texts, stack.audio.embed_texts):
+        embed(known[:8])
         began = time.perf_counter()
-        bridge = build_bridge(stack, words, sounds)
-        embedded = time.perf_counter()
-        bridge.map(visual[:1])
-        ready = time.perf_counter()
-        bridge.map(visual)
-        rows.append({"sentences": size, "seconds to embed": embedded - began, "seconds to weigh sounds": ready - embedded,
-                     "ms a picture": (time.perf_counter() - ready) / len(visual) * 1000,
-                     "MB on disk (half precision)": sum(part.nelement() for part in bridge.buffers()) * 2 / 1e6,
+        embed(known[:527])
+        each.append((time.perf_counter() - began) / 527 * 1000)
+    print(f"ms to embed a sentence, mini: CLIP {each[0]:.2f}, CLAP {each[1]:.2f} (n = 527)")
+    for width, size in itertools.product(widths, sizes):
+        bridge = WordsBridge(width, width, [("", "")] * size, sounds, 30.0, 30.0)
+        bridge.load_state_dict({name: torch.from_numpy(_unit_rows(rng, len(part), width))
+                                for name, part in bridge.named_buffers()})
+        visual, times = _unit_rows(rng, 64, width), []
+        for _ in range(2):
+            began = time.perf_counter()
+            bridge.map(visual)
+            times.append(time.perf_counter() - began)
+        rows.append({"sentences": size, "sounds": sounds, "width": width, "s to weigh the sounds": times[0] - times[1],
+                     "ms a picture": times[1] / len(visual) * 1000,
+                     "MB on disk": sum(part.nelement() for part in bridge.buffers()) * 2 / 1e6,
                      "peak memory, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
     return pd.DataFrame(rows)
+
+
+def _unit_rows(rng: np.random.Generator, number: int, width: int) -> np.ndarray:
+    rows = rng.standard_normal((number, width), np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 if __name__ == "__main__":
