@@ -78,8 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_words(bridge)
     bridge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
                         "`sound --mapper FOLDER` uses")
-    bridge.add_argument("--draw", action="store_true", help="let the mapper draw a sound at random, instead of the mean "
-                        "of all that fit")
+    bridge.add_argument("--draw", action="store_true", help="draw one sound at random, not the mean of all that "
+                        "fit")
     bridge.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     bridge.set_defaults(run=_bridge)
 

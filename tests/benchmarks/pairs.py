@@ -37,7 +37,7 @@ from v2a_utils.soundworld import CLASSES, Scene, class_prompt
 
 KEPT = Path("results/pairs")
 PAIRS = (30, 100, 300, 1000, 3000, 10_000, 24_000)
-FEATURES = 512  # of an RBF kernel, for the ridge regressions
+FEATURES = 256  # of an RBF kernel, for the ridge regressions
 Map = Callable[[np.ndarray], np.ndarray]
 
 
@@ -88,7 +88,7 @@ def curve(visual: np.ndarray, audio: np.ndarray, bridge: Map, judge: Callable[[M
 def training(way: str, pairs: int, seed: int) -> TrainConfig:
     """The mini recipe of a kind of mapper with as many steps as so few pairs bear."""
     recipe = RECIPES["mini"].get(way, RECIPES["mini"]["regression"])
-    steps = int(np.clip(40 * pairs**0.5, 200, recipe.train.steps))
+    steps = int(np.clip(20 * pairs**0.5, 200, recipe.train.steps))
     return replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, pairs), seed=seed)
 
 
