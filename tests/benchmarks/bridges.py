@@ -39,7 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridges", description=__doc__.splitlines()[0])
     parser.add_argument("--held-out", type=int, default=512, help="test pairs to judge by (default: 512)")
     parser.add_argument("--pictures", type=int, default=2000, help="unpaired pictures of `train` (default: 2000)")
-    parser.add_argument("--steps", type=int, default=1500, help="of training on pseudo pairs (default: 1500)")
+    parser.add_argument("--steps", type=int, default=1500, help="of training on pseudo pairs, 0 leaves them out (default: 1500)")
     parser.add_argument("--out", type=Path, default=SUMMARY / "bridges.csv", help="the table (default: %(default)s)")
     options = parser.parse_args()
     stack = load_stack("mini")
@@ -150,6 +150,8 @@ def methods(stack: Stack) -> Iterator[Way]:
 
 def pseudo_pairs(stack: Stack, visual: np.ndarray, steps: int) -> Iterator[Way]:
     """Mappers trained on what the bridge makes of unpaired pictures, or of sentences in the pictures' cloud (C3)."""
+    if not steps:
+        return
     bridge, rng = words_bridge(stack), np.random.default_rng(0)
     drawn = bridge.map(visual, 1, "draw")
     rows = rng.integers(len(bridge.sentences), size=len(visual))
