@@ -25,6 +25,7 @@ from paper_weights import (
 from PIL import Image
 
 from v2a_utils.__main__ import main
+from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
 from v2a_utils.models.stacks import Stack, load_stack, stack_config
@@ -246,6 +247,29 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatc
     done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
     assert f"224 x 224 kept, {SMALL.joint} numbers out" in text
+
+
+def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    bridge = words_bridge(paper)
+    assert len(bridge.sentences) == 349 + 309 and not len(bridge.sounds)
+    assert bridge.map(paper.vision.embed_images([Image.new("RGB", (60, 40), "green")])).shape == (1, SMALL.joint)
+    soundfile.write(tmp_path / "tone.wav", sine(440), 16_000)
+    (tmp_path / "words.txt").write_text("a dog\na cat\n")
+    mine = words_bridge(paper, tmp_path / "words.txt", tmp_path)
+    assert len(mine.sounds) == 1 and mine.config["audio_scale"] > 0
+
+
+def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_STACK", "paper")
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "06_no_pairs.ipynb", 4)
+    sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    for name, few in {"PAIRS": 24, "SOUNDS": 2, "STEPS": 1, "SPREAD": 3, "DRAWS": 10}.items():
+        sizes.source, changed = re.subn(rf"^{name} = \d+", f"{name} = {few}", sizes.source, flags=re.MULTILINE)
+        assert changed == 1
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
 
 
 # --------------------------------------------------------------------------------------------------------- real size

@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | fetch | world | embed | train | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils sound | fetch | world | embed | train | bridge | pretrain | report | evaluate."""
 
 import argparse
 import csv
@@ -15,9 +15,11 @@ from tqdm.auto import tqdm
 REPORT_NAME = "REPORT.md"
 EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
     "sound": "sound cat.png clip.mp4 --out sounds --mapper regression --seed 7",
+    "fetch": "fetch --for sound --yes",
     "world": "world --out world --split test --count 20",
     "embed": "embed my_clips --out store",
     "train": "train store --mapper diffusion --out my_mapper",
+    "bridge": "bridge --words sentences.txt --sounds recordings --out my_bridge",
     "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
     "report": "report --count 64 --out REPORT.md",
     "evaluate": "evaluate --quick",
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--overwrite", action="store_true", help="replace files in --out that have the names of the new")
     sound.add_argument("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
                        "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
+    _add_words(sound)
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -119,6 +122,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     train.set_defaults(run=_train)
 
+    bridge = commands.add_parser("bridge", help="make a mapper out of sentences and sounds, without a single pair")
+    _add_words(bridge)
+    bridge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
+                        "`sound --mapper FOLDER` uses")
+    bridge.add_argument("--draw", action="store_true", help="draw one sound at random, not the mean of all that "
+                        "fit")
+    bridge.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    bridge.set_defaults(run=_bridge)
+
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
     pretrain.add_argument("--work", type=Path, default=Path("runs/pretrain"), help="rendered data and checkpoints")
@@ -146,6 +158,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_words(command: argparse.ArgumentParser) -> None:
+    """The options that say what a bridge over words is made of."""
+    command.add_argument("--words", type=Path, metavar="FILE", help="sentences for the mapper words, one a line "
+                         "(default: those of the stack)")
+    command.add_argument("--sounds", metavar="FOLDER_OR_STORE", help="sounds for the mapper words, of nothing in "
+                         "particular (default: those of the stack, if it has any)")
+
+
 def _sound(options: argparse.Namespace) -> int:
     from v2a_utils.data.media import list_inputs
     from v2a_utils.models.stacks import load_stack
@@ -157,6 +177,8 @@ def _sound(options: argparse.Namespace) -> int:
     if not inputs:
         raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
     stack = load_stack(options.stack)
+    if options.words or options.sounds:
+        settings = _with_bridge(stack, settings, options)
     settings = settle(stack, settings)
     options.out.mkdir(parents=True, exist_ok=True)
     targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
@@ -225,6 +247,19 @@ def _video_sounds(stack, targets: dict[Path, Path], settings):
             yield path, sound
         except (MediaError, FloatingPointError) as error:
             yield path, error
+
+
+def _with_bridge(stack, settings, options: argparse.Namespace):
+    """The settings with the mapper words, which a bridge out of the options' sentences and sounds now stands for."""
+    from dataclasses import replace
+
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import put_mapper
+
+    if settings.mapper not in (None, "words"):
+        raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
+    put_mapper(stack, "words", words_bridge(stack, options.words, options.sounds))
+    return replace(settings, mapper="words")
 
 
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
@@ -348,6 +383,17 @@ def _train(options: argparse.Namespace) -> int:
     _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
     print(how_sure(numbers))
     print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
+    return 0
+
+
+def _bridge(options: argparse.Namespace) -> int:
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import save_mapper
+    from v2a_utils.models.stacks import load_stack
+
+    bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
+    save_mapper(bridge, options.out)
+    print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
     return 0
 
 

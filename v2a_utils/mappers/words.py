@@ -72,7 +72,7 @@ class WordsBridge(nn.Module):
 
     @cached_property
     def answers(self) -> torch.Tensor:
-        """What each sentence stands for in CLAP's space, (sentences, audio_dim): the mean of the sounds under p(a|s)."""
+        """What each sentence stands for, (sentences, audio_dim): the mean of the sounds under p(a|s)."""
         if not len(self.sounds):
             return self.heard
         blocks = range(0, len(self.heard), BLOCK)
