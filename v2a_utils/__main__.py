@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
                        "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
     _add_words(sound)
+    sound.add_argument("--vision", default="auto", choices=("auto", "clip", "photo"), help="who looks at the picture: "
+                       "CLIP, or a classifier of photographs (default: CLIP, but for photographs on a stack of drawings)")
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -171,7 +173,7 @@ def _sound(options: argparse.Namespace) -> int:
     from v2a_utils.models.stacks import load_stack
     from v2a_utils.pipeline import SoundOptions, settle
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
@@ -215,20 +217,25 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
     All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
     """
     from v2a_utils.data.audio import save_audio
-    from v2a_utils.data.media import MediaError
-    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_embeddings
+    from v2a_utils.data.media import MediaError, load_frames
+    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_picture
 
-    seen = dict(zip(targets, embed_files(stack, list(targets))))
-    mapped = {path: map_embeddings(stack, visual[None], settings.mapper, settings.seed)[0]
-              for path, visual in seen.items() if not isinstance(visual, MediaError)}
-    stack.release("vision")
+    seen, mapped = dict(zip(targets, embed_files(stack, list(targets)))), {}
+    for path, visual in seen.items():
+        try:
+            if not isinstance(visual, MediaError):
+                mapped[path] = map_picture(stack, visual, lambda: load_frames(path), settings)
+        except MediaError as error:  # a photograph of something that SoundWorld lacks
+            seen[path] = error
+    stack.release("vision", "photo")
     stack.kept.clear()
     if settings.candidates > 1 and mapped:
         stack.release_texts()
     for path, visual in seen.items():
         try:
             if path in mapped:
-                visual = embedding_to_sound(stack, visual, mapped[path], settings)
+                condition, words = mapped[path]
+                visual = embedding_to_sound(stack, visual, condition, settings, words=words)
                 save_audio(targets[path], visual.waveform, visual.sample_rate)
             yield path, visual
         except FloatingPointError as error:
@@ -265,7 +272,10 @@ def _with_bridge(stack, settings, options: argparse.Namespace):
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
     tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
-    if sound.strange:
+    if sound.words:
+        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
+        tqdm.write(f"  {source.name} went the way of photographs: the classifier saw {seen}; over words to a sound")
+    elif sound.strange:
         tqdm.write(
             f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
         )

@@ -28,7 +28,7 @@ def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0)
     if not seen.known:
         names = ", ".join(f"{name} {share:.0%}" for name, share in seen.names)
         raise MediaError(f"the photograph shows nothing that SoundWorld has a sound for (the classifier's best guesses "
-                         f"are {names}); --vision clip makes a sound all the same")
+                         f"are {names}); with vision set to clip it gets a sound all the same")
     shares = np.array([seen.shares.get(name, 0) for name in CLASSES], np.float32)
     return _bridge(stack).hear(torch.from_numpy(shares / shares.sum())[None], seed, form="draw")[0], seen
 
