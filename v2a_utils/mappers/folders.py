@@ -63,8 +63,7 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     """
     folder, loaded = mapper_folder(stack, which), vars(stack).setdefault("mappers", {})
     if not has_mapper(stack, which):
-        what = f"no trained {which} mapper for the {stack.name} stack"
-        what = what if which in MAPPERS else "no trained mapper there"
+        what = f"no trained {which} mapper for the {stack.name} stack" if which in MAPPERS else "no trained mapper there"
         raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`")
     if folder not in loaded:
         mapper = load_mapper(folder, stack.device)
@@ -83,7 +82,7 @@ def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
                 sums[name] = state_sha256(getattr(stack, part).model)
             if sums[name] != wanted:
                 raise ValueError(f"{folder}: this mapper was trained on another {name[:4].upper()} than that of the "
-                                 f"{stack.name} stack; use the stack that embedded its clips, or train one on this")
+                                 f"{stack.name} stack; use the stack that embedded its clips, or train a mapper on this")
 
 
 def mapper_familiarity(stack: Stack, which: str) -> Familiarity | None:
