@@ -148,9 +148,11 @@ def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_in_one_sentence(
 def peak_memory(code: str, *arguments) -> float:
     """MB that a process needs beyond its imports to run `code`."""
     program = ("import resource, sys, v2a_utils.data.media as media\n"
-               "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == 'darwin' else 1e3)\n"
+               "unit = 1e6 if sys.platform == 'darwin' else 1e3\n"
+               "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit\n"
                f"before = peak()\n{code}\nprint(peak() - before)")
-    done = subprocess.run([sys.executable, "-c", program, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return float(done.stdout)
 

@@ -80,7 +80,8 @@ def test_a_split_depends_on_the_id_alone_and_keeps_its_shares():
 
 def test_clips_of_one_video_are_in_one_part():
     videos = [f"{number:011d}" for number in range(40)]
-    assert all(len({part_of(f"{place}/{video}_{start}_{start + 10}") for start in (0, 500, 9000) for place in "ab"}) == 1
+    starts = (0, 500, 9000)
+    assert all(len({part_of(f"{place}/{video}_{start}_{start + 10}") for start in starts for place in "ab"}) == 1
                for video in videos)
     assert len({part_of(f"{video}_0_1") for video in videos}) > 1
 
@@ -121,7 +122,7 @@ def test_a_store_split_otherwise_is_not_gone_on_with(folder, store, capsys):
     assert main(arguments) == 0
 
 
-# ---------------------------------------------------------------------------------------- embed, train, sound by commands
+# -------------------------------------------------------------------------------------- embed, train, sound by commands
 
 
 def test_own_clips_become_a_mapper_and_a_sound_in_three_commands(folder, store, quick, tmp_path, capsys, stack):
@@ -225,11 +226,12 @@ def test_the_best_weights_by_validation_are_kept_and_training_stops(tmp_path):
         return ((network(torch.randn(4, 3, generator=generator)) - 1) ** 2).mean()
 
     validation = Validation(judged, "score", patience=3)
-    losses = fit(model, loss, 10, TrainConfig(200, 4, 0.05, warmup=1, ema=0.5), tmp_path / "c.pt", watch=validation)
+    config = TrainConfig(200, 4, 0.05, warmup=1, ema=0.5)
+    losses = fit(model, loss, 10, config, tmp_path / "c.pt", watch=validation)
     assert len(losses) == 50 and validation.best_step == 20  # the second look of every ten steps; three more in vain
     assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
     again, resumed = torch.nn.Linear(3, 3), Validation(judged, "score", patience=3)
-    assert fit(again, loss, 10, TrainConfig(200, 4, 0.05, warmup=1, ema=0.5), tmp_path / "c.pt", watch=resumed) == losses
+    assert fit(again, loss, 10, config, tmp_path / "c.pt", watch=resumed) == losses
     assert resumed.history == validation.history and torch.equal(again.weight, model.weight)
 
 

@@ -88,7 +88,8 @@ def test_where_there_is_no_val_it_is_taken_by_the_ids(tmp_path, splits, counts):
         assert {row.tobytes() for row in read_pairs(own).train[0]} <= kept
 
 
-@pytest.mark.parametrize("splits, said", [(["val", "test"] * 5, "no rows of the split train"), (["train"], "two clips")])
+@pytest.mark.parametrize("splits, said", [(["val", "test"] * 5, "no rows of the split train"),
+                                          (["train"], "two clips")])
 def test_a_table_that_leaves_nothing_to_learn_from_is_named(tmp_path, splits, said):
     path = write_store(tmp_path / "t.parquet", unit_rows(len(splits), 10), unit_rows(len(splits), 8), splits)
     with pytest.raises(ValueError, match=said) as caught:
@@ -172,7 +173,8 @@ class Killed(KeyboardInterrupt):
 @pytest.mark.parametrize("kind", MAPPERS)
 def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, monkeypatch):
     whole, resumed, recipe = [], [], quick(kind, steps=20)
-    train_on_pairs(read_pairs(store), recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
+    pairs = read_pairs(store)
+    train_on_pairs(pairs, recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
 
     def kill(mapper, losses):
         if len(losses) == 13:
@@ -181,7 +183,7 @@ def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, m
     monkeypatch.setattr(training.time, "monotonic", iter(range(0, 10**9, 100)).__next__)  # saved after every step
     with pytest.raises(Killed):
         train_on_pairs(read_pairs(store), recipe, tmp_path / "killed", watch=kill)
-    train_on_pairs(read_pairs(store), recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
+    train_on_pairs(pairs, recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
     assert resumed[0][:12] == whole[-1][:12] and len(resumed) < 10
     assert resumed[-1] == whole[-1]
     files = [tmp_path / name / "model.safetensors" for name in ("whole", "killed")]

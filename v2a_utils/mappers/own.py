@@ -133,13 +133,15 @@ def model_card(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Vali
                numbers: dict[str, Interval]) -> str:
     """README.md of a mapper's folder: data, numbers, use, licence."""
     size = sum(parameter.numel() for parameter in mapper.parameters())
-    joins = " and ".join(f"{pairs.settings[part]} ({pairs.settings[part + '_sha256'][:12]})" for part in ("clip", "clap")
-                         if part in pairs.settings) or "encoders that the table did not name"
+    known = [part for part in ("clip", "clap") if part in pairs.settings]
+    joins = " and ".join(f"{pairs.settings[part]} (SHA-256 {pairs.settings[part + '_sha256'][:12]})" for part in known)
+    joins = joins or "encoders that the table did not name"
     notes = "".join(f"* {note}\n" for note in pairs.notes)
     return f"""# A {recipe.mapper} mapper of one's own
 
-From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters. Joins {joins}; with others its
-answers mean nothing.
+From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters.
+
+Joins {joins}; with others its answers mean nothing.
 
 ## Data
 
@@ -148,10 +150,10 @@ answers mean nothing.
 {notes}
 ## Numbers
 
-{how_sure(numbers)}.
+{how_sure(numbers).replace(chr(10), "; ")}.
 
-The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was
-lowest. They were chosen on the same pairs, so new pictures will do a little worse.
+The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was lowest.
+They were chosen on the same pairs, so new pictures will do a little worse.
 
 ## Use
 
