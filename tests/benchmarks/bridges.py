@@ -127,8 +127,13 @@ def temperatures(stack: Stack) -> Iterator[Way]:
 
 
 def methods(stack: Stack) -> Iterator[Way]:
-    """From the words alone to the posterior over sounds; all but the last group's are deterministic."""
-    bridge = words_bridge(stack)
+    """From the words alone to the posterior over sounds, over class names and over the shipped sentences."""
+    yield from methods_over("names", words_bridge(stack, grammar(False, False)))
+    yield from methods_over("sentences", words_bridge(stack))
+
+
+def methods_over(words: str, bridge: WordsBridge) -> Iterator[Way]:
+    """The methods with one bridge's words and sounds."""
     heard, sounds = bridge.heard.cpu().numpy(), bridge.sounds.cpu().numpy()
     shift, scale = sounds.mean(0) - heard.mean(0), bridge.config["audio_scale"]
 
@@ -136,16 +141,16 @@ def methods(stack: Stack) -> Iterator[Way]:
         def mapped(visual: np.ndarray) -> np.ndarray:
             shares = bridge.attention(visual)
             return _unit((np.eye(len(answers))[shares.argmax(1)] if sharp else shares) @ answers)
-        return "method", name, len(heard), len(sounds), mapped
+        return f"method, {words}", name, len(heard), len(sounds), mapped
 
     yield row("words alone", heard)
     yield row("words, centroid shifted (C3)", heard + shift)
     yield row("nearest sentence, nearest sound", sounds[(heard @ sounds.T).argmax(1)], sharp=True)
     yield row("softmax over sounds (first try)", _softmax(scale * heard @ sounds.T) @ sounds)
     yield row("the same, centroid shifted", _softmax(scale * _unit(heard + shift) @ sounds.T) @ sounds)
-    yield way("method", "Bayes over sounds, mean (shipped)", bridge)
+    yield way(f"method, {words}", "Bayes over sounds, mean (shipped)", bridge)
     for draws in (1, 4):
-        yield way("method", f"Bayes over sounds, {draws} draw(s)", bridge, form="draw", draws=draws)
+        yield way(f"method, {words}", f"Bayes over sounds, {draws} draw(s)", bridge, form="draw", draws=draws)
 
 
 def pseudo_pairs(stack: Stack, visual: np.ndarray, steps: int) -> Iterator[Way]:
@@ -185,11 +190,11 @@ def without_words(stack: Stack, visual: np.ndarray, most: int = 256) -> Iterator
     plan = ot.gromov.gromov_wasserstein(1 - pictures @ pictures.T, 1 - some @ some.T, loss_fun="square_loss")
     matched = some[plan.argmax(1)]
     turn = _rotation(pictures, matched)
-    yield "no words", "Gromov-Wasserstein, then a rotation", 0, len(some), lambda rows: _turned(rows, *turn)
+    yield "no words", "Gromov-Wasserstein, then a rotation", 0, len(some), partial(_turned, turn=turn)
     for _ in range(20):  # mini-vec2vec's idea: match under the rotation, rotate to the matches
-        pairs = linear_sum_assignment(-_turned(pictures, *turn) @ some.T)[1]
+        pairs = linear_sum_assignment(-_turned(pictures, turn) @ some.T)[1]
         turn = _rotation(pictures, some[pairs])
-    yield "no words", "the same, matched and rotated 20 times", 0, len(some), lambda rows: _turned(rows, *turn)
+    yield "no words", "the same, matched and rotated 20 times", 0, len(some), partial(_turned, turn=turn)
 
 
 def _rotation(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -198,7 +203,8 @@ def _rotation(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
     return centre, left @ right, target
 
 
-def _turned(rows: np.ndarray, centre: np.ndarray, matrix: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _turned(rows: np.ndarray, turn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    centre, matrix, target = turn
     return _unit((rows - centre) @ matrix + target)
 
 
