@@ -4,16 +4,21 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound test lab bench bench-mapper bench-metrics bench-generation bench-ablations lock
+.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
-	$(PYTHON) -m v2a_utils sound "$(IN)" --out "$(or $(OUT),out)"
+	$(PYTHON) -m v2a_utils sound "$(IN)" --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 else
 sound: .venv/ready  ## set up, then make sounds for four pictures of SoundWorld
 	$(PYTHON) -m v2a_utils world --out out/world --split test --count 4
-	$(PYTHON) -m v2a_utils sound out/world --out out
+	$(PYTHON) -m v2a_utils sound out/world --out out --overwrite
 endif
+
+paper: .venv/ready  ## set up, fetch what the real models need, then make the sound of IN, a photograph, in OUT
+	HF_HUB_OFFLINE=0 $(PYTHON) -m v2a_utils fetch --for sound $(if $(YES),--yes)
+	$(PYTHON) -m v2a_utils sound "$(or $(IN),$(error name a photograph: make paper IN=photo.jpg))" --stack paper \
+	    --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 
 test: .venv/ready  ## set up, then run all tests and all notebooks
 	$(PYTHON) -m pytest -q tests

@@ -3,15 +3,10 @@
 `pytest --slow` adds the test at the real sizes (about 5 GB of disk, several minutes).
 """
 
-import hashlib
-import http.server
-import json
 import pickle
 import re
 import subprocess
 import sys
-import threading
-from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -28,7 +23,6 @@ from paper_weights import (
 from PIL import Image
 
 from v2a_utils.__main__ import main
-from v2a_utils.models import downloads as hub
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap import Clap
 from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
@@ -227,93 +221,6 @@ def test_places_come_from_a_toml_file_and_the_environment_has_the_last_word(plac
     (tmp_path / "paths.toml").write_text('clop = "x"\n')
     with pytest.raises(ValueError, match="paths.toml: unknown clop"):
         stack_config("paper")
-
-
-# --------------------------------------------------------------------------------------------------------- downloads
-
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-
-
-class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of the hub as a download needs: one repository of `files`, name -> bytes."""
-
-    files: dict[str, bytes] = {}
-    broken: set[str] = set()
-    asked: list[str] = []
-
-    def do_GET(self):
-        if self.path.startswith("/api/models/"):
-            sums = {name: hashlib.sha256(content).hexdigest() for name, content in self.files.items()}
-            siblings = [{"rfilename": name, "size": len(content), "blobId": sums[name][:40],
-                         "lfs": {"sha256": sums[name], "size": len(content), "pointerSize": 1}}
-                        for name, content in self.files.items()]
-            return self._answer(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": siblings}).encode())
-        name = self.path.split(f"/resolve/{COMMIT}/")[-1]
-        type(self).asked += [name] if self.command == "GET" else []
-        content = self.files[name]
-        return self._answer(content[::-1] if name in self.broken else content, name)
-
-    do_HEAD = do_GET
-
-    def _answer(self, content: bytes, name: str = ""):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("ETag", f'"{hashlib.sha256(self.files.get(name, b"")).hexdigest()}"')
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def local_hub(monkeypatch):
-    """A hub on this machine, in the place of the real one."""
-    Hub.files = {"model_index.json": b"{}", "unet/config.json": b'{"a": 1}', "unet/x.safetensors": bytes(range(200)),
-                 "unet/x.bin": b"pickled twin", "vae/y.bin": b"no twin", "README.md": b"not wanted"}
-    Hub.broken, Hub.asked = set(), []
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "HfApi", partial(hub.HfApi, endpoint=url))
-    monkeypatch.setattr(hub, "hf_hub_download", partial(hub.hf_hub_download, endpoint=url))
-    yield Hub
-    server.shutdown()
-
-
-def test_what_is_not_given_is_fetched_once_and_its_size_and_licence_said(local_hub, tmp_path, capsys):
-    folder = hub.fetch(hub.AUDIOLDM, tmp_path / "audioldm", "V2A_AUDIOLDM")
-    wanted = {"model_index.json", "unet/config.json", "unet/x.safetensors", "vae/y.bin"}
-    assert {name for name in local_hub.files if (folder / name).is_file()} == wanted == set(local_hub.asked)
-    assert (folder / "unet/x.safetensors").read_bytes() == local_hub.files["unet/x.safetensors"]
-    said = capsys.readouterr().out
-    assert "GB" in said and "not for commercial use" in said and str(folder) in said
-    hub.fetch(hub.AUDIOLDM, folder, "V2A_AUDIOLDM")
-    assert len(local_hub.asked) == len(wanted)
-
-
-def test_a_damaged_file_is_removed_and_only_it_is_fetched_again(local_hub, tmp_path):
-    local_hub.broken = {"unet/x.safetensors"}
-    with pytest.raises(ValueError) as caught:
-        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
-    assert_one_sentence(str(caught.value), tmp_path / "unet" / "x.safetensors")
-    local_hub.broken, local_hub.asked[:] = set(), []
-    hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
-    assert local_hub.asked == ["unet/x.safetensors"]
-
-
-def test_without_the_hub_the_way_out_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(hub, "HfApi", partial(hub.HfApi, endpoint="http://127.0.0.1:9"))  # nothing listens there
-    with pytest.raises(ValueError, match="could not be fetched.*V2A_AUDIOLDM"):
-        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="HF_HUB_OFFLINE=0.*V2A_AUDIOLDM"):
-        hub.fetch(hub.AUDIOLDM, tmp_path, "V2A_AUDIOLDM")
 
 
 # ---------------------------------------------------------------------------------------------------------- notebook

@@ -1,9 +1,11 @@
-"""The commands: python -m v2a_utils sound | world | embed | train | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils sound | fetch | world | embed | train | pretrain | report | evaluate."""
 
 import argparse
 import csv
 import os
 import sys
+import tempfile
+import traceback
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +13,23 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 REPORT_NAME = "REPORT.md"
+EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
+    "sound": "sound cat.png clip.mp4 --out sounds --mapper regression --seed 7",
+    "world": "world --out world --split test --count 20",
+    "embed": "embed my_clips --out store",
+    "train": "train store --mapper diffusion --out my_mapper",
+    "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
+    "report": "report --count 64 --out REPORT.md",
+    "evaluate": "evaluate --quick",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit status: 0, or 2 when an input or an argument was bad."""
+    """Run one command; returns the exit status.
+
+    0: done. 2: an input or an argument was bad, said in one sentence. 1: an error of an unexpected kind, whose
+    traceback was written to a file that the message names. 130: interrupted from the keyboard.
+    """
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about other libraries
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
     options = _parser().parse_args(arguments)
@@ -23,6 +38,24 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FloatingPointError, FileExistsError, NotADirectoryError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        print(f"error: {_in_one_line(error)}; the traceback is in {_written_traceback()}", file=sys.stderr)
+        return 1
+
+
+def _in_one_line(error: Exception) -> str:
+    """An error's type and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
+
+
+def _written_traceback() -> Path:
+    """A new file in the temporary folder with the traceback of the error that is being handled."""
+    with tempfile.NamedTemporaryFile("w", prefix="v2a-error-", suffix=".txt", delete=False) as file:
+        file.write(traceback.format_exc())
+    return Path(file.name)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -33,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     sound.add_argument("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     sound.add_argument("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    sound.add_argument("--mapper", default="diffusion", choices=("diffusion", "regression", "none"))
+    sound.add_argument("--overwrite", action="store_true", help="replace files in --out that have the names of the new")
+    sound.add_argument("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
+                       "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -43,6 +78,15 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--seed", type=int, default=0)
     sound.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     sound.set_defaults(run=_sound)
+
+    fetch = commands.add_parser("fetch", help="get the public models and lists that the stack paper needs")
+    fetch.add_argument("--for", dest="purpose", default="sound", choices=("sound", "training", "evaluation"),
+                       help="what they shall be there for (default: sound)")
+    fetch.add_argument("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
+    fetch.add_argument("--list", action="store_true", help="only print what there is and what of it lies here")
+    fetch.add_argument("--from", dest="carried", type=Path, metavar="FOLDER",
+                       help="take the files from here, without a network")
+    fetch.set_defaults(run=_fetch)
 
     world = commands.add_parser("world", help="write pictures, sounds and labels of SoundWorld")
     world.add_argument("--out", type=Path, required=True)
@@ -61,14 +105,16 @@ def _parser() -> argparse.ArgumentParser:
                        help="what becomes of a video's frames; none keeps them all (default: mean)")
     embed.add_argument("--frame-rate", type=float, default=1.0, help="frames of a video per second (default: 1)")
     embed.add_argument("--limit", type=int, help="at most so many clips (default: all, of SoundWorld 1000)")
+    embed.add_argument("--splits", type=float, nargs=3, metavar=("TRAIN", "VAL", "TEST"), help="shares of a data set "
+                       "that has no splits, drawn by a hash of each clip's id (default: 80 10 10)")
     embed.add_argument("--seed", type=int, default=0, help="of SoundWorld and of random frames")
     embed.add_argument("--resume", action="store_true", help="go on with a store that an earlier run began")
     embed.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
     embed.set_defaults(run=_embed)
     train = commands.add_parser("train", help="train a mapper on a table of embedded pairs")
-    train.add_argument("store", type=Path, metavar="STORE", help="Parquet table with splits train and val")
+    train.add_argument("store", metavar="STORE", help="what embed wrote, or a Parquet table with its columns")
     train.add_argument("--mapper", required=True, choices=("regression", "diffusion", "flow"))
-    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: $V2A_STACK, or mini)")
+    train.add_argument("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
     train.add_argument("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
     train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     train.set_defaults(run=_train)
@@ -95,46 +141,127 @@ def _parser() -> argparse.ArgumentParser:
                           "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
     evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
     evaluate.set_defaults(run=_evaluate)
+    for name, command in commands.choices.items():
+        command.epilog = f"Example: python -m v2a_utils {EXAMPLES[name]}"
     return parser
 
 
 def _sound(options: argparse.Namespace) -> int:
-    from v2a_utils.data.audio import save_audio
-    from v2a_utils.data.media import MediaError, list_inputs, load_frames, put_sound
-    from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
+    from v2a_utils.data.media import list_inputs
     from v2a_utils.models.stacks import load_stack
+    from v2a_utils.pipeline import SoundOptions, settle
 
     names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
         raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
-    stack, failures, taken = load_stack(options.stack), 0, set()
+    stack = load_stack(options.stack)
+    settings = settle(stack, settings)
     options.out.mkdir(parents=True, exist_ok=True)
-    for path in tqdm(inputs, unit="sound", disable=len(inputs) == 1):
-        target = options.out / f"{_free_name(path.stem, taken)}.{'mp4' if options.video else 'wav'}"
-        try:
-            if options.video:
-                sound = video_to_sound(stack, path, settings)
-                put_sound(path, target, sound.waveform, sound.sample_rate)
-            else:
-                sound = picture_to_sound(stack, load_frames(path), settings)
-                save_audio(target, sound.waveform, sound.sample_rate)
-        except MediaError as error:
-            tqdm.write(f"error: {error}", file=sys.stderr)
-            failures += 1
-            continue
-        _tell(path, target, sound, stack.name)
+    targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    make = _video_sounds if options.video else _picture_sounds
+    for path, made in tqdm(make(stack, targets, settings), unit="sound", total=len(targets), disable=len(targets) < 2):
+        if isinstance(made, Exception):
+            failures.append(made if str(path) in str(made) else f"{path}: {made}")
+            tqdm.write(f"error: {failures[-1]}", file=sys.stderr)
+        else:
+            _tell(path, targets[path], made, stack.name)
     return 2 if failures else 0
+
+
+def _targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
+    """Where the sound of each input goes, and why some have none: nobody's file is replaced unasked, no input ever."""
+    taken, targets, refused = set(), {}, []
+    originals = {path.resolve() for path in inputs}
+    for path in dict.fromkeys(inputs):
+        target = out / f"{_free_name(path.stem, taken)}.{ending}"
+        if target.resolve() in originals:
+            refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
+        elif target.exists() and not overwrite:
+            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
+        else:
+            targets[path] = target
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    return targets, refused
+
+
+def _picture_sounds(stack, targets: dict[Path, Path], settings):
+    """Each input with the sound that was made of it and written, or with what kept it from that.
+
+    All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
+    """
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.data.media import MediaError
+    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_embeddings
+
+    seen = dict(zip(targets, embed_files(stack, list(targets))))
+    mapped = {path: map_embeddings(stack, visual[None], settings.mapper, settings.seed)[0]
+              for path, visual in seen.items() if not isinstance(visual, MediaError)}
+    stack.release("vision")
+    stack.kept.clear()
+    if settings.candidates > 1 and mapped:
+        stack.release_texts()
+    for path, visual in seen.items():
+        try:
+            if path in mapped:
+                visual = embedding_to_sound(stack, visual, mapped[path], settings)
+                save_audio(targets[path], visual.waveform, visual.sample_rate)
+            yield path, visual
+        except FloatingPointError as error:
+            yield path, error
+
+
+def _video_sounds(stack, targets: dict[Path, Path], settings):
+    """Each video with the sound that was made of it and put to it, or with what kept it from that."""
+    from v2a_utils.data.media import MediaError, put_sound
+    from v2a_utils.pipeline import video_to_sound
+
+    for path, target in targets.items():
+        try:
+            sound = video_to_sound(stack, path, settings)
+            put_sound(path, target, sound.waveform, sound.sample_rate)
+            yield path, sound
+        except (MediaError, FloatingPointError) as error:
+            yield path, error
 
 
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
-    tqdm.write(f"{source} -> {target}   sounds like: {heard}")
+    tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
     if sound.strange:
         tqdm.write(
             f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
         )
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from v2a_utils.models.downloads import TABLE, describe, needed
+    from v2a_utils.models.fetching import fetch_all, take_all
+    from v2a_utils.models.stacks import public_folders
+
+    items, folders = needed(options.purpose), public_folders()
+    if options.list:
+        print(describe(list(TABLE), folders))
+        return 0
+    if options.carried:
+        take_all(items, folders, options.carried)
+    elif not fetch_all(items, folders, lambda sentence: _agreed(sentence, options.yes)):
+        print("nothing was fetched")
+        return 2
+    print(f"all that is needed for {options.purpose} is there; no variable has to be set")
+    return 0
+
+
+def _agreed(sentence: str, beforehand: bool) -> bool:
+    """Whether the person at the terminal agrees, or has. ValueError where there is none."""
+    print(sentence, flush=True)
+    if beforehand:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("nobody is there to agree to this: add --yes")
+    return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
@@ -192,7 +319,7 @@ def _embed(options: argparse.Namespace) -> int:
     run = run_here
     if options.engine == "ray":
         from v2a_utils.models.extraction_on_ray import run_on_ray as run
-    listing = open_source(options.source, options.clips, options.seed, options.limit)
+    listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
     print(listing.summary())
     store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
     unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
@@ -203,14 +330,24 @@ def _embed(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     import torch
 
-    from v2a_utils.mappers.recipes import read_recipe, recipe_for, train_from_store
+    from v2a_utils.data.pairs import read_pairs
+    from v2a_utils.mappers.own import how_sure, train_on_pairs
+    from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
 
-    recipe = recipe_for(options.stack or os.environ.get("V2A_STACK", "mini"), options.mapper)
+    pairs = read_pairs(options.store)
+    number = len(pairs.train[0])
+    print(*pairs.notes, sep="\n")
+    if number < PAIRS_WORTH_TRAINING:
+        print(f"{number} pairs to train on: with fewer than {PAIRS_WORTH_TRAINING} the bridge over words, which needs "
+              "none, is likely the better mapper (sound --mapper words)")
+    stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
+    recipe = recipe_for(stack, options.mapper, number)
     if options.config:
         recipe = read_recipe(options.config, recipe)
     out = options.out or Path("runs/mappers") / options.mapper
-    train_from_store(options.store, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
-    print(f"{options.mapper} mapper in {out}")
+    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    print(how_sure(numbers))
+    print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
     return 0
 
 

@@ -1,27 +1,36 @@
 """Picture in, sound out: the whole system in one function."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from v2a_utils.data.audio import even_loudness
-from v2a_utils.data.media import MAX_FRAMES, sample_frames, video_seconds
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
+from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.stacks import Stack
 
-MAPPER_CHOICES = ("diffusion", "regression", "none")
+TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the one that is used unasked first
+MAPPER_CHOICES = (*TRAINED, "words", "none")
 OVERLAP = 0.25  # of a window with the next one, along a video
+FILES_AT_ONCE = 32  # decoded together, for CLIP
 
 
 @dataclass(frozen=True)
 class SoundOptions:
-    """How a sound is made. `mapper` "none" hands the CLIP embedding to the generator as it is."""
+    """How a sound is made.
 
-    mapper: str = "diffusion"
+    `mapper` is a kind of MAPPER_CHOICES or the folder of a trained one: "words" is the bridge over words, which nobody
+    has to train, and "none" hands the CLIP embedding to the generator as it is. By default the diffusion mapper that
+    lies with the stack, or words where none does.
+    """
+
+    mapper: str | None = None
     steps: int = 25  # denoising steps of the generator
     guidance: float = 2.0  # classifier-free guidance scale of the generator; 1 is none
     seconds: float | None = None  # None: the length that the generator was trained on
@@ -30,8 +39,9 @@ class SoundOptions:
     scheduler: str = "dpm++"  # of the generator
 
     def __post_init__(self):
+        known = self.mapper is None or self.mapper in MAPPER_CHOICES or Path(self.mapper).is_dir()
         checks = {
-            "mapper": (self.mapper in MAPPER_CHOICES, f"one of {', '.join(MAPPER_CHOICES)}"),
+            "mapper": (known, f"one of {', '.join(MAPPER_CHOICES)}, or the folder of a trained one"),
             "steps": (1 <= self.steps <= 1000, "1 to 1000"),
             "guidance": (0 <= self.guidance <= 50, "0 to 50"),
             "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
@@ -52,9 +62,63 @@ class Sound:
     sample_rate: int  # Hz
     visual: np.ndarray  # (d,), CLIP embedding of the picture or the mean over the frames
     mapped: np.ndarray  # (d,), what the generator was conditioned on
-    similarity: float  # cosine between `mapped` and CLAP's embedding of the sound
-    heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities
-    strange: bool  # the picture is unlike those that the stack was trained on
+    similarity: float | None  # cosine between `mapped` and CLAP's embedding of the sound; None for a single candidate
+    heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities; empty without a tagger
+    strange: bool | None  # the picture is unlike those that the mapper was trained on; None where nobody can tell
+
+
+# ------------------------------------------------------------------------------------------------- what is there
+
+
+def mapper_choices(stack: Stack) -> list[str]:
+    """The MAPPER_CHOICES that a stack has, the one that is used unasked first."""
+    return [*(kind for kind in TRAINED if has_mapper(stack, kind)), *(["words"] if stack.has("words") else []), "none"]
+
+
+def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
+    """The options as a stack with these parts follows them, the mapper chosen.
+
+    What is absent is said once, before anything is generated. ValueError when a part that no sound can do without is
+    absent.
+    """
+    for part in ("clip", "audioldm"):
+        stack.place(part)
+    mapper, candidates = options.mapper or mapper_choices(stack)[0], options.candidates
+    if mapper == "none" and options.mapper is None:
+        stack.place("words")  # says what is missing
+    if options.mapper is None and mapper != TRAINED[0]:
+        stack.notice(f"The {stack.name} stack has no trained {TRAINED[0]} mapper: the mapper {mapper} takes its place.")
+    if candidates > 1 and not stack.has("clap"):
+        candidates = 1
+        stack.notice(f"CLAP is not there to choose among {options.candidates} candidates, so one sound is made.")
+    if not stack.has("tagger"):
+        stack.notice("There is no tagger, so nothing says what the sound sounds like.")
+    if mapper_familiarity(stack, mapper) is None:
+        stack.notice("Nothing says how familiar a picture is: no trained mapper came with the file for it.")
+    return replace(options, mapper=mapper, candidates=candidates)
+
+
+# ----------------------------------------------------------------------------------------------- picture in, sound out
+
+
+def embed_files(stack: Stack, paths: Sequence[str | Path]) -> list[np.ndarray | MediaError]:
+    """The CLIP embedding (d,) of each picture or video, or what is wrong with the file; embedded in batches."""
+    found: list[np.ndarray | MediaError] = []
+    for start in range(0, len(paths), FILES_AT_ONCE):
+        fitted = [_fitted(stack, path) for path in paths[start : start + FILES_AT_ONCE]]
+        frames = [each for each in fitted if not isinstance(each, MediaError)]
+        rows = [stack.vision.embed_prepared(batch) for batch in torch.cat(frames).split(64)] if frames else []
+        rows = iter(np.split(np.concatenate(rows), np.cumsum([len(each) for each in frames])[:-1]) if rows else [])
+        found += [each if isinstance(each, MediaError) else aggregate_frames(next(rows)) for each in fitted]
+    return found
+
+
+def _fitted(stack: Stack, path: str | Path) -> torch.Tensor | MediaError:
+    """A file's frames at CLIP's size, uint8 (frames, 3, size, size)."""
+    try:
+        return torch.stack([stack.vision.fit(frame) for frame in load_frames(path)])
+    except MediaError as error:
+        return error
 
 
 def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0) -> np.ndarray:
@@ -67,17 +131,21 @@ def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0)
     return visual
 
 
-def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None):
+def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):
     """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
 
     Returns the sounds (n, samples) as generated, and their cosines (n,). AudioLDM re-ranks its candidates by
-    similarity to the text; here the mapped embedding stands in the text's place.
+    similarity to the text; here the mapped embedding stands in the text's place. Without `rank`, which one candidate
+    does not need, CLAP is not asked and the cosines are None.
     """
+    audio = stack.audio if rank else None  # loaded first: what is wrong with it is said before minutes of generation
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(
         repeated, options.steps, options.guidance, options.seconds, options.seed, progress, options.scheduler
     )
-    heard = stack.audio.embed_audio(list(waves), stack.generator.sample_rate)
+    if audio is None:
+        return waves, None
+    heard = audio.embed_audio(list(waves), stack.generator.sample_rate)
     cosines = (heard * repeated).sum(1).reshape(len(mapped), options.candidates)
     best = cosines.argmax(1) + options.candidates * np.arange(len(mapped))
     return waves[best], cosines.max(1)
@@ -90,14 +158,36 @@ def picture_to_sound(
 
     `progress(done, steps)` is called after every denoising step. Same options and frames, same sound.
     """
+    options = settle(stack, options)
     visual = stack.vision.embed_frames(frames)
-    mapped = map_embeddings(stack, visual[None], options.mapper, options.seed)
-    waves, cosines = best_candidates(stack, mapped, options, progress)
+    return embedding_to_sound(stack, visual, map_embeddings(stack, visual[None], options.mapper, options.seed)[0],
+                              options, progress)
+
+
+def embedding_to_sound(
+    stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None
+) -> Sound:
+    """The sound of a picture that is embedded, (d,), and mapped, (generator's d,); `options` as `settle` gives them."""
+    judge = _judge(stack, options)
+    waves, cosines = best_candidates(stack, mapped[None], options, progress, options.candidates > 1)
     rate = stack.generator.sample_rate
-    return Sound(
-        even_loudness(waves[0]), rate, visual, mapped[0], float(cosines[0]), stack.tagger.top(waves[0], rate),
-        stack.familiarity.is_strange(visual),
-    )
+    return Sound(even_loudness(waves[0]), rate, visual, mapped, None if cosines is None else float(cosines[0]),
+                 *judge(waves[0], visual))
+
+
+def _judge(stack: Stack, options: SoundOptions):
+    """(waveform, visual) -> what the tagger hears and whether the picture is strange, as far as their models are there.
+
+    They are loaded now, so that a damaged one is named before a sound is made.
+    """
+    tagger = stack.tagger if stack.has("tagger") else None
+    familiarity = mapper_familiarity(stack, options.mapper)
+
+    def judge(waveform: np.ndarray, visual: np.ndarray) -> tuple[list[tuple[str, float]], bool | None]:
+        heard = tagger.top(waveform, stack.generator.sample_rate) if tagger else []
+        return heard, familiarity.is_strange(visual) if familiarity else None
+
+    return judge
 
 
 def video_to_sound(
@@ -109,22 +199,24 @@ def video_to_sound(
     noise of the mapper, so that what goes on sounding keeps its timbre. `progress(done, all)` counts denoising steps.
     `visual` and `mapped` of the answer are those of the windows' mean direction.
     """
-    rate, seconds = stack.generator.sample_rate, options.seconds or stack.generator.clip_seconds
-    total, hop = video_seconds(path), seconds * (1 - OVERLAP)
+    total, options = video_seconds(path), settle(stack, options)
+    judge, rate, seconds = _judge(stack, options), stack.generator.sample_rate, options.seconds
+    seconds = seconds or stack.generator.clip_seconds
+    hop = seconds * (1 - OVERLAP)
     starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
     visual, mapped, waves, cosines = [], [], [], []
     for number, start in enumerate(starts):
         visual.append(stack.vision.embed_frames(_frames_between(path, start, start + seconds)))
         mapped.append(map_embeddings(stack, visual[-1][None], options.mapper, options.seed)[0])
         own = replace(options, seconds=seconds, seed=(options.seed + number) % 2**32)
-        tell = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
-        best, cosine = best_candidates(stack, mapped[-1][None], own, tell)
+        step = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
+        best, cosine = best_candidates(stack, mapped[-1][None], own, step, options.candidates > 1)
         waves.append(best[0])
-        cosines.append(cosine[0])
+        cosines.append(cosine)
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
-    return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), float(np.mean(cosines)),
-                 stack.tagger.top(whole, rate), stack.familiarity.is_strange(seen))
+    similarity = float(np.mean(cosines)) if options.candidates > 1 else None
+    return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity, *judge(whole, seen))
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

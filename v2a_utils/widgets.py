@@ -21,7 +21,7 @@ from PIL import Image
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import load_frames
 from v2a_utils.models.stacks import Stack
-from v2a_utils.pipeline import MAPPER_CHOICES, Sound, SoundOptions, picture_to_sound
+from v2a_utils.pipeline import Sound, SoundOptions, mapper_choices, picture_to_sound, settle
 from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, VISION, show_picture, show_spectrogram
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
 
@@ -82,7 +82,8 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), width_ratios=(1, 2))
     show_picture(left, frames[0])
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
-    show_spectrogram(right, sound.waveform, sound.sample_rate, f"The tagger hears: {heard}")
+    title = f"The tagger hears: {heard}" if heard else "The sound; there is no tagger to say what it hears"
+    show_spectrogram(right, sound.waveform, sound.sample_rate, title)
     display(figure)
     plt.close(figure)
     display(player(sound.waveform, sound.sample_rate))
@@ -98,12 +99,15 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     """Display a panel that makes the sound of an example or of a picture or video that the reader uploads.
 
     The last sounds stay below, to be compared and saved as wav. Under the panel the first example's sound is shown at
-    once, so that there is something to see where no front end runs.
+    once, so that there is something to see where no front end runs. Mappers can be chosen that the stack has, and the
+    one of `options`, which may be a folder.
     """
+    options = settle(stack, options)
+    mappers = list(dict.fromkeys([*mapper_choices(stack), options.mapper]))
     upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
     source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
     controls = {
-        "mapper": ipywidgets.Dropdown(options=MAPPER_CHOICES, value=options.mapper),
+        "mapper": ipywidgets.Dropdown(options=mappers, value=options.mapper),
         "steps": ipywidgets.BoundedIntText(options.steps, min=1, max=200),
         "guidance": ipywidgets.BoundedFloatText(options.guidance, min=0, max=10, step=0.5),
         "seed": ipywidgets.BoundedIntText(options.seed, min=0, max=2**32 - 1),
@@ -145,9 +149,11 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
 
 def _titles(options: SoundOptions, sound: Sound) -> tuple[str, str]:
     """What stands above a sound of the history, and the name of its file."""
-    heard, share = sound.heard[0]
     settings = f"{options.mapper}, {options.steps} steps, guidance {options.guidance:g}, seed {options.seed}"
-    return f"{settings}: {heard} {share:.0%}", f"{heard}-{options.mapper}-{options.seed}.wav"
+    if not sound.heard:
+        return settings, f"sound-{Path(options.mapper).name}-{options.seed}.wav"
+    heard, share = sound.heard[0]
+    return f"{settings}: {heard} {share:.0%}", f"{heard}-{Path(options.mapper).name}-{options.seed}.wav"
 
 
 CAUSES = ("size", "count", "distance", "hue", "timbre", "tempo")  # of a scene's main thing

@@ -1,8 +1,13 @@
 """Files that are either whole or not there."""
 
 import json
+import os
+import platform
+import secrets
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +17,55 @@ if TYPE_CHECKING:  # pandas would double the time to the first sound
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to: renamed to it when the block ends well, removed when it does not."""
+    """A temporary path beside `path` to write to: renamed to it when the block ends well, removed when it does not.
+
+    Every call has a temporary name of its own, so that two writers of one file do not collide: the last one to finish
+    wins. The content is on the disk before the file gets its name.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{path.name}")
+    _remove_leftovers(path.parent)
+    temporary = path.with_name(f"{_part_prefix()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         yield temporary
+        _to_disk(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _part_prefix() -> str:
+    """How temporary names begin on this machine: process numbers of other machines mean nothing here."""
+    return f".part-{zlib.crc32(platform.node().encode()):08x}-"
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this machine that are no more left half-written in a folder; once per process."""
+    for path in folder.glob(f"{_part_prefix()}*"):
+        owner = path.name.removeprefix(_part_prefix()).split("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_json(path: Path, content: dict | list) -> None:

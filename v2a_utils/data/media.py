@@ -1,8 +1,8 @@
 """Pictures and videos from disk, whatever Pillow and PyAV read, as RGB frames; and a sound put to a video."""
 
 import math
-import warnings
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,8 +16,9 @@ PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
 MAX_FRAMES = 16
 MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
-
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # large pictures are welcome; Pillow refuses bombs
+SHORT_SIDE = 448  # pixels, at least, that stay of a large picture's shorter side: twice what CLIP looks at
+MAX_PIXELS = 50_000_000  # that are decoded of one picture: 200 MB; a JPEG is decoded at a fraction of its size
+ORIENTATION = 0x0112  # number of the EXIF tag
 
 
 class MediaError(ValueError):
@@ -38,8 +39,9 @@ def list_inputs(paths: list[str]) -> list[Path]:
 def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Image]:
     """RGB frames of a picture (one), an animated picture or a video (at most `max_frames`, evenly spread).
 
-    Pictures and videos are turned upright by their tags, transparency is laid on white. Raises ValueError with one
-    sentence that names the file when there is nothing to see in it.
+    Pictures and videos are turned upright by their tags, transparency is laid on white, and large ones are made smaller
+    (SHORT_SIDE). Raises ValueError with one sentence that names the file when there is nothing to see in it, or when it
+    is too large to be decoded (MAX_PIXELS).
     """
     def moments(container, stream):
         step = _duration(container, stream) / max_frames
@@ -50,15 +52,15 @@ def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Im
 
 
 def sample_frames(
-    path: str | Path, rate: float = 1.0, choose: Callable[[int], Sequence[int]] = range
+    path: str | Path, rate: float = 1.0, choose: Callable[[int], Sequence[int]] = range, seconds: float = math.inf
 ) -> list[Image.Image]:
-    """RGB frames of a video `rate` times a second from its first one on; a picture's one frame, an animation's all.
+    """RGB frames of a video's first `seconds`, `rate` times a second; a picture's one frame, an animation's all.
 
     Of these n frames only the ones that `choose(n)` names are decoded, and no more than what they need. Otherwise as
     `load_frames`.
     """
     def moments(container, stream):
-        number = max(math.ceil(_duration(container, stream) * rate - 1e-6), 1)
+        number = max(math.ceil(min(_duration(container, stream), seconds) * rate - 1e-6), 1)
         return [index / rate for index in sorted(choose(number))]
 
     return _read(Path(path), moments, choose)
@@ -119,6 +121,9 @@ def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]])
         return _picture_frames(path, choose)
     except MediaError:
         raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{path}: the picture is too large to be decoded; save it with at most "
+                         f"{MAX_PIXELS / 1e6:.0f} million pixels") from error
     except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
         raise MediaError(f"{path}: not a picture or video that can be read ({_reason(error, path)})") from error
 
@@ -131,11 +136,30 @@ def _reason(error: Exception, path: str | Path) -> str:
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
     with Image.open(path) as image:
         chosen = set(choose(getattr(image, "n_frames", 1)))
-        return [_to_rgb(frame) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
+        return [_to_rgb(_decoded(frame, path)) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
+
+
+def _decoded(image: Image.Image, path: Path) -> Image.Image:
+    """An opened picture, upright, at a whole fraction of its size that leaves SHORT_SIDE pixels or more."""
+    share = SHORT_SIDE / min(image.size)
+    image.draft(None, tuple(math.ceil(side * share) for side in image.size))  # a JPEG's own eighths; others stay
+    if math.prod(image.size) > MAX_PIXELS:
+        raise MediaError(f"{path}: the picture has {image.width} x {image.height} pixels; save it with at most "
+                         f"{MAX_PIXELS / 1e6:.0f} million")
+    image.load()
+    orientation, factor = image.getexif().get(ORIENTATION, 1), min(image.size) // SHORT_SIDE
+    if factor < 2:
+        small = image
+    elif image.mode in ("1", "P", "PA") or image.mode.startswith("I;16"):  # whose values cannot be averaged
+        small = image.resize([side // factor for side in image.size], Image.Resampling.NEAREST)
+    else:
+        small = image.reduce(factor)
+    small.getexif()[ORIENTATION] = orientation
+    return ImageOps.exif_transpose(small)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    image = _cut_extreme(ImageOps.exif_transpose(image))
+    image = _cut_extreme(image)
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = np.asarray(image, np.float64)
         spread = np.ptp(values) or 1.0
@@ -162,10 +186,14 @@ def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
         if not container.streams.video:
             raise MediaError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
         stream = container.streams.video[0]
-        frames = _frames_at(container, stream, moments(container, stream))
+        frames, shown, picture = [], None, None
+        for frame in _frames_at(container, stream, moments(container, stream)):  # made small before the next is decoded
+            picture = picture if frame is shown else _small_upright(frame)
+            frames.append(picture)
+            shown = frame
     if not frames:
         raise MediaError(f"{path}: no frame of the video can be decoded")
-    return [_upright(frame) for frame in frames]
+    return frames
 
 
 def _duration(container, stream) -> float:
@@ -173,19 +201,20 @@ def _duration(container, stream) -> float:
     return (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
 
 
-def _frames_at(container, stream, moments: list[float]) -> list[av.VideoFrame]:
+def _frames_at(container, stream, moments: list[float]) -> Iterator[av.VideoFrame]:
     """The frame on show at each of the moments (seconds from the start, ascending), the last one after the end.
 
     Jumps to a key frame where one lies between two moments; otherwise decodes on, never the same frame twice.
     """
     origin = stream.start_time or 0
-    keys = [entry.timestamp for entry in stream.index_entries if entry.is_keyframe]
+    keys = sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
     delay = origin - keys[0] if keys else 0  # the index counts in decoding time, frames in showing time
     stream.thread_type = "NONE"  # threads would decode frames ahead that nobody asked for
-    found, frames, shown, ahead = [], container.decode(stream), None, None
+    frames, shown, ahead = container.decode(stream), None, None
     for moment in moments:
         target = origin + round(moment / float(stream.time_base))
-        key = max((key for key in keys if key + delay <= target), default=None)
+        before = bisect_right(keys, target - delay)
+        key = keys[before - 1] if before else None
         if key is not None and (ahead is None or ahead.pts is None or key + delay > ahead.pts):
             container.seek(key, stream=stream)
             frames, shown, ahead = container.decode(stream), None, None
@@ -193,13 +222,16 @@ def _frames_at(container, stream, moments: list[float]) -> list[av.VideoFrame]:
             shown, ahead = ahead or shown, next(frames, None)
             if ahead is None:
                 break
-        found.append(shown or ahead)
-    return [frame for frame in found if frame is not None]
+        if shown or ahead:
+            yield shown or ahead
 
 
-def _upright(frame: av.VideoFrame) -> Image.Image:
-    """The frame as RGB, turned as the camera was held."""
-    return frame.to_image().rotate(frame.rotation, expand=True)
+def _small_upright(frame: av.VideoFrame) -> Image.Image:
+    """The frame as RGB, its shorter side at most SHORT_SIDE, turned as the camera was held."""
+    share = min(SHORT_SIDE / min(frame.width, frame.height), 1)
+    width, height = (round(side * share) for side in (frame.width, frame.height))
+    picture = frame.to_image(width=width, height=height, interpolation="AREA")
+    return picture.rotate(frame.rotation, expand=True)
 
 
 def _spread(number: int, most: int) -> list[int]:

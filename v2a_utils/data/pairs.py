@@ -1,33 +1,125 @@
-"""Pairs of embeddings as a Parquet table, one row a pair, read for training."""
+"""Pairs of embeddings, read from a store or any Parquet table with one row a pair, ready for training."""
 
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from v2a_utils.data.splits import PARTS, SHARES, part_of, place_of
+from v2a_utils.data.store import Store
+
 SIDES = ("visual", "audio")
+WITHOUT_TEST = (*SHARES[:2], 0.0)
 
 
-def load_pairs(store: str | Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Visual (n, visual_dim) and audio (n, audio_dim) embeddings of a split, float32 of unit norm, row by row.
+@dataclass(frozen=True)
+class Pairs:
+    """Embeddings to learn from and to validate on, (n, visual_dim) and (n, audio_dim) float32 of unit norm each."""
 
-    The table has columns `visual` and `audio` (fixed-size lists) and `split`. ValueError names what is wrong with it.
+    train: tuple[np.ndarray, np.ndarray]
+    val: tuple[np.ndarray, np.ndarray]
+    notes: list[str]  # what a reader should know: how the pairs were split, what became of several frames
+    settings: dict[str, str]  # what made the embeddings, as the store says it; empty for another table
+    name: str
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of all embeddings: other data, other sum."""
+        digest = hashlib.sha256()
+        for rows in (*self.train, *self.val):
+            digest.update(f"{rows.shape} ".encode())
+            digest.update(np.ascontiguousarray(rows))
+        return digest.hexdigest()
+
+
+def read_pairs(store: str | Path) -> Pairs:
+    """The splits train and val of a store (a folder or URL) or of a Parquet file.
+
+    The table has the columns `visual` and `audio`, lists of one size each, and where they are known `id` and `split`.
+    Rows without a split get one by a hash of their id (`part_of`). Where there is no val it is taken from train, and
+    where there is one split only from that, by the same hash. All frames of a clip, if there are several, are averaged.
+    ValueError names what is wrong with the table.
     """
-    files = sorted(Path(store).glob("*.parquet")) if Path(store).is_dir() else store  # skipped.csv lies beside them
-    try:
-        table = parquet.read_table(files or store, columns=list(SIDES), filters=[("split", "=", split)])
-    except (FileNotFoundError, pa.ArrowException) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{store}: not a table of embeddings with visual, audio and split ({reason})") from error
+    table, settings = _read(store)
     if not table.num_rows:
-        raise ValueError(f"{store}: has no rows of the split {split!r}")
-    return tuple(_unit_rows(table[side], side, store) for side in SIDES)
+        raise ValueError(f"{store}: holds no pairs")
+    ids = table["id"].to_pylist() if "id" in table.column_names else [str(row) for row in range(table.num_rows)]
+    given = table["split"].to_pylist() if "split" in table.column_names else [None] * len(ids)
+    parts, note = choose_parts(ids, given, store)
+    notes, loaded = [note], []
+    if pa.types.is_list(table.schema.field("visual").type):
+        notes.append("the frames of each clip are averaged, as `embed --aggregate mean` does")
+    for part in ("train", "val"):
+        chosen = table.filter(pa.array(parts == part))
+        loaded.append(tuple(_unit_rows(chosen[side], side, store) for side in SIDES))
+    return Pairs(*loaded, notes, settings, str(store))
+
+
+def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
+    try:
+        if Path(store).is_file():
+            table, settings = parquet.read_table(store), {}
+        else:
+            table, settings = Store(store).table(), Store(store).settings
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(f"{store}: not a table of embeddings ({str(error).splitlines()[0]})") from error
+    if missing := set(SIDES) - set(table.column_names):
+        why = ": its clips were embedded without sounds" if missing == {"audio"} else ""
+        raise ValueError(f"{store}: has no column {' or '.join(sorted(missing))}{why}; a mapper learns from pairs")
+    return table, settings
+
+
+def choose_parts(ids: list[str], given: list[str | None], store: str | Path) -> tuple[np.ndarray, str]:
+    """The part of every row, (n,) of train, val and others that are not trained on, and a line that says why.
+
+    ValueError when the table's splits leave nothing to train on.
+    """
+    parts = np.array([split or part_of(name) for name, split in zip(ids, given)], dtype=object)
+    there, none_given = set(parts), not any(given)
+    why = "by a hash of the ids" if none_given else "as the table has them"
+    if not {"train", "val"} <= there:
+        if "train" in there and not none_given:
+            pool, why = parts == "train", "val taken from train by a hash of the ids"
+        elif none_given or len(there) == 1:
+            pool = np.full(len(parts), True)
+            why = "by a hash of the ids" + ("" if none_given else f", since all rows are of the split {parts[0]}")
+        else:
+            raise ValueError(f"{store}: has no rows of the split train, only of {', '.join(sorted(there))}")
+        parts[pool] = _train_and_val([ids[row] for row in np.flatnonzero(pool)], store)
+    counts = Counter(parts)
+    order = [part for part in PARTS if part in counts] + sorted(set(counts) - set(PARTS))
+    return parts, "splits: " + ", ".join(f"{part} {counts[part]}" for part in order) + f" ({why})"
+
+
+def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
+    """train or val for each id by its hash; of a handful the last one by hash is val, so that neither is empty."""
+    parts = np.array([part_of(name, WITHOUT_TEST) for name in ids], dtype=object)
+    places = np.array([place_of(name) for name in ids])
+    if len(set(places)) < 2:
+        raise ValueError(f"{store}: holds {len(ids)} pair(s) of one clip; training and validation need two clips or "
+                         "more")
+    if "val" not in parts:
+        parts[places == places.max()] = "val"
+    if "train" not in parts:
+        parts[places == places.min()] = "train"
+    return parts
 
 
 def _unit_rows(column: pa.ChunkedArray, side: str, store: str | Path) -> np.ndarray:
-    values = pa.concat_arrays(column.chunks).flatten().to_numpy(zero_copy_only=False)
-    rows = values.reshape(len(column), -1).astype(np.float32)
+    """A column as (n, d), rows checked to be of unit norm; of several vectors in a cell the mean direction."""
+    cells = pa.concat_arrays(column.chunks)
+    frames = cells.value_lengths().to_numpy() if pa.types.is_list(cells.type) else None
+    values = cells.flatten() if frames is not None else cells
+    if not pa.types.is_fixed_size_list(values.type):
+        raise ValueError(f"{store}: the column {side} does not hold lists of one size")
+    rows = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.type.list_size).astype(np.float32)
+    if frames is not None:
+        rows = np.add.reduceat(rows, np.cumsum(frames) - frames)
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     wrong = np.flatnonzero(~(np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2))  # NaN is wrong too
     if len(wrong):
         raise ValueError(f"{store}: the {side} embedding in row {wrong[0]} is not of unit norm; embed it again")

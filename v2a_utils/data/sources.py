@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,13 @@ from PIL import Image
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.media import PICTURES, VIDEOS, sample_frames
+from v2a_utils.data.splits import SHARES, check_shares, part_of
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
 VGGSOUND_SECONDS = 10
+MARGIN = 0.1  # seconds of sound read beyond the window, since a cut shows in the last samples after resampling
+WINDOW = {"window": "pictures and sound of a clip from the same first seconds"}  # what a store of films says of itself
 IMAGEHEAR_CLASSES = (  # RoySheffer/im2wav, Data/meta.py
     "accordion", "bass", "bells", "bird", "bongo", "car", "cat", "chicken", "cow", "cricket", "dog", "drums", "duck",
     "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
@@ -51,13 +54,15 @@ class FileSource:
     caption: str | None = None
 
     def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
-        """Frames `frame_rate` times a second, of those the ones that `choose` names, and `seconds` of the sound.
+        """The first `seconds` of a clip: frames `frame_rate` times a second, of those the ones that `choose` names, and
+        the sound with a MARGIN.
 
-        Raises ValueError with one sentence that names the file when one of them cannot be read.
+        Of a longer film picture and sound come from the same seconds: what is seen later is not heard in them. Raises
+        ValueError with one sentence that names the file when one of them cannot be read.
         """
-        frames = sample_frames(self.visual, frame_rate, choose)
+        frames = sample_frames(self.visual, frame_rate, choose, seconds)
         # twice: AudioLDM hears 16 kHz and resamples them for its CLAP, so what lies above 8 kHz must not come through
-        waveform = load_audio(self.sound, HEARING_RATE, seconds) if self.sound else None
+        waveform = load_audio(self.sound, HEARING_RATE, seconds + MARGIN) if self.sound else None
         return Clip(frames, waveform, HEARING_RATE)
 
 
@@ -89,6 +94,7 @@ class Listing:
     sources: list[Source]
     left_out: list[tuple[str, str]]
     has_sounds: bool = True
+    settings: dict[str, str] = field(default_factory=dict)  # what of it shapes the rows of a store, for its metadata
 
     def first(self, limit: int | None) -> "Listing":
         """The same listing with at most `limit` clips."""
@@ -101,34 +107,64 @@ class Listing:
         classes = len(labels.keys() - {None})
         parts += [f"{classes} classes"] if classes else []
         lines = [f"{self.name}: {len(self.sources)} clips" + (f" ({', '.join(parts)})" if parts else "")]
+        lines += [f"split by a hash of the ids: {self.settings['splits']}"] if "splits" in self.settings else []
         for reason, number in Counter(reason for _, reason in self.left_out).most_common():
             example = next(name for name, its_reason in self.left_out if its_reason == reason)
             lines.append(f"left out {number}: {reason} ({'such as ' if number > 1 else ''}{example})")
         return "\n".join(lines)
 
 
-def open_source(source: str, clips: str | Path | None = None, seed: int = 0, limit: int | None = None) -> Listing:
-    """The listing that a SOURCE of the command means, at most `limit` clips of it.
+def open_source(source: str, clips: str | Path | None = None, seed: int = 0, limit: int | None = None,
+                shares: tuple[float, ...] | None = None) -> Listing:
+    """The listing that a SOURCE of the command means, at most `limit` clips of it, every one with its split.
 
     `soundworld:SPLIT` is SoundWorld (1,000 scenes without a limit); a .csv file VGGSound, with its clips in the folder
     `clips`; a folder ImageHear if all it holds are pictures of that name pattern, else a folder of pairs. ValueError
-    says what is wrong with a source or that there is no clip in it.
+    says what is wrong with a source or that there is no clip in it. `shares` of train, val and test are for data sets
+    without splits of their own (None: 80, 10, 10); the others refuse them.
     """
+    listing = _open(source, clips, seed, limit)
+    if not listing.sources:
+        raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
+    return with_splits(listing, shares).first(limit)
+
+
+def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Listing:
+    """The listing with a split for every clip, by a hash of its id (`splits.part_of`) where it has none yet.
+
+    A data set with train and test but no val, as VGGSound, gives a part of its train to val by the same hash.
+    ValueError for `shares` that are asked of a data set with splits of its own.
+    """
+    there, wanted = {source.split for source in listing.sources}, check_shares(shares or SHARES)
+    train, val, test = (f"{share:g}" for share in wanted)
+    if there == {None}:
+        sources = [replace(source, split=part_of(source.id, wanted)) for source in listing.sources]
+        said = f"train {train}, val {val}, test {test}"
+    elif there == {"train", "test"}:
+        own = (*wanted[:2], 0.0)
+        sources = [replace(source, split=part_of(source.id, own)) if source.split == "train" else source
+                   for source in listing.sources]
+        said = f"of its own train {train} train, {val} val; its test as it is"
+    elif shares is not None:
+        raise ValueError(f"{listing.name}: has splits of its own ({', '.join(sorted(map(str, there)))}); leave out "
+                         "--splits")
+    else:
+        return listing
+    return replace(listing, sources=sources, settings=listing.settings | {"splits": said})
+
+
+def _open(source: str, clips: str | Path | None, seed: int, limit: int | None) -> Listing:
     if source.startswith("soundworld:"):
         return soundworld(source.removeprefix("soundworld:"), WORLD_SIZE if limit is None else limit, seed)
     if Path(source).suffix.lower() == ".csv":
         if clips is None:
             raise ValueError(f"{source}: a VGGSound list needs the folder of its videos: give --clips FOLDER")
-        listing = vggsound(source, Path(clips).absolute())  # whole paths, for processes elsewhere
-    elif Path(source).is_dir():
+        return vggsound(source, Path(clips).absolute())  # whole paths, for processes elsewhere
+    if Path(source).is_dir():
         names = [path.name for path in Path(source).iterdir() if path.name[0] != "."]
         is_imagehear = names and all(IMAGEHEAR_NAME.fullmatch(name) for name in names)
-        listing = (imagehear if is_imagehear else pairs)(Path(source).absolute())
-    else:
-        raise ValueError(f"{source}: neither a folder nor a .csv file nor soundworld:SPLIT")
-    if not listing.sources:
-        raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
-    return listing.first(limit)
+        return (imagehear if is_imagehear else pairs)(Path(source).absolute())
+    raise ValueError(f"{source}: neither a folder nor a .csv file nor soundworld:SPLIT")
 
 
 def soundworld(split: str, count: int, seed: int = 0) -> Listing:
@@ -163,7 +199,7 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
             sources.append(FileSource(name, label, split, videos[key], waves.get(key, videos[key])))
         seen.add(key)
     left_out += [(Path(path).stem, "not in the list") for key, path in videos.items() if key not in seen]
-    return Listing("VGGSound", sources, left_out)
+    return Listing("VGGSound", sources, left_out, settings=WINDOW)
 
 
 def _clip_files(folder: Path, suffix: str) -> dict[tuple[str, int], str]:
@@ -223,7 +259,7 @@ def pairs(folder: str | Path) -> Listing:
             sources.append(FileSource(name, label, None, str(seen[0]), str(heard[0])))
         else:
             left_out.append((name, _why_no_pair(len(seen), len(heard))))
-    return Listing(f"folder {Path(folder)}", sources, left_out)
+    return Listing(f"folder {Path(folder)}", sources, left_out, settings=WINDOW)
 
 
 def _why_no_pair(seen: int, heard: int) -> str:

@@ -5,7 +5,7 @@
     STORE/skipped.csv           id, reason of every clip that is not in the table
 
 Shard k holds the k-th run of `SHARD_CLIPS` clips of the listing. A shard appears whole or not at all: it is written
-under a temporary name and renamed, and it carries its own list of skipped clips, so that a run which was killed at any
+under a temporary name of its writer's own and renamed, and it carries its own list of skipped clips, so that a run which was killed at any
 moment goes on from the shards that are there. Its schema's metadata says which encoders and settings made it.
 """
 
@@ -13,6 +13,7 @@ import csv
 import hashlib
 import io
 import json
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from pyarrow import dataset, fs, parquet
+
+from v2a_utils.data.files import whole_file
 
 SHARD_CLIPS = 256
 TEXTS = ("id", "label", "split", "caption")
@@ -168,9 +171,13 @@ class Store:
         return f"{self.folder}/part-{number:06d}.parquet"
 
     def _put(self, path: str, content: bytes) -> None:
+        if isinstance(self.files, fs.LocalFileSystem):
+            with whole_file(path) as temporary:
+                temporary.write_bytes(content)
+            return
         folder, _, name = path.rpartition("/")
         self.files.create_dir(folder, recursive=True)
-        temporary = f"{folder}/.{name}.part"
+        temporary = f"{folder}/.{secrets.token_hex(4)}-{name}.part"
         with self.files.open_output_stream(temporary) as file:
             file.write(content)
         self.files.move(temporary, path)

@@ -77,7 +77,7 @@ class World:
             path = CACHE / f"{key}.npz"
             if not path.is_file():
                 began = time.perf_counter()
-                waves, _ = best_candidates(self.stack, batch, settings)
+                waves, _ = best_candidates(self.stack, batch, settings, rank=False)
                 with whole_file(path) as temporary:
                     np.savez(temporary, waves=waves.astype(np.float16), seconds=time.perf_counter() - began)
             cached = np.load(path)

@@ -1,4 +1,4 @@
-"""A trained mapper's folder: written, read, and found by its kind."""
+"""A trained mapper's folder: written, read, and found by its kind or its path."""
 
 import json
 from pathlib import Path
@@ -7,27 +7,101 @@ from torch import nn
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.words import WordsBridge
+from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
 from v2a_utils.models.stacks import Stack
-from v2a_utils.models.weights import load_weights, save_weights
+from v2a_utils.models.weights import load_weights, save_weights, state_sha256
+
+KINDS = MAPPERS | {WordsBridge.kind: WordsBridge}
+ENCODER_SUMS = {"clip_sha256": "vision", "clap_sha256": "audio"}  # in config.json -> part of a stack
 
 
-def save_mapper(mapper: nn.Module, folder: Path) -> None:
-    """Write config.json and model.safetensors, as `load_mapper` reads them."""
+def save_mapper(mapper: nn.Module, folder: Path, sums: dict[str, str] | None = None) -> None:
+    """Write model.safetensors and config.json, as `load_mapper` reads them.
+
+    `sums` are the SHA-256 of the encoders that the mapper joins, by the names of ENCODER_SUMS.
+    """
     save_weights(mapper, folder / "model.safetensors")
-    write_json(folder / "config.json", {"kind": mapper.kind} | mapper.config)
+    write_json(folder / "config.json", {"kind": mapper.kind} | mapper.config | (sums or {}))
 
 
 def load_mapper(folder: Path, device: str = "cpu") -> nn.Module:
-    """A trained mapper from a folder with config.json and model.safetensors."""
-    config = json.loads((Path(folder) / "config.json").read_text())
-    mapper = MAPPERS[config.pop("kind")](**config)
+    """A trained mapper from a folder with config.json and model.safetensors; ValueError says what is wrong with it."""
+    config = {name: value for name, value in read_config(folder).items() if name not in ENCODER_SUMS}
+    try:
+        mapper = KINDS[config.pop("kind")](**config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{Path(folder) / 'config.json'}: describes no mapper that is known ({error})") from error
     load_weights(mapper, Path(folder) / "model.safetensors")
     return mapper.to(device).eval()
 
 
-def trained_mapper(stack: Stack, kind: str) -> nn.Module:
-    """The trained mapper of a kind ("regression", "diffusion" or "flow") that lies with a stack."""
-    folder = stack.place("extras") / "mappers" / kind
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no trained {kind} mapper for the {stack.name} stack")
-    return load_mapper(folder, stack.device)
+def read_config(folder: Path) -> dict:
+    """A mapper folder's config.json; ValueError in one sentence where there is none that can be read."""
+    path = Path(folder) / "config.json"
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a trained mapper's configuration ({error})") from error
+
+
+def mapper_folder(stack: Stack, which: str) -> Path:
+    """Where a mapper lies: with the stack for a kind of KINDS or the name of a folder there, else at the path given."""
+    with_stack = Path(stack.config.extras or "") / "mappers" / which
+    return with_stack if which in KINDS or with_stack.is_dir() else Path(which)
+
+
+def has_mapper(stack: Stack, which: str) -> bool:
+    """Whether a mapper is there, by its kind or its folder; nothing is loaded."""
+    return (mapper_folder(stack, which) / "config.json").is_file()
+
+
+def trained_mapper(stack: Stack, which: str) -> nn.Module:
+    """The trained mapper of a kind that lies with a stack, or of somebody's own folder; loaded once for each stack.
+
+    "words" needs no training: where no bridge over words lies with the stack, one is built of the stack's vocabulary.
+    ValueError when there is none, or when it was trained on other encoders than the stack's. CLAP is compared only
+    where it has been loaded for something else.
+    """
+    folder, loaded = mapper_folder(stack, which), stack.kept.setdefault("mappers", {})
+    if folder not in loaded:
+        loaded[folder] = _opened(stack, which, folder)
+    _check_encoders(stack, folder, loaded[folder].joins)
+    return loaded[folder]
+
+
+def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
+    """A mapper just loaded or built, with the sums of the encoders that it joins as `joins`."""
+    if has_mapper(stack, which):
+        mapper = load_mapper(folder, stack.device)
+        mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
+        return mapper
+    if which == WordsBridge.kind:
+        from v2a_utils.mappers.bridge import words_bridge  # which reads folders itself
+
+        mapper = words_bridge(stack)
+        mapper.joins = {}
+        return mapper
+    what = f"no trained {which} mapper for the {stack.name} stack" if which in KINDS else "no trained mapper there"
+    raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`, or use the mapper words, which "
+                     "needs no training")
+
+
+def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
+    sums = stack.kept.setdefault("encoder sums", {})
+    for name, wanted in joins.items():
+        part = ENCODER_SUMS[name]
+        if part == "vision" or part in vars(stack):
+            if name not in sums:
+                sums[name] = state_sha256(getattr(stack, part).model)
+            if sums[name] != wanted:
+                raise ValueError(f"{folder}: this mapper was trained on another {name[:4].upper()} than that of the "
+                                 f"{stack.name} stack; use the stack that embedded its clips, or train a mapper on this")
+
+
+def mapper_familiarity(stack: Stack, which: str) -> Familiarity | None:
+    """Which pictures are like those that a mapper was trained on: its own knowledge, else the stack's, else None."""
+    for folder in (mapper_folder(stack, which), stack.config.extras):
+        if folder is not None and (path := Path(folder) / FAMILIARITY).is_file():
+            return Familiarity.load(path)
+    return None

@@ -148,7 +148,8 @@ SAMPLE_BATCH = 4096  # rows sampled at once
 
 def train_mapper(
     mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, config: TrainConfig, checkpoint: Path | None = None,
-    device: str = "cpu", watch: Callable[[nn.Module, list[float]], None] | None = None,
+    device: str = "cpu", watch: Callable[[nn.Module, list[float]], bool | None] | None = None,
+    origin: dict[str, str] | None = None,
 ) -> list[float]:
     """Train on pairs of unit-norm embeddings, rows belonging together, by `fit`; returns the loss of every step."""
     if len(visual) != len(audio):
@@ -159,7 +160,7 @@ def train_mapper(
         place = _device(model)
         return model.loss(inputs[rows].to(place), targets[rows].to(place), generator)
 
-    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device, watch)
+    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device, watch, origin)
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -1,21 +1,17 @@
-"""How each mapper is built and trained for each stack, and the training of one from a table of pairs."""
+"""How each mapper is built and trained: recipes for each stack, fitted to the number of pairs."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
-from tqdm.auto import tqdm
 
-from v2a_utils.data.files import write_json
-from v2a_utils.data.pairs import load_pairs
-from v2a_utils.mappers.folders import save_mapper
-from v2a_utils.mappers.networks import MAPPERS, train_mapper
-from v2a_utils.mappers.training import TrainConfig, is_main_process
-from v2a_utils.measures import gap
+from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.training import TrainConfig
+
+# with fewer the bridge over words, which needs no pairs, is the better mapper; notebook 06 measures where that ends
+PAIRS_WORTH_TRAINING = 300
 
 
 @dataclass(frozen=True)
@@ -27,17 +23,22 @@ class Recipe:
     train: TrainConfig
 
 
+PATIENCE = 5  # validations of 20 in a row without a new best: an overfitting mapper is stopped
 _MINI = {"width": 128, "depth": 3, "heads": 4, "head_dim": 32}  # 0.9 M parameters
 _PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.05}  # 48.8 M
 # DALLE2-pytorch's example configuration of its prior; the number of steps is ours
-_PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=50, grad_norm=0.5, ema=0.9999)
+_PAPER_TRAINING = TrainConfig(50_000, 128, 1.1e-4, weight_decay=6.02e-2, warmup=50, grad_norm=0.5, ema=0.9999,
+                              patience=PATIENCE)
+_FEW = {"width": 256, "depth": 4, "heads": 4, "head_dim": 64, "dropout": 0.05}  # 4 M: a choice, not measured
+_FEW_TRAINING = TrainConfig(6000, 256, 1e-3, weight_decay=6.02e-2, patience=PATIENCE)
 RECIPES = {
     "mini": {
-        "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3)),
+        "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3, patience=PATIENCE)),
         # as many parameters as the diffusion mapper: what a regression does when it is not the smaller network
-        "regression_deep": Recipe("regression", {"depth": 3, "expansion": 10}, TrainConfig(6000, 256, 1e-3)),
-        "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3)),
-        "flow": Recipe("flow", _MINI, TrainConfig(6000, 256, 2e-3)),
+        "regression_deep": Recipe("regression", {"depth": 3, "expansion": 10},
+                                  TrainConfig(6000, 256, 1e-3, patience=PATIENCE)),
+        "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3, patience=PATIENCE)),
+        "flow": Recipe("flow", _MINI, TrainConfig(6000, 256, 2e-3, patience=PATIENCE)),
     },
     "paper": {
         "regression": Recipe("regression", {}, _PAPER_TRAINING),
@@ -47,12 +48,32 @@ RECIPES = {
 }
 
 
-def recipe_for(stack: str, mapper: str) -> Recipe:
-    """The recipe of a mapper for a stack, by their names; ValueError for an unknown one."""
+PAIRS = {"mini": 24_000, "paper": 199_176}  # that the recipes above were made for
+FEW_PAIRS = 10_000  # under which the network of the paper's size gives way to a smaller one
+FEW_RECIPES = {"paper": {kind: Recipe(kind, {} if kind == "regression" else _FEW, _FEW_TRAINING) for kind in MAPPERS}}
+LEAST_STEPS, LEAST_BATCH = 400, 16
+
+
+def recipe_for(stack: str, mapper: str, pairs: int | None = None) -> Recipe:
+    """The recipe of a mapper for a stack, by their names, for so many training pairs; ValueError for an unknown one.
+
+    Fewer pairs than the recipe was made for get as many looks at each, but LEAST_STEPS steps at least, in batches of
+    at most half of the pairs.
+    """
     if stack not in RECIPES or mapper not in RECIPES[stack]:
         raise ValueError(f"no recipe for the {mapper} mapper of the stack {stack}: use {', '.join(MAPPERS)} and "
                          f"{', '.join(RECIPES)}")
-    return RECIPES[stack][mapper]
+    recipe, made_for = RECIPES[stack][mapper], PAIRS[stack]
+    if pairs is None or pairs >= made_for:
+        return recipe
+    if pairs < FEW_PAIRS and stack in FEW_RECIPES:
+        recipe, made_for = FEW_RECIPES[stack][mapper], PAIRS["mini"]
+    train = recipe.train
+    steps = min(max(round(train.steps * pairs / made_for), LEAST_STEPS), train.steps)
+    batch = min(max(pairs // 2, LEAST_BATCH), train.batch_size)
+    ema = min(train.ema, 1 - 5 / steps)  # averages over a fifth of the run at most
+    return replace(recipe, train=replace(train, steps=steps, batch_size=batch, ema=ema,
+                                         warmup=min(train.warmup, steps // 10)))
 
 
 def read_recipe(path: Path, base: Recipe) -> Recipe:
@@ -79,41 +100,3 @@ def build(recipe: Recipe, visual_dim: int, audio_dim: int) -> nn.Module:
         return MAPPERS[recipe.mapper](visual_dim, audio_dim, **recipe.sizes)
     except TypeError as error:
         raise ValueError(f"the sizes {recipe.sizes} do not fit a {recipe.mapper} mapper ({error})") from error
-
-
-def train_from_store(
-    store: Path, recipe: Recipe, out: Path, device: str = "cpu",
-    watch: Callable[[nn.Module, list[float]], None] | None = None,
-) -> nn.Module:
-    """Train a mapper on the split `train` of a table of pairs, judging it on `val` as it learns; returns it.
-
-    Writes config.json, model.safetensors, recipe.json and validation.json into `out`; checkpoint.pt there is where a
-    killed run goes on. `watch(mapper, losses)` is called after every validation.
-    """
-    visual, audio = load_pairs(store, "train")
-    held_out = load_pairs(store, "val")
-    mapper, history = build(recipe, visual.shape[1], audio.shape[1]), []
-
-    def judge(averaged: nn.Module, losses: list[float]) -> None:
-        history.append({"step": len(losses), "loss": float(np.mean(losses[-100:]))} | validate(averaged, *held_out))
-        tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in history[-1].items()))
-        if watch is not None:
-            watch(averaged, losses)
-
-    train_mapper(mapper, visual, audio, recipe.train, out / "checkpoint.pt", device, judge)
-    if is_main_process():
-        save_mapper(mapper, out)
-        write_json(out / "recipe.json", asdict(recipe))
-        write_json(out / "validation.json", {"pairs": len(held_out[0]), "history": history})
-    return mapper
-
-
-def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, float]:
-    """How near mapped embeddings come to the true ones of held-out pairs, and how near the two clouds lie."""
-    mapped = mapper.map(visual)
-    return {
-        "cosine": float(gap.pair_cosines(mapped, audio).mean()),
-        "recall@10": gap.recall(gap.retrieval_ranks(mapped, audio)),
-        "Fréchet distance": gap.frechet_distance(mapped, audio),
-        "centroid distance": gap.centroid_distance(mapped, audio),
-    }

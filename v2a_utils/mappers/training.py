@@ -5,10 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -28,9 +30,42 @@ class TrainConfig:
     grad_norm: float = 1.0
     ema: float = 0.99  # decay of the averaged weights; short, since the learning rate falls to nearly nothing
     seed: int = 0
+    patience: int = 0  # validations in a row without a new best after which a run ends; 0: it takes all its steps
 
 
 WATCHES = 20  # looks at a run while it goes on
+
+
+class Validation:
+    """What `fit` calls as it goes on: judges the averaged model, keeps its best weights, and says when to stop.
+
+    `judge(model)` gives numbers by name, of which the one called `score` is to become small. `history` holds them with
+    the step and the training loss. All of it is kept in the run's checkpoint.
+    """
+
+    def __init__(self, judge: Callable[[nn.Module], dict[str, float]], score: str, patience: int = 0):
+        self.judge, self.score, self.patience = judge, score, patience
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, torch.Tensor] | None = None  # weights
+        self.best_step = 0
+
+    def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
+        """Judge; True when `patience` validations in a row brought nothing better."""
+        self.history.append({"step": len(losses), "loss": float(np.mean(losses[-100:]))} | self.judge(averaged))
+        tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in self.history[-1].items()))
+        scores = [numbers[self.score] for numbers in self.history]
+        if scores[-1] == min(scores) and scores.index(scores[-1]) == len(scores) - 1:
+            self.best = {name: value.detach().clone() for name, value in averaged.state_dict().items()}
+            self.best_step = len(losses)
+        return 0 < self.patience <= len(scores) - 1 - scores.index(min(scores))
+
+    def state_dict(self) -> dict:
+        """For the checkpoint."""
+        return {"history": self.history, "best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state: dict) -> None:
+        """From the checkpoint."""
+        self.history, self.best, self.best_step = state["history"], state["best"], state["best_step"]
 
 
 def fit(
@@ -41,55 +76,112 @@ def fit(
     checkpoint: Path | None = None,
     title: str = "train",
     device: str = "cpu",
-    watch: Callable[[nn.Module, list[float]], None] | None = None,
+    watch: Callable[[nn.Module, list[float]], bool | None] | None = None,
+    origin: dict[str, str] | None = None,
 ) -> list[float]:
     """Train `model` in place and leave its averaged (EMA) weights in it; returns the loss of every step.
 
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
-    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the end.
+    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the end; the run
+    ends early when it returns True, and the model gets the best weights of a `Validation`. `origin` says by name, say
+    {"data": its hash}, what a checkpoint must agree in: one of another origin or another model is refused (ValueError).
     Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
     loss is not finite.
     """
-    accelerator = Accelerator(cpu=torch.device(device).type == "cpu")
-    device = accelerator.device
-    model.to(device).train()
+    accelerator = _accelerator(device)
+    model.to(accelerator.device).train()
     objective = accelerator.prepare(_Objective(model, loss_of))
-    optimizer = _optimizer(model, config)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _schedule(step, config))
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
-    ).eval()
-    losses: list[float] = []
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "average": average}
+    run = _Run(model, config, origin or {}, watch)
     if checkpoint is not None and checkpoint.is_file():
-        losses = _resume(checkpoint, parts, config, device)
+        run.load(checkpoint, accelerator.device)
     accelerator.wait_for_everyone()  # nobody writes what another still reads
     if not accelerator.is_main_process:
-        checkpoint = watch = None
+        checkpoint = None
     saved = time.monotonic()
-    bar = tqdm(range(len(losses), config.steps), initial=len(losses), total=config.steps, desc=title, mininterval=5,
-               disable=not accelerator.is_main_process)
+    bar = tqdm(range(len(run.losses), config.steps), initial=len(run.losses), total=config.steps, desc=title,
+               mininterval=5, disable=not accelerator.is_main_process)
     for step in bar:
-        losses.append(_step(objective, num_examples, config, step, optimizer, accelerator))
-        scheduler.step()
-        if step < config.steps // 10:  # the first steps are too poor to average over
-            average.module.load_state_dict(model.state_dict())
-        else:
-            average.update_parameters(model)
+        if run.stopped:
+            break
+        run.losses.append(_step(objective, num_examples, config, step, run.optimizer, accelerator))
+        run.after_step(step)
         if step % 20 == 0:
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-        due = (step + 1) % max(config.steps // WATCHES, 1) == 0 or step + 1 == config.steps
-        if watch is not None and due:
-            watch(average.module, losses)
+            bar.set_postfix(loss=f"{np.mean(run.losses[-50:]):.4f}", refresh=False)
+        if watch is not None and run.is_due(step):
+            stop = accelerator.is_main_process and bool(watch(run.average.module, run.losses))
+            run.stopped = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)).item() > 0
         if checkpoint is not None and time.monotonic() - saved > 60:
-            _save(checkpoint, parts, losses, config)
+            run.save(checkpoint)
             saved = time.monotonic()
     if checkpoint is not None:
-        _save(checkpoint, parts, losses, config)
-    model.load_state_dict(average.module.state_dict())
+        run.save(checkpoint)
+    model.load_state_dict(getattr(watch, "best", None) or run.average.module.state_dict())
     model.eval()
-    return losses
+    return run.losses
+
+
+class _Run:
+    """The state of a training between two steps, and its checkpoint."""
+
+    def __init__(self, model: nn.Module, config: TrainConfig, origin: dict[str, str], watch: Callable | None):
+        self.config, self.origin, self.losses, self.stopped = config, origin, [], False
+        self.optimizer = _optimizer(model, config)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: _schedule(step, config))
+        self.average = torch.optim.swa_utils.AveragedModel(
+            model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(config.ema), use_buffers=True
+        ).eval()
+        self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler,
+                      "average": self.average}
+        if isinstance(watch, Validation):
+            self.parts["validation"] = watch
+
+    def after_step(self, step: int) -> None:
+        """Learning rate and averaged weights; the first steps are too poor to average over."""
+        self.scheduler.step()
+        if step < self.config.steps // 10:
+            self.average.module.load_state_dict(self.parts["model"].state_dict())
+        else:
+            self.average.update_parameters(self.parts["model"])
+
+    def is_due(self, step: int) -> bool:
+        """Whether it is time for a look at the run."""
+        return (step + 1) % max(self.config.steps // WATCHES, 1) == 0 or step + 1 == self.config.steps
+
+    def save(self, path: Path) -> None:
+        state = {name: part.state_dict() for name, part in self.parts.items()}
+        save_checkpoint(path, state | {"losses": self.losses, "config": asdict(self.config), "origin": self.origin,
+                                       "stopped": self.stopped})
+
+    def load(self, path: Path, device: torch.device) -> None:
+        """ValueError in one sentence for a checkpoint that belongs to another training or is damaged."""
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+            config = TrainConfig(**state["config"])
+        except (UnpicklingError, RuntimeError, EOFError, OSError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}: not a checkpoint that can be read; delete it or use another folder") from error
+        known = state.get("origin", {})
+        other = [name for name, value in self.origin.items() if known.get(name) != value]
+        other += ["settings"] if config != self.config else []
+        if other:
+            raise ValueError(f"{path}: this checkpoint was made with other {' and '.join(other)}; delete it or use "
+                             "another folder")
+        try:
+            for name, part in self.parts.items():
+                part.load_state_dict(state[name])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise ValueError(f"{path}: this checkpoint was made with other sizes; delete it or use another "
+                             "folder") from error
+        self.losses, self.stopped = state["losses"], state.get("stopped", False)
+
+
+def _accelerator(device: str | torch.device) -> Accelerator:
+    """An accelerator on this device. The library keeps the first device of a process for good; a single process may
+    train on one and then on another."""
+    kind, shared = torch.device(device).type, PartialState._shared_state
+    if shared and shared["device"].type != kind and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=kind == "cpu")
 
 
 def is_main_process() -> bool:
@@ -137,7 +229,10 @@ def _step(objective, num_examples, config, step, optimizer, accelerator) -> floa
 def half_precision(device: str | torch.device) -> torch.autocast:
     """bfloat16 autocast where the hardware computes in it, else none (emulation would be slower than float32)."""
     kind = torch.device(device).type
-    quick = torch.ops.mkldnn._is_mkldnn_bf16_supported() if kind == "cpu" else kind == "cuda"
+    if kind == "cuda":  # a T4 and older cards would only emulate it
+        quick = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        quick = kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=quick)
 
 
@@ -147,17 +242,3 @@ def _schedule(step: int, config: TrainConfig) -> float:
         return (step + 1) / config.warmup
     progress = (step - config.warmup) / max(config.steps - config.warmup, 1)
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-
-
-def _save(path: Path, parts: dict, losses: list[float], config: TrainConfig) -> None:
-    state = {name: part.state_dict() for name, part in parts.items()}
-    save_checkpoint(path, state | {"losses": losses, "config": asdict(config)})
-
-
-def _resume(path: Path, parts: dict, config: TrainConfig, device: torch.device) -> list[float]:
-    state = torch.load(path, map_location=device, weights_only=True)
-    if state["config"] != asdict(config):
-        raise ValueError(f"{path}: this checkpoint was made with other settings; delete it or use another folder")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["losses"]

@@ -8,6 +8,8 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
+from safetensors import SafetensorError
+from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan
 
 from v2a_utils.models.mel import log_mel
@@ -15,6 +17,7 @@ from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
 
 VOCODERS = {"SpeechT5HifiGan": SpeechT5HifiGan, "GriffinLimVocoder": GriffinLimVocoder}
+PIPELINE = "AudioLDMPipeline"  # what such a folder says that it is
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler", "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler",
     "euler": "EulerDiscreteScheduler", "unipc": "UniPCMultistepScheduler",
@@ -25,7 +28,8 @@ class Generator:
     """A frozen AudioLDM: UNet, VAE and vocoder of a folder as diffusers saves it, and the null embedding.
 
     The CLAP embedding enters as `class_labels`; the unconditional branch uses CLAP's embedding of the empty text
-    (haoheliu/AudioLDM). Whatever the precision of UNet and VAE, latents and vocoder stay in single precision.
+    (haoheliu/AudioLDM). Whatever the precision of UNet and VAE, latents and vocoder stay in single precision. Sizes,
+    rate and mel bins are those of the folder's configurations: AudioLDM's s, m and l, and others of its kind.
     """
 
     def __init__(
@@ -49,12 +53,16 @@ class Generator:
         folder, dtype = Path(folder), dtype or (torch.float32 if device == "cpu" else torch.float16)
         try:
             index = json.loads((folder / "model_index.json").read_text())
+            if index["_class_name"] != PIPELINE:
+                raise ValueError(f"it holds an {index['_class_name']}, which is not conditioned on one CLAP embedding; "
+                                 f"give the folder of an {PIPELINE}")
             vocoder = VOCODERS[index["vocoder"][1]].from_pretrained(folder / "vocoder")
             unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
             vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
-        except (OSError, KeyError, AttributeError, ValueError) as error:
-            raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({error})") from error
+        except (OSError, KeyError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({reason})") from error
         return cls(unet, vae, vocoder, scheduler, null_embedding, device, clip_seconds)
 
     @property
@@ -85,8 +93,23 @@ class Generator:
 
         A variation begins with the sounds `start` (n or 1, samples) at the generator's rate instead of with noise:
         `strength` is the share of the steps that is walked back and denoised anew (0 to 1; SDEdit, arXiv 2108.01073).
+
+        Where half precision overflows, everything is made again in single precision, which is then kept.
+        FloatingPointError when the sounds are not finite even so.
         """
-        seconds = seconds or self.clip_seconds
+        asked = embeddings, steps, guidance, seconds or self.clip_seconds, seed, progress, scheduler, start, strength
+        sounds = self._generate(*asked)
+        if not np.isfinite(sounds).all() and self.unet.dtype != torch.float32:
+            tqdm.write("The generator's half precision overflowed: it goes on in single precision, which takes longer.")
+            self.unet.float(), self.vae.float()
+            sounds = self._generate(*asked)
+        if not np.isfinite(sounds).all():
+            raise FloatingPointError("the generated sound is not finite (NaN or infinite), so it is not kept; lower "
+                                     "the guidance, or fetch AudioLDM's weights anew, which may be damaged")
+        return sounds
+
+    def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength) -> np.ndarray:
+        """`generate`, whatever comes out."""
         rows = row_generators(len(embeddings), seed)
         shape = self._latent_shape(seconds)
         noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
@@ -137,7 +160,8 @@ class Generator:
     @torch.inference_mode()
     def encode(self, waveforms: np.ndarray) -> torch.Tensor:
         """Sounds (n, samples) at the generator's rate -> scaled latents (n, channels, h, w), posteriors' modes."""
-        mels = log_mel(torch.from_numpy(np.asarray(waveforms, np.float32)).to(self.device))
+        waveforms = torch.from_numpy(np.asarray(waveforms, np.float32)).to(self.device)
+        mels = log_mel(waveforms, self.sample_rate, self.vocoder.config.model_in_dim, self.hop)
         modes = self.vae.encode(mels[:, None].to(self.vae.dtype)).latent_dist.mode()
         return modes.float() * self.vae.config.scaling_factor
 

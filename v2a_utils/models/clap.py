@@ -168,6 +168,10 @@ class AudioEncoder:
         """Waveforms (n, clip_samples) at the tower's rate -> float32 (n, embed_dim), unit norm, as one batch."""
         return self.model.embed_audio(waveforms.to(self.device)).float().cpu().numpy()
 
+    def forget_texts(self) -> None:
+        """Let go of the text tower, four fifths of CLAP's memory: from now on it embeds sounds only."""
+        self.model.text_branch = None
+
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> np.ndarray:
         """Texts -> float32 (n, embed_dim), unit norm."""

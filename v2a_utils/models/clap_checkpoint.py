@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import AutoTokenizer, ClapTextModelWithProjection
@@ -24,7 +24,10 @@ HEARING = {  # every HTSAT of LAION-CLAP (laion_clap, clap_module/model_configs)
 HTSAT_NAMES = {96: "tiny", 128: "base", 256: "large"}
 PROMPTS = ("", "a dog barking", "rain falling on a tin roof", "church bells ringing", "a crowd laughs and applauds")
 AGREEMENT = 0.99  # least cosine
+CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
 NULL_FILE = "null_embedding.safetensors"
+TEXT_TOWER = "text_encoder"  # CLAP's, in an AudioLDM folder
+TEXTS_AT_ONCE = 64
 
 
 def load_clap(path: Path, audioldm: Path, device: str = "cpu") -> AudioEncoder:
@@ -37,6 +40,9 @@ def load_clap(path: Path, audioldm: Path, device: str = "cpu") -> AudioEncoder:
     weights = next((found for prefix in PREFIXES if (found := _under(prefix, state))), None)
     if weights is None:
         raise ValueError(f"{path}: holds no CLAP (no audio_branch under {', '.join(filter(None, PREFIXES))} or alone)")
+    if "audio_branch.patch_embed.proj.weight" not in weights:
+        raise ValueError(f"{path}: the audio tower of its CLAP is no HTSAT but another one (PANN's CNN14, say), which "
+                         f"AudioLDM does not speak; give {CHECKPOINT} (Zenodo record 7698295)")
     if any("fusion" in name for name in weights):
         raise ValueError(f"{path}: holds a CLAP with fusion, which AudioLDM does not speak; give an unfused one")
     model = Clap(infer_config(weights))
@@ -91,12 +97,23 @@ def infer_config(weights: dict[str, torch.Tensor]) -> dict:
 
 @torch.inference_mode()
 def audioldm_texts(folder: Path, texts: list[str]) -> np.ndarray:
-    """Embeddings (n, d) of unit norm by the text tower of an AudioLDM folder, which is loaded for this call only."""
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    tower = ClapTextModelWithProjection.from_pretrained(folder / "text_encoder", dtype=torch.float32).eval()
+    """Embeddings (n, d) of unit norm by the text tower of an AudioLDM folder, which is loaded for this call only.
+
+    ValueError names a folder whose text tower or tokenizer cannot be read.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        tower = ClapTextModelWithProjection.from_pretrained(folder / TEXT_TOWER, dtype=torch.float32).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{folder}: its text tower or tokenizer cannot be read ({reason})") from error
     check_vocabulary(tokenizer, tower.config.vocab_size)
-    tokens = tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
-    return F.normalize(tower(tokens["input_ids"], tokens["attention_mask"]).text_embeds, dim=-1).numpy()
+    rows = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        tokens = tokenizer(texts[start : start + TEXTS_AT_ONCE], padding=True, truncation=True, max_length=77,
+                           return_tensors="pt")
+        rows.append(F.normalize(tower(tokens["input_ids"], tokens["attention_mask"]).text_embeds, dim=-1).numpy())
+    return np.concatenate(rows)
 
 
 def check_agreement(clap: AudioEncoder, path: Path, audioldm: Path) -> None:
@@ -107,7 +124,7 @@ def check_agreement(clap: AudioEncoder, path: Path, audioldm: Path) -> None:
             f"{path}: this is not the CLAP that {audioldm} was trained with: of the same words their embeddings have a "
             f"cosine of only {worst:.2f} ({AGREEMENT} is wanted). Every CLAP has a space of its own, so a mapper "
             "trained on this one would steer AudioLDM to noise without any error. Give the checkpoint that AudioLDM "
-            "itself was published as (audioldm-full-s-v2.ckpt, Zenodo record 7698295)"
+            f"itself was published as ({CHECKPOINT}, Zenodo record 7698295)"
         )
 
 
@@ -120,7 +137,7 @@ def read_null(audioldm: Path, extras: Path) -> np.ndarray:
     if (audioldm / NULL_FILE).is_file():
         return _stored(audioldm / NULL_FILE)[0]
     tower = next((path for name in ("model.safetensors", "pytorch_model.bin")
-                  if (path := audioldm / "text_encoder" / name).is_file()), None)
+                  if (path := audioldm / TEXT_TOWER / name).is_file()), None)
     made_by = sha256(tower) if tower else None
     if (extras / NULL_FILE).is_file():
         null, kept_from = _stored(extras / NULL_FILE)

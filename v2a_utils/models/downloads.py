@@ -1,70 +1,93 @@
-"""Weights from the Hugging Face hub into a plain folder: whole, checked, and only when nobody gave them by hand."""
+"""What is public of the real models and their data: one table of what it is for, where it comes from, and its licence.
 
-from dataclasses import dataclass
-from pathlib import Path
+`fetching` gets it, into the places where the stack `paper` looks for it.
+"""
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.constants import is_offline_mode
-from huggingface_hub.utils import filter_repo_objects
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
-from v2a_utils.models.weights import SUMS, sha256, write_sums
+SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # as torch.hub's files have it
+ZENODO = "https://zenodo.org"
+PURPOSES = ("sound", "training", "evaluation")
 
 
 @dataclass(frozen=True)
-class HubModel:
-    """A repository on the hub, and what of it is needed."""
+class Public:
+    """Something public: a repository of the Hugging Face hub, a few files, or the pictures of an archive."""
 
-    repo: str
-    revision: str
-    files: tuple[str, ...]  # patterns
+    name: str
+    what: str
+    purposes: tuple[str, ...]  # of PURPOSES
     licence: str
+    gigabytes: float | None  # about; None: the source says it before the first byte
+    repo: str = ""  # on the hub
+    patterns: tuple[str, ...] = ()  # files of the repository, or members of the archive
+    urls: tuple[str, ...] = ()
+    zenodo: int | None = None  # record, whose interface says sizes and MD5 sums
+    sums: dict[str, str] = field(default_factory=dict)  # published elsewhere: file -> "md5:..."
+    sign: str = ""  # what the first file of the repository holds, and that of another one does not
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, in a word."""
+        return f"huggingface.co/{self.repo}" if self.repo else self.urls[0].split("://")[-1].split("?")[0]
+
+    @property
+    def checksum(self) -> str:
+        """What its files are held against."""
+        if self.repo:
+            return "the hub's SHA-256"
+        if self.zenodo:
+            return "Zenodo's MD5"
+        return "the SHA-256 in its name" if SUM_IN_NAME.search(self.urls[0]) else "the first download's SHA-256"
 
 
-CLIP = HubModel("timm/vit_base_patch32_clip_224.openai", "main", ("open_clip_*",), "MIT")
-AUDIOLDM = HubModel(
-    "cvssp/audioldm-s-full-v2", "main", ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"),
-    "CC BY-NC-SA 4.0: not for commercial use",
+_ALL = PURPOSES
+TABLE = (
+    Public("clip", "CLIP ViT-B/32 of OpenAI", _ALL, "MIT", 0.6, "timm/vit_base_patch32_clip_224.openai",
+           ("open_clip_config.json", "open_clip_model.safetensors")),
+    Public("audioldm", "AudioLDM-s, its UNet, VAE, vocoder and CLAP's text tower", _ALL,
+           "CC BY-NC-SA 4.0: not for commercial use", 1.7, "cvssp/audioldm-s-full-v2",
+           ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"), sign="AudioLDMPipeline"),
+    Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
+           "CC BY-NC-SA 4.0: not for commercial use", None, zenodo=7698295,
+           urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
+    Public("panns", "PANNs CNN14, a tagger: FD, KL, IS", ("evaluation",), "CC BY 4.0", 0.33, zenodo=3987831,
+           urls=(f"{ZENODO}/records/3987831/files/Cnn14_16k_mAP=0.438.pth",
+                 "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"),
+           sums={"Cnn14_16k_mAP=0.438.pth": "md5:362fc5ff18f1d6ad2f6d464b45893f2c"}),
+    Public("vggish", "VGGish: FAD", ("evaluation",), "Apache-2.0", 0.29, urls=(
+        "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",)),
+    Public("wav2clip", "Wav2CLIP: CS", ("evaluation",), "MIT", None, urls=(
+        "https://github.com/descriptinc/lyrebird-wav2clip/releases/download/v0.1.0-alpha/Wav2CLIP.pt",)),
+    Public("imagehear", "ImageHear, 101 pictures of 30 classes", ("evaluation",), "MIT, as its repository says", 0.1,
+           patterns=("*/Data/ImageHear/*.jpg",), urls=(
+               "https://github.com/RoySheffer/im2wav/archive/ee1ba8d3b4dea9f95626fdae71e061c4cdf50d8d.zip",)),
+    Public("vggsound", "VGGSound's list of clips (not the clips)", ("training", "evaluation"), "CC BY 4.0", 0.01, urls=(
+        "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv",)),
 )
 
 
-def fetch(model: HubModel, folder: Path, variable: str) -> Path:
-    """The folder with a model's files, downloaded into it first if they are not there.
-
-    Says size and licence before it begins. Whole files are kept when it is interrupted, and the next call goes on with
-    the others; each is held against the SHA-256 that the hub names. ValueError when there is no way to get them;
-    `variable` is what can be set to a local copy instead.
-    """
-    if (folder / SUMS).is_file():  # written last
-        return folder
-    way_out = f"or set {variable} to a local copy"
-    if is_offline_mode():
-        raise ValueError(f"{model.repo} is not in {folder}: set HF_HUB_OFFLINE=0 to fetch it, {way_out}")
-    try:
-        info = HfApi().model_info(model.repo, revision=model.revision, files_metadata=True)
-        files = _wanted(info.siblings, model.files)
-        size = sum(file.size for file in files) / 1e9
-        print(f"{model.repo} ({model.licence}): {size:.2g} GB into {folder}", flush=True)
-        for file in files:
-            hf_hub_download(model.repo, file.rfilename, revision=info.sha, local_dir=folder)
-    except Exception as error:  # whatever lies between here and there
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{model.repo} could not be fetched ({reason}); run it again to go on, {way_out}") from error
-    for file in files:
-        _check(folder / file.rfilename, file)
-    write_sums(folder)
-    return folder
+def needed(purpose: str) -> list[Public]:
+    """What of the table a purpose needs; ValueError for an unknown one."""
+    if purpose not in PURPOSES:
+        raise ValueError(f"unknown purpose {purpose!r}: use {', '.join(PURPOSES)}")
+    return [item for item in TABLE if purpose in item.purposes]
 
 
-def _wanted(files: list, patterns: tuple[str, ...]) -> list:
-    """The hub's files that match, without the pickled twins of safetensors."""
-    files = list(filter_repo_objects(files, allow_patterns=list(patterns), key=lambda file: file.rfilename))
-    safe = {Path(file.rfilename).parent for file in files if file.rfilename.endswith(".safetensors")}
-    return [file for file in files
-            if not (file.rfilename.endswith(".bin") and Path(file.rfilename).parent in safe)]
+def describe(items: list[Public], folders: dict[str, Path]) -> str:
+    """The table in words: of each item what it is for, size, licence, source and check, and where it lies or would."""
+    lines = []
+    for item in items:
+        size = f"about {item.gigabytes:g} GB" if item.gigabytes else "size said by its source"
+        state = "there" if folders[item.name].exists() else "not there"
+        lines += [f"{item.name:10} {item.what}",
+                  f"{'':10} for {', '.join(item.purposes)}; {size}; licence {item.licence}",
+                  f"{'':10} from {item.source}, checked by {item.checksum}", f"{'':10} {state}: {folders[item.name]}"]
+    return "\n".join(lines)
 
 
-def _check(path: Path, file) -> None:
-    """Remove a file that is not what the hub says it is, and say so."""
-    if path.stat().st_size != file.size or (file.lfs is not None and sha256(path) != file.lfs.sha256):
-        path.unlink()
-        raise ValueError(f"{path}: came damaged (its SHA-256 is not the hub's) and was removed; fetch it again")
+def file_name(url: str) -> str:
+    """The name of the file that a URL leads to."""
+    return PurePosixPath(url.split("?")[0]).name

@@ -34,7 +34,6 @@ from v2a_utils.soundworld import Scene, make_scene
 CACHE = Path(__file__).parents[2] / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # at once through CLIP
-MARGIN = 0.1  # seconds read beyond the tower's length, since a cut shows in the last samples after resampling
 DECODERS = cpu_count()  # processes that prepare ahead
 
 
@@ -104,7 +103,7 @@ class Preparation:
 
     def clip(self, source: Source) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames as bytes (frames, 3, size, size) and the sound (clip_samples,) of one clip."""
-        options, seconds = self.options, self.clip_samples / self.sample_rate + MARGIN
+        options, seconds = self.options, self.clip_samples / self.sample_rate
         seed = [options.seed, zlib.crc32(source.id.encode())]
         choose = partial(choose_frames, options.aggregate, seed=seed)
         clip = source.decode(options.frame_rate, choose, seconds)
@@ -215,7 +214,7 @@ def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOption
     With `resume` what a run that ended early left behind is kept. `run(jobs, stack, options)` yields every job with
     what becomes of it, in any order: `run_here` or another engine. ValueError when the store holds something else.
     """
-    store, settings = Store(path), store_settings(stack, options)
+    store, settings = Store(path), store_settings(stack, options) | listing.settings
     ids = [source.id for source in listing.sources]
     shards = [slice(start, start + SHARD_CLIPS) for start in range(0, len(ids), SHARD_CLIPS)]
     if store.shards() and not resume:

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+
+FAMILIARITY = "familiarity.safetensors"  # its usual name: with a stack, or in a mapper's folder
 
 
 class Familiarity:
@@ -28,8 +31,12 @@ class Familiarity:
 
     @classmethod
     def load(cls, path: Path) -> "Familiarity":
-        stored = load_file(path)
-        return cls(stored["mean"].numpy(), stored["precision"].numpy(), float(stored["limit"]))
+        """ValueError names a file that is damaged or holds something else."""
+        try:
+            stored = load_file(path)
+            return cls(stored["mean"].numpy(), stored["precision"].numpy(), float(stored["limit"]))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path}: not the familiarity of a mapper's training pictures ({error})") from error
 
     def distance(self, embeddings: np.ndarray) -> np.ndarray:
         """(n, d) -> (n,), 0 at the centre of the training pictures."""

@@ -19,12 +19,14 @@ def magnitudes(waveforms: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     return torch.stft(waveforms, n_fft, hop, window=window, center=True, pad_mode="reflect", return_complex=True).abs()
 
 
-def log_mel(waveforms: torch.Tensor) -> torch.Tensor:
-    """AudioLDM's log-mel in nats, (batch, samples // 160, 64), of 16 kHz sounds (batch, samples).
+def log_mel(waveforms: torch.Tensor, sample_rate: int = 16_000, n_mels: int = 64, hop: int = 160) -> torch.Tensor:
+    """AudioLDM's log-mel in nats, (batch, samples // hop, n_mels), of sounds (batch, samples) at `sample_rate` Hz.
 
-    STFT magnitudes (n_fft 1024, hop 160) through 64 Slaney mels from 0 to 8000 Hz, floored at 1e-5
-    (haoheliu/AudioLDM, audioldm/audio/stft.py; its surplus last frame is dropped here too).
+    STFT magnitudes through Slaney mels from 0 Hz to half the rate, floored at 1e-5. The window is the power of two from
+    four hops on: 1024 samples for AudioLDM's hop of 160, 2048 for the 480 of its 48 kHz models (haoheliu/AudioLDM,
+    audioldm/audio/stft.py; its surplus last frame is dropped here too).
     """
-    filters = mel_filters(16_000, 1024, 64, 0, 8000).to(waveforms.device)
-    mel = (filters @ magnitudes(waveforms, 1024, 160))[..., :-1]
+    n_fft = 2 ** (4 * hop - 1).bit_length()
+    filters = mel_filters(sample_rate, n_fft, n_mels, 0, sample_rate / 2).to(waveforms.device)
+    mel = (filters @ magnitudes(waveforms, n_fft, hop))[..., :-1]
     return mel.clamp(min=MEL_FLOOR).log().transpose(1, 2)

@@ -1,26 +1,28 @@
 """The two stacks, what they are made of, and how they are loaded. The only file that knows them by name.
 
 A stack is a vision encoder (CLIP), an audio encoder (CLAP) and a sound generator (AudioLDM) that belong together.
-`mini` is embedded in data/mini. The parts of `paper` are named by V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM, V2A_EXTRAS and
-V2A_CACHE, or by `clip = "..."` and so on in the TOML file that V2A_PATHS names; what of them is on the hub is fetched
-when it is not given. Both are built by the same classes.
+`mini` is embedded in data/mini. The parts of `paper` lie where `python -m v2a_utils fetch` puts them, in V2A_CACHE; a
+copy elsewhere is named by V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM or V2A_EXTRAS, or by `clip = "..."` and so on in the TOML
+file that V2A_PATHS names. Both stacks are built by the same classes.
 """
 
+import gc
 import os
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
+from tqdm.auto import tqdm
 
-from v2a_utils.models import downloads
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap import AudioEncoder
-from v2a_utils.models.clap_checkpoint import load_clap, read_null
+from v2a_utils.models.clap_checkpoint import CHECKPOINT, TEXT_TOWER, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.models.familiarity import Familiarity
-from v2a_utils.models.listeners import load_listener
+from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
+from v2a_utils.models.listeners import PUBLIC, load_listener
 from v2a_utils.models.tagger import Listener
 from v2a_utils.models.weights import check_sums
 
@@ -28,23 +30,37 @@ MINI = Path(__file__).parents[2] / "data" / "mini"
 MINI_CLIP = "v2a-mini-clip"  # the name under which open_clip gets to know the mini CLIP
 HUB_CACHE = Path("~/.cache/v2a").expanduser()
 PLACES = ("clip", "clap", "audioldm", "extras", "cache")
+# a stack's parts, in the words of the sentence that one of them is missing, and what `fetch --for` brings it
+PARTS = {
+    "clip": ("CLIP", "sound"), "audioldm": ("AudioLDM", "sound"), "clap": ("CLAP", "training"),
+    "words": ("CLAP's text tower", "sound"), "extras": ("mappers and listeners", "evaluation"),
+    "tagger": ("tagger", "evaluation"), "wav2clip": ("Wav2CLIP", "evaluation"), "framewise": ("VGGish", "evaluation"),
+    "familiarity": ("familiarity", "training"),
+}
+LISTENERS = ("tagger", "wav2clip", "framewise")
 
 
 @dataclass(frozen=True)
 class StackConfig:
-    """Where the parts of a stack lie and what they are called. Places that are None have not been given."""
+    """What a stack is called and where its parts lie, or would."""
 
     name: str
     clip_name: str  # open_clip's model name
-    clip: Path | None  # folder with open_clip's config and weights, or a checkpoint file of `clip_name`
-    clap: Path | None  # folder with config.json, model.safetensors, tokenizer; or somebody's checkpoint file
-    audioldm: Path | None  # folder as diffusers saves a pipeline
-    extras: Path | None  # folder with mappers/, familiarity.safetensors and the listeners' folders
+    clip: Path  # folder with open_clip's config and weights, or a checkpoint file of `clip_name`
+    clap: Path  # folder with config.json, model.safetensors, tokenizer; or somebody's checkpoint file
+    audioldm: Path  # folder as diffusers saves a pipeline
+    extras: Path  # folder with mappers/, familiarity.safetensors and the listeners' folders
     checked: bool  # a SHA256SUMS lies in `extras` and is checked
-    sources: dict[str, downloads.HubModel] = field(default_factory=dict)  # where parts that are not given come from
-    cache: Path = HUB_CACHE  # what came from there
     clip_seconds: float | None = None  # of a sound; None: what the UNet's configuration says
     framewise: str = "vggish"  # folder in `extras` of the listener whose frames FAD compares
+
+    def path(self, part: str) -> Path:
+        """Where a part of PARTS lies, or would."""
+        if part == "words":
+            return self.audioldm / TEXT_TOWER if (self.audioldm / TEXT_TOWER).is_dir() else self.clap
+        if part in LISTENERS:
+            return self.extras / (self.framewise if part == "framewise" else part)
+        return self.extras / FAMILIARITY if part == "familiarity" else getattr(self, part)
 
 
 def _places() -> dict[str, Path]:
@@ -70,12 +86,29 @@ def stack_config(name: str) -> StackConfig:
     if name == "paper":
         given = _places()
         cache = given.get("cache", HUB_CACHE)
+        usual = {"clip": cache / "clip", "clap": cache / "clap" / CHECKPOINT, "audioldm": cache / "audioldm",
+                 "extras": cache / "extras"}
         return StackConfig(
-            "paper", "ViT-B-32-quickgelu", given.get("clip"), given.get("clap"), given.get("audioldm"),
-            given.get("extras", cache / "extras"), False, {"clip": downloads.CLIP, "audioldm": downloads.AUDIOLDM}, cache,
-            clip_seconds=10.0,  # diffusers' configuration says 5.12, but AudioLDM and the paper make 10
+            "paper", "ViT-B-32-quickgelu", **{part: given.get(part, place) for part, place in usual.items()},
+            checked=False, clip_seconds=10.0,  # diffusers' configuration says 5.12, but AudioLDM and the paper make 10
         )
     raise ValueError(f"unknown stack {name!r}: use mini or paper")
+
+
+def public_folders() -> dict[str, Path]:
+    """Where the paper stack looks for each item of `downloads.TABLE`.
+
+    ValueError for a variable that names a place where nothing is: what is fetched elsewhere would not be found.
+    """
+    given, config = _places(), stack_config("paper")
+    for part in set(given) - {"cache", "extras"}:
+        if not given[part].exists():
+            raise ValueError(f"V2A_{part.upper()} names {given[part]}, where nothing is; unset it, then fetch")
+    clap = config.clap if "clap" in given else config.clap.parent
+    data = given.get("cache", HUB_CACHE) / "data"
+    return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
+            "vggish": config.path("framewise"), "wav2clip": config.path("wav2clip"), "imagehear": data / "imagehear",
+            "vggsound": data / "vggsound"}
 
 
 def best_device() -> str:
@@ -91,6 +124,8 @@ class Stack:
     def __init__(self, config: StackConfig, device: str | None = None):
         self.config = config
         self.device = device or best_device()
+        self.kept: dict = {}  # what others made of the parts and want to make only once: mappers, bridges
+        self._said: set[str] = set()
         if config.checked:
             check_sums(config.extras)
 
@@ -98,17 +133,52 @@ class Stack:
     def name(self) -> str:
         return self.config.name
 
+    def has(self, part: str) -> bool:
+        """Whether a part of PARTS is there, without loading it."""
+        place = self.config.path(part)
+        if part in LISTENERS:
+            return any(found for pattern in ("config.json", *PUBLIC) for found in place.glob(pattern))
+        return place.exists()
+
     def place(self, part: str) -> Path:
-        """Where a part lies, after it was fetched if need be."""
-        place, variable = getattr(self.config, part), f"V2A_{part.upper()}"
-        if place is None and part in self.config.sources:
-            return downloads.fetch(self.config.sources[part], self.config.cache / part, variable)
-        if place is None or not place.exists():
+        """Where a part of PARTS lies. ValueError says how to get one that is not there."""
+        place, (what, purpose) = self.config.path(part), PARTS[part]
+        if not self.has(part):
+            variable = f"V2A_{(part if part in PLACES else 'extras').upper()}"
             raise ValueError(
-                f"the {self.name} stack needs its {part} weights: set {variable} to their local path "
-                f"(now {place or 'not set'}), or use the stack mini, which is embedded"
+                f"{place}: the {self.name} stack's {what} is not there; `python -m v2a_utils fetch --for {purpose}` "
+                f"fetches what is public, {variable} can name a copy elsewhere, and the stack mini is embedded"
             )
         return place
+
+    def notice(self, sentence: str) -> None:
+        """Print a sentence, once, however often it comes up."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            tqdm.write(sentence)
+
+    def release(self, *parts: str) -> None:
+        """Let go of loaded parts that are done with, as "vision"; asked for again, they are loaded anew."""
+        for part in parts:
+            self.__dict__.pop(part, None)
+        gc.collect()
+        if self.device == "cuda":
+            torch.cuda.empty_cache()
+
+    def release_texts(self) -> None:
+        """Let go of CLAP's own text tower where AudioLDM's folder holds another: what is left embeds sounds only."""
+        if self.config.path("words") != self.config.clap:
+            self.audio.forget_texts()
+
+    def embed_words(self, sentences: list[str]) -> np.ndarray:
+        """CLAP's embeddings (n, d) of sentences, float32 of unit norm.
+
+        They come from the text tower in AudioLDM's folder, else from CLAP itself, so that CLAP's checkpoint need not be
+        there. ValueError when neither is.
+        """
+        if self.config.path("words") != self.config.clap:
+            return audioldm_texts(self.place("audioldm"), sentences)
+        return self.audio.embed_texts(sentences)
 
     @cached_property
     def vision(self) -> VisionEncoder:
@@ -131,19 +201,19 @@ class Stack:
 
     @cached_property
     def tagger(self) -> Listener:
-        return load_listener(self.place("extras") / "tagger", self.device)
+        return load_listener(self.place("tagger"), self.device)
 
     @cached_property
     def wav2clip(self) -> Listener:
-        return load_listener(self.place("extras") / "wav2clip", self.device)
+        return load_listener(self.place("wav2clip"), self.device)
 
     @cached_property
     def framewise(self) -> Listener:
-        return load_listener(self.place("extras") / self.config.framewise, self.device)
+        return load_listener(self.place("framewise"), self.device)
 
     @cached_property
     def familiarity(self) -> Familiarity:
-        return Familiarity.load(self.place("extras") / "familiarity.safetensors")
+        return Familiarity.load(self.place("familiarity"))
 
 
 def load_mini_clip(folder: Path, device: str = "cpu") -> VisionEncoder:

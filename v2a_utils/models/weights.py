@@ -72,11 +72,23 @@ def state_sha256(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def write_sums(folder: Path) -> None:
-    """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix in (".safetensors", ".json", ".gz"))
+def write_sums(folder: Path, source: str | None = None) -> None:
+    """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum.
+
+    With `source`, where they came from, in a first line of comment, every file is listed.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
+                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz")))
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    (folder / SUMS).write_text("".join(lines))
+    with whole_file(folder / SUMS) as temporary:
+        temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """The files of a folder's SHA256SUMS that are missing or changed."""
+    lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.startswith("#")]
+    listed = {folder / name: expected for expected, name in (line.split("  ", 1) for line in lines)}
+    return [path for path, expected in listed.items() if not path.is_file() or sha256(path) != expected]
 
 
 def check_sums(folder: Path) -> None:
@@ -84,11 +96,8 @@ def check_sums(folder: Path) -> None:
     listing = folder / SUMS
     if not listing.is_file():
         raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_utils pretrain`")
-    for line in listing.read_text().splitlines():
-        expected, name = line.split("  ", 1)
-        path = folder / name
-        if not path.is_file() or sha256(path) != expected:
-            raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
+    for path in damaged_files(folder):
+        raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

@@ -1,0 +1,38 @@
+"""Which part of a data set a clip belongs to, train, val or test, where the data set itself does not say."""
+
+import hashlib
+import re
+
+PARTS = ("train", "val", "test")
+SHARES = (80.0, 10.0, 10.0)  # of PARTS
+CLIP_OF_A_VIDEO = re.compile(r"(.{11})_\d+_\d+")  # VGGSound's names: YouTube id, start and end in ms
+
+
+def place_of(clip_id: str) -> float:
+    """A number in [0, 1) that depends on a clip's id alone, evenly spread over ids.
+
+    Clips that were cut from one video and are named as VGGSound names them, `<YouTube id>_<start ms>_<end ms>` in any
+    folder, share the number of their video: what one shows, the other would give away.
+    """
+    name = clip_id.rpartition("/")[2]
+    video = CLIP_OF_A_VIDEO.fullmatch(name)
+    digest = hashlib.sha256((video[1] if video else clip_id).encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48
+
+
+def part_of(clip_id: str, shares: tuple[float, float, float] = SHARES) -> str:
+    """The part of a clip by its id: the same id is always in the same part, whatever else the data set holds.
+
+    `shares` are those of train, val and test, in any unit.
+    """
+    train, val, test = (share / sum(shares) for share in shares)
+    place = place_of(clip_id)
+    return "train" if place < train else "val" if place < train + val or not test else "test"
+
+
+def check_shares(shares: tuple[float, ...]) -> tuple[float, float, float]:
+    """Shares of train, val and test as they are; ValueError where they are none or leave nothing to train on."""
+    if len(shares) != len(PARTS) or any(not 0 <= share < float("inf") for share in shares) or not shares[0]:
+        raise ValueError(f"splits are {' '.join(f'{share:g}' for share in shares)}: give three shares for train, val "
+                         "and test, 0 or more each and some for train, such as 80 10 10")
+    return tuple(shares)

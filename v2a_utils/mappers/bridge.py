@@ -1,0 +1,186 @@
+"""Building a bridge over words (`v2a_utils.mappers.words`) from anybody's sentences and anybody's sounds.
+
+In: a text file, a folder of sounds or a store. Out: a mapper. What was embedded once is kept in the cache, under the
+SHA-256 of the weights that embedded it.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from tqdm.auto import tqdm
+
+from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
+from v2a_utils.data.files import whole_file
+from v2a_utils.data.store import Store
+from v2a_utils.mappers.folders import load_mapper
+from v2a_utils.mappers.words import WordsBridge
+from v2a_utils.models.stacks import HUB_CACHE, MINI, Stack
+from v2a_utils.models.weights import sha256, state_sha256
+
+VOCABULARIES = MINI.parent / "vocabularies"
+OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
+START_SCALE = 1 / 0.07  # where no audio encoder says its own: what CLIP and CLAP begin their training with
+BATCH = 256  # sentences embedded at once
+FILES = 64  # sounds embedded at once and kept together
+
+Sentences = list[tuple[str, str]]  # what CLIP reads and what CLAP reads, of one meaning
+
+
+def words_bridge(
+    stack: Stack, words: str | Path | Sentences | None = None, sounds: str | Path | np.ndarray | None = None,
+    form: str = "mean",
+) -> WordsBridge:
+    """The bridge over words for a stack: without `words` and `sounds` the one that lies with it, if there is one.
+
+    words: a text file (`read_sentences`) or pairs of sentences; by default the stack's own vocabularies. sounds: a
+    folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP's embeddings (n, d); by default those of
+    the bridge that lies with the stack, else none. ValueError says what is wrong with a file.
+    """
+    folder = bridge_folder(stack)
+    kept = load_mapper(folder, stack.device) if (folder / "config.json").is_file() else None
+    if kept is not None and words is None and sounds is None:
+        kept.config["form"] = form
+        return kept
+    if words is None:
+        words = [pair for name in OWN_WORDS[stack.name] for pair in read_sentences(VOCABULARIES / f"{name}.txt")]
+    elif isinstance(words, (str, Path)):
+        words = read_sentences(words)
+    if sounds is not None:
+        cloud = sounds if isinstance(sounds, np.ndarray) else unpaired_sounds(stack, sounds)
+    else:
+        cloud = None if kept is None else kept.sounds.cpu().numpy()
+    return build_bridge(stack, words, cloud, form)
+
+
+def bridge_folder(stack: Stack) -> Path:
+    """Where a stack's own bridge lies, or would."""
+    return stack.config.extras / "mappers" / WordsBridge.kind
+
+
+def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form: str = "mean") -> WordsBridge:
+    """A bridge over sentences and CLAP embeddings of sounds (n, d), at the scales that the encoders learned."""
+    seen, heard = embed_sentences(stack, words)
+    sounds = np.zeros((0, heard.shape[1]), np.float32) if sounds is None else sounds
+    if sounds.shape[1] != heard.shape[1]:
+        raise ValueError(f"sounds of {sounds.shape[1]} numbers do not lie in the space of this CLAP, {heard.shape[1]}")
+    audio_scale = float(stack.audio.model.logit_scale_a.detach().exp()) if len(sounds) else START_SCALE
+    bridge = WordsBridge(seen.shape[1], heard.shape[1], words, len(sounds),
+                         float(stack.vision.model.logit_scale.detach().exp()), audio_scale, form)
+    bridge.load_state_dict({name: torch.from_numpy(np.asarray(value, np.float32))
+                            for name, value in (("seen", seen), ("heard", heard), ("sounds", sounds))})
+    return bridge.to(stack.device).eval()
+
+
+# --------------------------------------------------------------------------------------------------------- sentences
+
+
+def read_sentences(path: str | Path) -> Sentences:
+    """A text file, one sentence a line for both encoders; a tab parts what CLIP reads from what CLAP reads.
+
+    Empty lines and lines that begin with # are left out, and repeated ones. ValueError for a file that is no UTF-8
+    text, has no sentence, or has a line of more than two parts.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a text file of sentences that can be read ({error})") from error
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        parts = [part.strip() for part in line.split("\t")]
+        if len(parts) > 2 or not all(parts):
+            raise ValueError(f"{path}: line {number} has {len(parts)} parts with empty ones or too many; give one "
+                             "sentence, or one for pictures, a tab and one for sounds")
+        found[parts[0], parts[-1]] = None
+    if not found:
+        raise ValueError(f"{path}: no sentence in it; write one a line")
+    return list(found)
+
+
+def embed_sentences(stack: Stack, words: Sentences) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of unit norm by CLIP (n, visual_dim) and by CLAP (n, audio_dim), kept in the cache."""
+    seen, heard = zip(*words)
+    embed_words = getattr(stack, "embed_words", None) or stack.audio.embed_texts
+    return (_kept([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
+            _kept([weights_sha256(_words_place(stack)), *heard], lambda: _batched(embed_words, heard)))
+
+
+def _batched(embed: Callable[[list[str]], np.ndarray], sentences: tuple[str, ...]) -> np.ndarray:
+    starts = range(0, len(sentences), BATCH)
+    return np.concatenate([embed(list(sentences[start : start + BATCH]))
+                           for start in tqdm(starts, "sentences", unit="batch", disable=len(starts) < 8)])
+
+
+def _words_place(stack: Stack) -> Path:
+    """Where the weights lie that embed a stack's sentences for the side of the sounds."""
+    return stack.config.path("words") if hasattr(stack.config, "path") else stack.place("clap")
+
+
+def weights_sha256(place: Path) -> str:
+    """SHA-256 of a file of weights, or of all those in a folder."""
+    if place.is_file():
+        return sha256(place)
+    files = sorted(path for path in place.iterdir() if path.suffix in (".safetensors", ".bin", ".pt"))
+    return hashlib.sha256(" ".join(sha256(path) for path in files).encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------ sounds
+
+
+def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
+    """CLAP's embeddings (n, d), unit norm, of the sound files in a folder at any depth, or those of a store.
+
+    Files that cannot be read are left out with a message. ValueError for a place without sounds and for a store that
+    another CLAP has embedded.
+    """
+    store = Store(place)
+    if store.shards():
+        mine, theirs = state_sha256(stack.audio.model), store.settings.get("clap_sha256")
+        if theirs != mine:
+            raise ValueError(f"{place}: was embedded by another CLAP than that of the stack {stack.name}; embed it again")
+        return store.numpy("audio")
+    files = sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in SOUNDS and path.name[0] != ".")
+    if not files:
+        raise ValueError(f"{place}: neither a folder with sound files nor a store of embeddings")
+    clap = state_sha256(stack.audio.model)
+    batches = [files[start : start + FILES] for start in range(0, len(files), FILES)]
+    rows = [_kept([clap, *map(_mark, batch)], lambda batch=batch: _embed_files(stack, batch))
+            for batch in tqdm(batches, f"sounds of {place}", unit="batch", disable=len(batches) < 2)]
+    rows = np.concatenate(rows)
+    if not len(rows):
+        raise ValueError(f"{place}: none of its {len(files)} sound files could be read")
+    return rows
+
+
+def _mark(path: Path) -> str:
+    """What tells a file from another, or from what it was before."""
+    return f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}"
+
+
+def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
+    waves = []
+    for path in files:
+        try:
+            waves.append(load_audio(path, HEARING_RATE, stack.audio.clip_samples / stack.audio.sample_rate))
+        except ValueError as error:
+            tqdm.write(f"left out: {error}")
+    return stack.audio.embed_audio(waves, HEARING_RATE)
+
+
+# ------------------------------------------------------------------------------------------------------------- cache
+
+
+def _kept(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """An array of the cache that follows from `names`, computed when it is not there."""
+    cache = Path(os.environ.get("V2A_CACHE") or HUB_CACHE).expanduser() / "words"
+    path = cache / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"
+    if not path.is_file():
+        with whole_file(path) as temporary:
+            save_file({"embeddings": torch.from_numpy(compute())}, temporary)
+    return load_file(path)["embeddings"].numpy()

@@ -1,0 +1,155 @@
+"""A mapper of one's own: trained on pairs, stopped and judged by validation, written as a folder that is whole.
+
+    FOLDER/config.json, model.safetensors   the mapper, and the SHA-256 of the CLIP and the CLAP that it joins
+    FOLDER/recipe.json, validation.json     how it was trained, and how it did on pairs that it never saw
+    FOLDER/familiarity.safetensors          which pictures are like those that it was trained on
+    FOLDER/README.md                        all of it in words
+    FOLDER/checkpoint.pt                    where a killed training goes on; may be deleted when it is done
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from v2a_utils.data.files import whole_file, write_json
+from v2a_utils.data.pairs import Pairs
+from v2a_utils.mappers.folders import ENCODER_SUMS, save_mapper
+from v2a_utils.mappers.networks import train_mapper
+from v2a_utils.mappers.recipes import Recipe, build
+from v2a_utils.mappers.training import Validation, is_main_process
+from v2a_utils.measures import gap
+from v2a_utils.measures.metrics import Interval, bootstrap
+from v2a_utils.models.familiarity import Familiarity
+
+JUDGED = 2000  # validation pairs at most, evenly spread over all: a ranking costs their square
+CLOUD = 50  # pairs from which on a cloud has a shape
+NOISED = 1024  # rows over which the validation loss is averaged; few pairs get several noises each
+
+
+def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
+                   watch=None) -> tuple[nn.Module, dict[str, Interval]]:
+    """Train a mapper and write its folder `out`; returns it with its numbers on the validation pairs.
+
+    Kept are the weights with the lowest validation loss; the training ends when that has stopped falling. A killed run
+    goes on from checkpoint.pt. `watch(mapper, losses)` is called after every validation. ValueError when the folder
+    holds a mapper of another training.
+    """
+    if (out / "config.json").is_file() and not (out / "checkpoint.pt").is_file():
+        raise ValueError(f"{out}: holds a mapper already; give another --out")
+    held_out = tuple(_spread(rows) for rows in pairs.val)
+    mapper = build(recipe, pairs.train[0].shape[1], pairs.train[1].shape[1])
+
+    class Watched(Validation):
+        def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
+            stop = super().__call__(averaged, losses)
+            if watch is not None:
+                watch(averaged, losses)
+            return stop
+
+    validation = Watched(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience)
+    origin = {"data": pairs.sha256, "sizes": repr(sorted(recipe.sizes.items()))}
+    train_mapper(mapper, *pairs.train, recipe.train, out / "checkpoint.pt", device, validation, origin)
+    numbers = judge(mapper, *held_out)
+    if is_main_process():
+        _write(mapper, pairs, recipe, validation, numbers, out)
+    return mapper, numbers
+
+
+def _spread(rows: np.ndarray) -> np.ndarray:
+    """At most JUDGED rows, evenly spread: a listing is sorted, so its first rows would be of a few classes."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).astype(int))]
+
+
+def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, float]:
+    """How near mapped embeddings come to the true ones of held-out pairs; from CLOUD pairs on also how well they are
+    ranked, and how near the two clouds lie."""
+    mapped = mapper.map(visual)
+    numbers = {"validation loss": validation_loss(mapper, visual, audio),
+               "cosine": float(np.sum(mapped * audio, axis=1).mean())}
+    if len(visual) >= CLOUD:
+        numbers |= {"recall@10": gap.recall(gap.retrieval_ranks(mapped, audio)),
+                    "Fréchet distance": gap.frechet_distance(mapped, audio),
+                    "centroid distance": gap.centroid_distance(mapped, audio)}
+    return numbers
+
+
+@torch.inference_mode()
+def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> float:
+    """The training's objective on held-out pairs, with the same noise every time."""
+    times = max(NOISED // len(visual), 1)
+    place = next(mapper.parameters()).device
+    rows = (torch.from_numpy(np.repeat(one, times, 0)).to(place) for one in (visual, audio))
+    return float(mapper.loss(*rows, torch.Generator().manual_seed(0)))
+
+
+def judge(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
+    """Numbers of held-out pairs with 95% bootstrap intervals over the pairs.
+
+    "cosine" is that of each mapped picture with its own sound; "margin" what remains of it when its mean cosine with
+    all sounds is taken away: a mapper that answers every picture alike has a margin of 0.
+    """
+    cosines = mapper.map(visual) @ audio.T
+    own = np.diag(cosines)
+    return {"cosine": bootstrap(np.mean, own, draws=1000),
+            "margin": bootstrap(np.mean, own - cosines.mean(1), draws=1000)}
+
+
+def how_sure(numbers: dict[str, Interval]) -> str:
+    """What the validation pairs can tell, in a line or two."""
+    cosine, margin = numbers["cosine"], numbers["margin"]
+    said = (f"on {cosine.n} pairs that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all "
+            "their sounds (95% intervals)")
+    if margin.low <= 0:
+        return said + f"\n{cosine.n} pairs cannot tell this mapper from one that answers every picture alike"
+    return said
+
+
+def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],
+           out: Path) -> None:
+    """Everything of the folder; config.json, by which a mapper is known, at the end."""
+    with whole_file(out / "familiarity.safetensors") as temporary:
+        Familiarity.fit(pairs.train[0], pairs.val[0]).save(temporary)
+    write_json(out / "recipe.json", asdict(recipe))
+    write_json(out / "validation.json", {
+        "pairs": len(pairs.val[0]), "step": validation.best_step,
+        "numbers": {name: value._asdict() for name, value in numbers.items()}, "history": validation.history})
+    with whole_file(out / "README.md") as temporary:
+        temporary.write_text(model_card(mapper, pairs, recipe, validation, numbers))
+    save_mapper(mapper, out, {name: pairs.settings[name] for name in ENCODER_SUMS if name in pairs.settings})
+
+
+def model_card(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation,
+               numbers: dict[str, Interval]) -> str:
+    """README.md of a mapper's folder: data, numbers, use, licence."""
+    size = sum(parameter.numel() for parameter in mapper.parameters())
+    joins = " and ".join(f"{pairs.settings[part]} ({pairs.settings[part + '_sha256'][:12]})" for part in ("clip", "clap")
+                         if part in pairs.settings) or "encoders that the table did not name"
+    notes = "".join(f"* {note}\n" for note in pairs.notes)
+    return f"""# A {recipe.mapper} mapper of one's own
+
+From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters. Joins {joins}; with others its
+answers mean nothing.
+
+## Data
+
+* the table of embeddings `{Path(pairs.name).name}`, SHA-256 {pairs.sha256[:12]}
+* {len(pairs.train[0])} pairs trained on, {len(pairs.val[0])} to validate
+{notes}
+## Numbers
+
+{how_sure(numbers)}.
+
+The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was
+lowest. They were chosen on the same pairs, so new pictures will do a little worse.
+
+## Use
+
+    python -m v2a_utils sound PICTURE --mapper THIS_FOLDER
+
+## Licence
+
+Not chosen: say here what the clips' licences allow. The models that it joins have licences of their own.
+"""
