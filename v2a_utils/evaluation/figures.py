@@ -12,11 +12,11 @@ from v2a_utils.evaluation.results import TRUTHS, Results
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
-COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED,
+COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED, "words, drawn": MAPPED,
            "regression": MAPPED, "regression, deep": MAPPED, "diffusion": MAPPED, "better mapper": MAPPED}
 MARKS = {"reference": "^", "true CLAP embedding": "P", "text caption": "v", "no mapper": "o", "nearest neighbour": "<",
-         "closed form": ">", "words": "X", "regression": "D", "regression, deep": "d", "diffusion": "s",
-         "better mapper": "*"}
+         "closed form": ">", "words": "X", "words, drawn": "x", "regression": "D", "regression, deep": "d",
+         "diffusion": "s", "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
 NEAR = ("true CLAP embedding", "nearest neighbour", "regression", "regression, deep", "diffusion", "better mapper")

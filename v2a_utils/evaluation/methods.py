@@ -35,6 +35,7 @@ METHODS = {
     "nearest neighbour": Method("nearest neighbour"),
     "closed form": Method("ridge"),
     "words": Method("words"),  # a bridge over texts, fitted without pairs of pictures and sounds
+    "words, drawn": Method("words", {"form": "draw"}),  # a sample instead of the mean
     "regression": Method("regression"),
     "regression, deep": Method("regression_deep"),  # as many parameters as the diffusion mapper
     "diffusion": Method("diffusion"),
@@ -50,6 +51,7 @@ COMPARED = (  # methods whose difference is taken picture by picture, the first 
     ("regression, deep", "true CLAP embedding"), ("regression, deep", "nearest neighbour"),
     ("regression", "closed form"), ("regression", "no mapper"), ("better mapper", "diffusion"),
     ("better mapper", "regression, deep"), ("words", "no mapper"), ("words", "text caption"), ("words", "regression"),
+    ("words, drawn", "words"), ("words", "diffusion"), ("regression", "reference"), ("regression, deep", "reference"),
 )
 
 

@@ -54,8 +54,8 @@ def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 
     if any(len(array) != n for array in arrays):
         raise ValueError(f"arrays of {[len(array) for array in arrays]} rows cannot be resampled together")
     value = float(function(*arrays))
-    if n < 2:
-        return Interval(value, -np.inf, np.inf, n)  # one row says nothing of how rows differ
+    if n < 2 or draws < 2:  # one row says nothing of how rows differ
+        return Interval(value, -np.inf, np.inf, n)
     drawn = scipy.stats.bootstrap(
         (np.arange(n),), lambda rows: function(*(array[rows] for array in arrays)), n_resamples=draws,
         vectorized=False, method="percentile", rng=np.random.default_rng(seed)).bootstrap_distribution
