@@ -245,4 +245,4 @@ def test_commands_make_a_bridge_and_use_it(tmp_path, capsys):
     assert main(["sound", str(tmp_path / "green.png"), "--mapper", "words", *given, *quick]) == 0
     assert (tmp_path / "out" / "green.wav").is_file()
     assert main(["sound", str(tmp_path / "green.png"), "--mapper", "regression", *given, *quick]) == 2
-    assert "--mapper words" in capsys.readouterr().err
+    assert "--mapper" in capsys.readouterr().err

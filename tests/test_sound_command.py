@@ -94,7 +94,7 @@ def test_a_sound_does_not_depend_on_the_other_inputs(sound, dog, tmp_path):
     alone, together = sound(dog, out=tmp_path / "a")[1], sound(tmp_path / "cow.png", dog, out=tmp_path / "b")[1]
     waves = [torch.from_numpy(load_audio(folder / "dog.wav", SAMPLE_RATE))[None] for folder in (alone, together)]
     # but for rounding, which moves phases: CLIP sees the pictures in one batch
-    assert (log_mel(waves[0]) - log_mel(waves[1])).abs().mean() < 0.05
+    assert (log_mel(waves[0]) - log_mel(waves[1])).abs().mean() < 0.1
 
 
 def test_broken_inputs_are_named_and_the_others_done(sound, dog, tmp_path, capsys):
@@ -168,7 +168,7 @@ def length_of(path: Path, kind: str) -> float:
 @pytest.mark.parametrize("own_sound", [False, True])
 def test_a_video_gets_a_sound_as_long_as_itself_and_keeps_its_pictures(sound, tmp_path, own_sound):
     film = write_video(tmp_path / "film.mp4", [8 * i for i in range(31)], sound=own_sound)  # four windows of 1 s
-    status, out = sound(film, "--video")
+    status, out = sound(film, "--video", "--vision", "clip")
     assert status == 0 and [path.name for path in out.iterdir()] == ["film.mp4"]
     assert packets(out / "film.mp4", "video") == packets(film, "video")
     assert length_of(out / "film.mp4", "video") == pytest.approx(3.1, abs=0.01)
@@ -185,7 +185,7 @@ def test_every_window_of_a_video_is_conditioned_on_its_own_pictures(stack, tmp_p
     monkeypatch.setattr(stack.vision, "embed_frames", lambda frames: levels.append(
         [np.asarray(frame).mean() for frame in frames]) or seen(frames))
     told = []
-    made = video_to_sound(stack, film, SoundOptions(steps=2, candidates=1, seconds=1.0),
+    made = video_to_sound(stack, film, SoundOptions(steps=2, candidates=1, seconds=1.0, vision="clip"),
                           lambda done, steps: told.append((done, steps)))
     assert len(levels) == 5  # beginning at 0, 0.75, 1.5, 2.25 and 3 s
     assert max(levels[0]) < 60 and min(levels[-1]) > 180 and min(levels[2]) < 60 < 180 < max(levels[2])
@@ -194,7 +194,7 @@ def test_every_window_of_a_video_is_conditioned_on_its_own_pictures(stack, tmp_p
 
 def test_a_video_shorter_than_a_clip_gets_its_beginning(stack, tmp_path):
     film = write_video(tmp_path / "film.mp4", [100] * 7)
-    assert video_to_sound(stack, film, SoundOptions(steps=1, candidates=1)).waveform.shape == (11_200,)
+    assert video_to_sound(stack, film, SoundOptions(steps=1, candidates=1, vision="clip")).waveform.shape == (11_200,)
 
 
 def test_windows_fade_into_each_other_at_equal_power():
@@ -211,7 +211,7 @@ def test_a_picture_and_a_broken_video_are_named_where_videos_are_wanted(sound, d
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     film = write_video(tmp_path / "film.mp4", [100] * 5)
-    status, out = sound(dog, broken, film, "--video")
+    status, out = sound(dog, broken, film, "--video", "--vision", "clip")
     assert status == 2 and [path.name for path in out.iterdir()] == ["film.mp4"]
     for line, path in zip(errors(capsys), (dog, broken)):
         assert_one_sentence(line, path)
@@ -248,7 +248,7 @@ def test_every_mapper_makes_a_sound_of_its_own(sound, stack, dog, mapper):
 @pytest.mark.parametrize("limit, strange", [(-1.0, True), (1e9, False)])
 def test_unfamiliar_pictures_are_called_so(sound, stack, dog, capsys, monkeypatch, limit, strange):
     monkeypatch.setattr(stack.familiarity, "limit", limit)
-    assert sound(dog)[0] == 0
+    assert sound(dog, "--vision", "clip")[0] == 0
     assert ("unlike the pictures" in capsys.readouterr().out) == strange
 
 

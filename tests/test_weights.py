@@ -103,8 +103,8 @@ def test_no_pickled_weights_are_in_data():
     assert not [path for path in (ROOT / "data").rglob("*") if path.suffix in pickles]
 
 
-def test_embedded_weights_fit_into_25_megabytes():
-    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 25_000_000
+def test_embedded_weights_fit_into_40_megabytes():
+    assert sum(path.stat().st_size for path in MINI.rglob("*") if path.is_file()) <= 40_000_000
 
 
 def test_a_file_is_whole_or_as_it_was_before(tmp_path):

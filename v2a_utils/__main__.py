@@ -181,11 +181,11 @@ def _sound(options: argparse.Namespace) -> int:
     stack = load_stack(options.stack)
     if options.words or options.sounds:
         settings = _with_bridge(stack, settings, options)
-    settings = settle(stack, settings)
+    settled = settle(stack, settings)  # says what is missing before anything is made
     options.out.mkdir(parents=True, exist_ok=True)
     targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
-    make = _video_sounds if options.video else _picture_sounds
-    for path, made in tqdm(make(stack, targets, settings), unit="sound", total=len(targets), disable=len(targets) < 2):
+    making = _video_sounds(stack, targets, settings) if options.video else _picture_sounds(stack, targets, settled)
+    for path, made in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
         if isinstance(made, Exception):
             failures.append(made if str(path) in str(made) else f"{path}: {made}")
             tqdm.write(f"error: {failures[-1]}", file=sys.stderr)

@@ -33,7 +33,8 @@ class SoundOptions:
     lies with the stack, or words where none does.
 
     `vision` says who looks at a picture: "clip", or "photo", the classifier of photographs for a stack whose CLIP knows
-    drawings only. "auto" is CLIP, but where the picture is out of its distribution the classifier, if it is installed.
+    drawings only. "auto" is CLIP, but the classifier, if it is installed, where the picture is out of CLIP's
+    distribution and no mapper was asked for.
     """
 
     mapper: str | None = None
@@ -106,7 +107,8 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
         stack.notice("Nothing says how familiar a picture is: no trained mapper came with the file for it.")
     if options.vision == "photo":
         stack.photo  # says what is missing
-    return replace(options, mapper=mapper, candidates=candidates)
+    vision = "clip" if options.vision == "auto" and options.mapper else options.vision
+    return replace(options, mapper=mapper, candidates=candidates, vision=vision)
 
 
 # ----------------------------------------------------------------------------------------------- picture in, sound out

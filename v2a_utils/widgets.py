@@ -105,7 +105,7 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     once, so that there is something to see where no front end runs. Mappers can be chosen that the stack has, and the
     one of `options`, which may be a folder.
     """
-    options = settle(stack, options)
+    given, options = options, settle(stack, options)
     mappers = list(dict.fromkeys([*mapper_choices(stack), options.mapper]))
     upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
     source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
@@ -125,14 +125,16 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
         return _uploaded_frames(upload.value) if source.value == UPLOAD else [examples[source.value]]
 
     def make(_=None) -> None:
-        wanted = replace(options, **{name: control.value for name, control in controls.items()})
+        wanted = replace(given, **{name: control.value for name, control in controls.items()})
+        if wanted.mapper == options.mapper:  # not asked for by the reader: photographs may go their own way
+            wanted = replace(wanted, mapper=given.mapper)
         button.disabled, bar.max, bar.value = True, wanted.steps, 0
         answer.clear_output()
         with answer:
             try:
                 frames = chosen()
                 sound = show_sound(stack, frames, wanted, lambda done, steps: setattr(bar, "value", done))
-                kept.insert(0, (frames[0], sound.waveform, *_titles(wanted, sound)))
+                kept.insert(0, (frames[0], sound.waveform, *_titles(replace(wanted, mapper=controls["mapper"].value), sound)))
                 del kept[HISTORY:]
                 pictures, waves, titles, names = zip(*kept)
                 history.value = cards(pictures, waves, sound.sample_rate, titles, names).data

@@ -106,7 +106,8 @@ def audioldm_texts(folder: Path, texts: list[str]) -> np.ndarray:
         tower = ClapTextModelWithProjection.from_pretrained(folder / TEXT_TOWER, dtype=torch.float32).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{folder}: its text tower or tokenizer cannot be read ({reason})") from error
+        raise ValueError(f"{folder}: its text tower or tokenizer cannot be read ({reason}); `python -m v2a_utils fetch "
+                         "--for sound` fetches them") from error
     check_vocabulary(tokenizer, tower.config.vocab_size)
     rows = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
