@@ -383,8 +383,8 @@ def _train(options: argparse.Namespace) -> int:
     number = len(pairs.train[0])
     print(*pairs.notes, sep="\n")
     if number < PAIRS_WORTH_TRAINING:
-        print(f"{number} pairs to train on: with fewer than {PAIRS_WORTH_TRAINING} the bridge over words, which needs "
-              "none, is likely the better mapper (sound --mapper words)")
+        print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over words, "
+              "which needs none, comes nearer to the true sounds (try sound --mapper words)")
     stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
     recipe = recipe_for(stack, options.mapper, number)
     if options.config:

@@ -104,7 +104,7 @@ def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
 
 def mapper_familiarity(stack: Stack, which: str) -> Familiarity | None:
     """Which pictures are like those that a mapper was trained on: its own knowledge, else the stack's, else None."""
-    for folder in (mapper_folder(stack, which), stack.config.extras):
-        if folder is not None and (path := Path(folder) / FAMILIARITY).is_file():
-            return Familiarity.load(path)
-    return None
+    own = mapper_folder(stack, which) / FAMILIARITY
+    if own.is_file():
+        return Familiarity.load(own)
+    return stack.familiarity if stack.has("familiarity") else None
