@@ -106,20 +106,14 @@ def read_sentences(path: str | Path) -> Sentences:
 def embed_sentences(stack: Stack, words: Sentences) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of unit norm by CLIP (n, visual_dim) and by CLAP (n, audio_dim), kept in the cache."""
     seen, heard = zip(*words)
-    embed_words = getattr(stack, "embed_words", None) or stack.audio.embed_texts
     return (_kept([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
-            _kept([weights_sha256(_words_place(stack)), *heard], lambda: _batched(embed_words, heard)))
+            _kept([weights_sha256(stack.place("words")), *heard], lambda: _batched(stack.embed_words, heard)))
 
 
 def _batched(embed: Callable[[list[str]], np.ndarray], sentences: tuple[str, ...]) -> np.ndarray:
     starts = range(0, len(sentences), BATCH)
     return np.concatenate([embed(list(sentences[start : start + BATCH]))
                            for start in tqdm(starts, "sentences", unit="batch", disable=len(starts) < 8)])
-
-
-def _words_place(stack: Stack) -> Path:
-    """Where the weights lie that embed a stack's sentences for the side of the sounds."""
-    return stack.config.path("words") if hasattr(stack.config, "path") else stack.place("clap")
 
 
 def weights_sha256(place: Path) -> str:
