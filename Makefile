@@ -4,7 +4,8 @@ BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations lock
+.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
+        bench-bridges lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -41,6 +42,12 @@ bench-generation: .venv/ready  ## set up, then measure the generator's speed and
 
 bench-ablations: .venv/ready  ## set up, then train the mini mappers with one ingredient changed at a time
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations
+
+bench-pairs: .venv/ready  ## set up, then train the mini mappers on few and many pairs, against the bridge over words
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.pairs
+
+bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one ingredient changed at a time
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.bridges
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

@@ -1,11 +1,17 @@
 """Makes a `paper` stack with random weights, in the key names, shape relations and file formats of the real ones.
 
-Small widths by default; `full=True` has the sizes of CLIP ViT-B/32, HTSAT-tiny, RoBERTa base and AudioLDM-s.
+The names come from the peers: CLIP is open_clip's, CLAP laion_clap's, its text tower transformers', UNet and VAE are
+diffusers' own classes, so that our readers are held against them and not against our own. Small widths by default;
+`full=True` has the sizes of CLIP ViT-B/32, HTSAT-tiny, RoBERTa base and AudioLDM-s.
 """
 
+import importlib.util
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from unittest import mock
 
 import numpy as np
 import open_clip
@@ -13,13 +19,12 @@ import torch
 from safetensors.torch import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
-from transformers import ClapTextConfig, ClapTextModelWithProjection
+from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaConfig, RobertaModel
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.folders import save_mapper
 from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
-from v2a_utils.models.clap import Clap
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.random_models import random_audioldm
 from v2a_utils.models.tagger import AudioCnn
@@ -35,7 +40,7 @@ class Sizes:
     clip: tuple = (64, 1)  # ViT: width, layers
     clip_text: tuple = (32, 2, 1)  # width, heads, layers
     htsat: tuple = (8, [1, 1, 1, 1], [1, 2, 4, 8])  # width, depths, heads
-    roberta: tuple = (64, 1, 128)  # width, layers, intermediate
+    roberta: tuple = (768, 1, 128)  # width (laion_clap knows no other), layers, intermediate
     vocabulary: int = 261
     unet: tuple = (8, 16, 24, 40)
     vae: tuple = (8, 16, 32)
@@ -55,7 +60,7 @@ def make_paper(folder: Path, full: bool = False) -> dict[str, str]:
     """Write the whole stack into a folder; returns the environment variables that name its parts."""
     sizes = FULL if full else SMALL
     torch.manual_seed(0)
-    clap = Clap(clap_config(sizes))
+    clap = peers_clap(sizes)
     make_clip(folder / "clip", sizes)
     make_tokenizer(folder / "audioldm" / "tokenizer", sizes.vocabulary)
     make_audioldm(folder / "audioldm", clap, sizes)
@@ -65,54 +70,66 @@ def make_paper(folder: Path, full: bool = False) -> dict[str, str]:
             "V2A_AUDIOLDM": str(folder / "audioldm"), "V2A_EXTRAS": str(folder / "extras")}
 
 
-def clap_config(sizes: Sizes) -> dict:
-    """`Clap`'s configuration, in the words of laion_clap's HTSAT-tiny."""
-    width, depths, heads = sizes.htsat
+def roberta_config(sizes: Sizes) -> dict:
+    """Of CLAP's text tower, in transformers' words."""
     hidden, layers, intermediate = sizes.roberta
     return {
-        "joint_embed_shape": sizes.joint,
-        "audio_cfg": {
-            "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "mel_bins": 64,
-            "fmin": 50, "fmax": 14_000, "class_num": 527, "model_type": "HTSAT", "model_name": "tiny",
-            "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": width, "depths": depths,
-                      "num_heads": heads, "window_size": 8},
-        },
-        "text_cfg": {
-            "vocab_size": sizes.vocabulary, "hidden_size": hidden, "num_hidden_layers": layers,
-            "num_attention_heads": hidden // 64, "intermediate_size": intermediate, "max_position_embeddings": 514,
-            "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5,
-        },
+        "vocab_size": sizes.vocabulary, "hidden_size": hidden, "num_hidden_layers": layers,
+        "num_attention_heads": hidden // 64, "intermediate_size": intermediate, "max_position_embeddings": 514,
+        "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5,
     }
 
 
-def clap_state(clap: Clap) -> dict[str, torch.Tensor]:
-    """A CLAP's weights with all that laion_clap's own model keeps beside those that we use."""
-    state, joint = dict(clap.state_dict()), clap.embed_dim
-    front = "audio_branch.spectrogram_extractor.stft.conv_"
-    state |= {f"{front}{part}.weight": torch.zeros(513, 1, 1024) for part in ("real", "imag")}
-    state["audio_branch.logmel_extractor.melW"] = torch.zeros(513, 64)
-    state["text_branch.embeddings.position_ids"] = torch.arange(514)[None]
-    state["logit_scale_t"] = torch.tensor(2.66)
-    for name in ("audio_transform", "text_transform"):
-        for layer in (0, 3):
-            state |= {f"{name}.sequential.{layer}.weight": torch.zeros(joint, joint),
-                      f"{name}.sequential.{layer}.bias": torch.zeros(joint)}
-    for name, module in clap.audio_branch.named_modules():
-        for constant in {"relative_position_index", "attn_mask"} & set(module._buffers):
-            if (value := getattr(module, constant)) is not None:
-                state[f"audio_branch.{name}.{constant}"] = value
-    return state
+def htsat_config(sizes: Sizes) -> dict:
+    """Of CLAP's audio tower, in laion_clap's words."""
+    width, depths, heads = sizes.htsat
+    return {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": width, "depths": depths,
+            "num_heads": heads, "window_size": 8}
 
 
-def audioldm_checkpoint(clap: Clap) -> dict:
+def peers_clap(sizes: Sizes, model_type: str = "HTSAT") -> nn.Module:
+    """laion_clap's own CLAP class with random weights, in other widths and without the hub."""
+    peer = _peers_module("model")
+    audio = json.loads((Path(peer.__file__).parent / "model_configs" / "HTSAT-tiny.json").read_text())["audio_cfg"]
+    audio |= {"model_type": model_type} | ({"model_name": "Cnn14"} if model_type == "PANN" else {})
+    tower = _peers_module("htsat").HTSAT_Swin_Transformer
+
+    def htsat(config, enable_fusion, fusion_type):
+        return tower(num_classes=config.class_num, config=config, **htsat_config(sizes))
+
+    def roberta(name):
+        return RobertaModel(RobertaConfig(**roberta_config(sizes)))
+
+    text = {"context_length": 77, "vocab_size": 49_408, "width": 512, "heads": 8, "layers": 12, "model_type": "roberta"}
+    features = 2048 if model_type == "PANN" else sizes.htsat[0] * 2 ** (len(sizes.htsat[1]) - 1)
+    with (mock.patch.object(peer, "create_htsat_model", htsat),
+          mock.patch.object(RobertaModel, "from_pretrained", roberta)):
+        return peer.CLAP(features, audio, text, joint_embed_shape=sizes.joint).eval()
+
+
+def _peers_module(name: str) -> ModuleType:
+    """A file of laion_clap's clap_module, without its package, which would ask a hub for tokenizers."""
+    if "peers_clap_module" not in sys.modules:
+        folder = Path(importlib.util.find_spec("laion_clap").submodule_search_locations[0])
+        package = sys.modules["peers_clap_module"] = ModuleType("peers_clap_module")
+        package.__path__ = [str(folder / "clap_module")]
+    return importlib.import_module(f"peers_clap_module.{name}")
+
+
+def clap_state(clap: nn.Module) -> dict[str, torch.Tensor]:
+    """A CLAP's weights, with what earlier versions of transformers kept beside them, as in the published files."""
+    return clap.state_dict() | {"text_branch.embeddings.position_ids": torch.arange(514)[None]}
+
+
+def audioldm_checkpoint(clap: nn.Module) -> dict:
     """What AudioLDM's original checkpoint holds: all three models in one state dict, and what its trainer noted."""
-    others = {"model.diffusion_model.film_emb.weight": torch.zeros(4, clap.embed_dim), "scale_factor": torch.ones(1),
-              "first_stage_model.post_quant_conv.weight": torch.zeros(8, 8, 1, 1)}
+    others = {"model.diffusion_model.film_emb.weight": torch.zeros(4, clap.joint_embed_shape),
+              "scale_factor": torch.ones(1), "first_stage_model.post_quant_conv.weight": torch.zeros(8, 8, 1, 1)}
     state = others | {f"cond_stage_model.model.{name}": value for name, value in clap_state(clap).items()}
     return {"state_dict": state, "epoch": 12, "global_step": 340, "pytorch-lightning_version": "1.7.7"}
 
 
-def laion_checkpoint(clap: Clap) -> dict:
+def laion_checkpoint(clap: nn.Module) -> dict:
     """What laion_clap's checkpoints hold: names as of a parallel model, and scores as NumPy's numbers."""
     state = {f"module.{name}": value for name, value in clap_state(clap).items()}
     return {"state_dict": state, "epoch": 45, "name": "630k", "scores": [np.float64(0.89)], "optimizer": {"state": {}}}
@@ -142,7 +159,7 @@ def make_tokenizer(folder: Path, size: int) -> None:
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512})
 
 
-def make_audioldm(folder: Path, clap: Clap, sizes: Sizes) -> None:
+def make_audioldm(folder: Path, clap: nn.Module, sizes: Sizes) -> None:
     """A folder as diffusers saves AudioLDMPipeline, its text tower being CLAP's."""
     parts = random_audioldm(sizes.joint, sizes.unet, sizes.vae, sizes.vocoder, sizes.layers, sizes.groups)
     for name, part in zip(("unet", "vae", "vocoder", "scheduler"), parts):
@@ -157,10 +174,12 @@ def make_audioldm(folder: Path, clap: Clap, sizes: Sizes) -> None:
     })
 
 
-def text_tower(clap: Clap) -> ClapTextModelWithProjection:
-    """CLAP's text tower in transformers' names."""
-    sizes = {name: value for name, value in clap.config["text_cfg"].items() if name != "layer_norm_eps"}
-    tower = ClapTextModelWithProjection(ClapTextConfig(**sizes, projection_dim=clap.embed_dim))
+def text_tower(clap: nn.Module) -> ClapTextModelWithProjection:
+    """CLAP's text tower as transformers' own class, which is how AudioLDM's folder holds it."""
+    names = {"vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+             "max_position_embeddings", "type_vocab_size", "pad_token_id", "bos_token_id", "eos_token_id"}
+    config = {name: value for name, value in clap.text_branch.config.to_dict().items() if name in names}
+    tower = ClapTextModelWithProjection(ClapTextConfig(**config, projection_dim=clap.joint_embed_shape))
     tower.text_model.load_state_dict(clap.text_branch.state_dict(), strict=False)  # but for constants
     tower.text_projection.linear1.load_state_dict(clap.text_projection[0].state_dict())
     tower.text_projection.linear2.load_state_dict(clap.text_projection[2].state_dict())

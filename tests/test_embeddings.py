@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -32,7 +34,8 @@ from v2a_utils.models.stacks import load_stack
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
 PAIRS = 11  # one of which is broken
-SMALL = "from v2a_utils import embeddings; embeddings.SHARD_CLIPS, embeddings.BATCH = 4, 2; "
+SECONDS = 2.56  # that the mini CLAP listens to
+SMALL = "from v2a_utils.models import extraction as embeddings; embeddings.SHARD_CLIPS, embeddings.BATCH = 4, 2; "
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +112,7 @@ def test_a_video_is_embedded_by_each_aggregate(tmp_path, stack, aggregate):
     listing = Listing("film", [FileSource("film", None, None, str(path), str(path))], [])
     store = embed(listing, stack, tmp_path / "store", EmbedOptions(aggregate, frame_rate=2.0))
     visual = store.numpy("visual")[0]
-    assert visual.shape == ((8, stack.vision.embed_dim) if aggregate == "none" else (stack.vision.embed_dim,))
+    assert visual.shape == ((6, stack.vision.embed_dim) if aggregate == "none" else (stack.vision.embed_dim,))
     assert np.allclose(np.linalg.norm(visual, axis=-1), 1, atol=1e-4)
     assert store.settings["aggregate"].startswith(aggregate)
 
@@ -186,6 +189,35 @@ def test_store_lives_in_any_file_system_that_fsspec_knows(stack):
     again = Store("memory://bucket/store")
     assert again.skipped() == [("b", "broken")] and again.missing([["a", "b"]], settings) == []
     assert np.array_equal(again.numpy("audio"), vectors[1:2]) and again.numpy("caption")[0] == "ä"
+
+
+def test_picture_and_sound_of_a_long_clip_are_its_same_first_seconds(tmp_path, stack):
+    """Two films that part after the first seconds, in picture and in sound, are one and the same."""
+    for name, end in (("short", 0), ("long", 60)):
+        write_video(tmp_path / f"{name}.mp4", [40] * 27 + [40 + 3 * number for number in range(end)])
+        tail = np.random.default_rng(0).uniform(-1, 1, SAMPLE_RATE * end // 10)
+        soundfile.write(tmp_path / f"{name}.wav", np.concatenate([sine(300, samples=SAMPLE_RATE * 27 // 10), tail]),
+                        SAMPLE_RATE)
+    store = embed(open_source(str(tmp_path)), stack, tmp_path / "store", EmbedOptions(frame_rate=5.0))
+    assert "same first seconds" in store.settings["window"]
+    for column in ("visual", "audio"):
+        one, other = store.numpy(column)
+        assert np.allclose(one, other, atol=2e-3), column
+
+
+def test_two_runs_into_one_store_at_once_make_the_same_table(tmp_path, folder, stack, whole, small):
+    listing, meet = open_source(str(folder)), threading.Barrier(2, timeout=60)
+
+    def side_by_side(jobs, stack, options):
+        for done in run_here(jobs, stack, options):
+            meet.wait()  # both are about to write the same shard
+            yield done
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(embed, listing, stack, tmp_path / "store", resume=True, run=side_by_side) for _ in "ab"]
+        stores = [run.result() for run in runs]
+    assert_same(stores[0], whole)
+    assert not list((tmp_path / "store").glob(".*"))
 
 
 # ------------------------------------------------------------------------------------------------------------ resume
@@ -326,12 +358,12 @@ def test_photographs_recordings_and_a_video_are_embedded_as_by_hand(tmp_path, st
         (tmp_path / f"{photo.stem}.wav").symlink_to(recording)
     (tmp_path / "film.mp4").symlink_to(VIDEOS[0])
     listing = open_source(str(tmp_path))
-    store = embed(listing, stack, tmp_path / "store", EmbedOptions(frame_rate=0.5))
+    store = embed(listing, stack, tmp_path / "store", EmbedOptions(frame_rate=1.0))
     assert list(store.numpy("id")) == [source.id for source in listing.sources] and len(store) == 5
     for row in store.pandas().itertuples():
         film = row.id == "film"
-        frames = sample_frames(VIDEOS[0], 0.5) if film else load_frames(tmp_path / f"{row.id}.jpg")
-        assert len(frames) == (5 if film else 1)
+        frames = sample_frames(VIDEOS[0], 1.0, seconds=SECONDS) if film else load_frames(tmp_path / f"{row.id}.jpg")
+        assert len(frames) == (3 if film else 1)
         sound = load_audio(tmp_path / (row.id + (".mp4" if film else ".wav")), SAMPLE_RATE)
         assert np.allclose(row.visual, stack.vision.embed_frames(frames), atol=1e-4)
         assert np.allclose(row.audio, stack.audio.embed_audio([sound], SAMPLE_RATE)[0], atol=1e-4)

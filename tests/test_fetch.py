@@ -30,9 +30,11 @@ class Server(http.server.BaseHTTPRequestHandler):
     cut: set[str] = set()  # end half-way
     slow: float = 0.0  # s before each file
     asked: list[str] = []
+    surveyed: list[str] = []
 
     def do_GET(self):
         if self.path.startswith("/api/models/"):
+            self.surveyed.append(self.path)
             return self._answer(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": self._siblings()}).encode())
         if self.path.startswith("/api/records/"):
             listed = [{"key": name, "size": len(content), "checksum": f"md5:{hashlib.md5(content).hexdigest()}"}
@@ -118,6 +120,11 @@ def test_a_repository_comes_whole_from_one_commit_and_only_once(server, tmp_path
     assert COMMIT in (folder / "SHA256SUMS").read_text().splitlines()[0]
     assert fetch_all([AUDIOLDM], folders, lambda _: pytest.fail("asked about what is there"))
     assert len(server.asked) == len(WANTED)
+    (folder / "unet/x.safetensors").write_bytes(b"a disk went bad")
+    server.surveyed.clear()
+    assert fetch_all([AUDIOLDM], folders, lambda _: True)
+    assert (folder / "unet/x.safetensors").read_bytes() == WEIGHTS and server.asked[-1] == "unet/x.safetensors"
+    assert COMMIT in server.surveyed[0]  # the commit of the first time, whatever main is now
 
 
 def test_nothing_is_fetched_without_consent(server, tmp_path):

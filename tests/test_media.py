@@ -1,12 +1,15 @@
 """Pictures and videos from disk: what can be read, and what is said when it cannot."""
 
+import subprocess
+import sys
+
 import av
 import numpy as np
 import pytest
-from conftest import PHOTOS, VIDEOS, assert_one_sentence, halves, needs_photos, write_video
+from conftest import PHOTOS, ROOT, VIDEOS, assert_one_sentence, halves, needs_photos, write_video
 from PIL import Image
 
-from v2a_utils.data.media import MAX_FRAMES, list_inputs, load_frames
+from v2a_utils.data.media import MAX_FRAMES, MAX_PIXELS, SHORT_SIDE, list_inputs, load_frames
 
 BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
 SAVED = [  # mode, file name
@@ -107,6 +110,73 @@ def test_very_wide_and_very_tall_pictures_are_embedded(tmp_path, stack, size):
 def test_real_photographs_are_read(path):
     frame, = load_frames(path)
     assert frame.mode == "RGB" and min(frame.size) > 50 and np.asarray(frame).std() > 5
+
+
+# ----------------------------------------------------------------------------------------------------- large pictures
+
+
+@pytest.mark.parametrize("mode, name", [("RGB", "a.jpg"), ("CMYK", "a.jpg"), ("L", "a.jpg"), ("RGB", "a.png"),
+                                        ("RGBA", "a.png"), ("P", "a.png"), ("1", "a.png"), ("RGB", "a.tif")])
+def test_large_pictures_are_made_smaller_and_keep_their_content(tmp_path, mode, name):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the left side is the top
+    extra = {} if mode in ("P", "1") else {"exif": exif}
+    halves(BLACK, WHITE, (2100, 1500)).convert(mode).save(tmp_path / name, **extra)
+    frame, = load_frames(tmp_path / name)
+    short, long = sorted(frame.size)
+    assert SHORT_SIDE <= short < 1500 and long / short == pytest.approx(1.4, rel=0.01) and frame.mode == "RGB"
+    places = ((0.1, 0.5), (0.9, 0.5)) if not extra else ((0.5, 0.1), (0.5, 0.9))
+    dark, bright = (frame.getpixel((int(x * frame.width), int(y * frame.height))) for x, y in places)
+    assert max(dark) < 30 and min(bright) > 225
+
+
+def test_a_large_deep_picture_is_brought_to_eight_bits(tmp_path):
+    Image.fromarray(np.tile(np.linspace(0, 60_000, 1000), (1000, 1)).astype(np.uint16)).save(tmp_path / "deep.png")
+    levels = np.asarray(load_frames(tmp_path / "deep.png")[0])[200, :, 0].astype(int)
+    assert len(levels) == 500 and levels[0] == 0 and levels[-1] == 255 and (np.diff(levels) >= 0).all()
+
+
+@pytest.mark.parametrize("side", [8_000, 12_000, 20_000])  # above our limit, above Pillow's warning, above its limit
+def test_a_small_file_that_unpacks_to_a_huge_picture_is_refused_in_one_sentence(tmp_path, side):
+    Image.new("1", (side, side)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 100_000
+    with pytest.raises(ValueError, match=f"at most {MAX_PIXELS // 10**6} million") as caught:
+        load_frames(tmp_path / "bomb.png")
+    assert_one_sentence(str(caught.value), tmp_path / "bomb.png")
+
+
+def peak_memory(code: str, *arguments) -> float:
+    """MB that a process needs beyond its imports to run `code`."""
+    program = ("import resource, sys, v2a_utils.data.media as media\n"
+               "unit = 1e6 if sys.platform == 'darwin' else 1e3\n"
+               "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit\n"
+               f"before = peak()\n{code}\nprint(peak() - before)")
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout)
+
+
+@pytest.mark.parametrize("name", ["large.png", "large.jpg"])
+def test_a_large_picture_takes_little_memory(tmp_path, name):
+    Image.new("RGB", (7000, 7000), RED).save(tmp_path / name)
+    peak = peak_memory("media.load_frames(sys.argv[1])", tmp_path / name)
+    assert peak < (50 if name.endswith("jpg") else 260)  # 49 million pixels of 4 bytes; a JPEG is decoded small
+
+
+def test_a_long_film_takes_the_memory_of_small_frames(tmp_path):
+    path = tmp_path / "long.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        frame = av.VideoFrame.from_ndarray(np.full((1080, 1920, 3), 90, np.uint8), format="rgb24")
+        for number in range(100):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    code = "frames = media.sample_frames(sys.argv[1])\nassert len(frames) == 100 and min(frames[0].size) == 448"
+    assert peak_memory(code, path) < 200  # 100 frames take 620 MB at full size, 107 MB at this
+    assert peak_memory("assert len(media.sample_frames(sys.argv[1], seconds=10)) == 10", path) < 100
 
 
 # ------------------------------------------------------------------------------------------------------ not pictures

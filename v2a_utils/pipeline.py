@@ -1,7 +1,7 @@
 """Picture in, sound out: the whole system in one function."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,15 @@ from PIL import Image
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
 from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_mapper
+from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
+from v2a_utils.models.photo import INSTALL
 from v2a_utils.models.stacks import Stack
 
 TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the one that is used unasked first
 MAPPER_CHOICES = (*TRAINED, "words", "none")
+VISIONS = ("auto", "clip", "photo")
 OVERLAP = 0.25  # of a window with the next one, along a video
 FILES_AT_ONCE = 32  # decoded together, for CLIP
 
@@ -28,6 +31,9 @@ class SoundOptions:
     `mapper` is a kind of MAPPER_CHOICES or the folder of a trained one: "words" is the bridge over words, which nobody
     has to train, and "none" hands the CLIP embedding to the generator as it is. By default the diffusion mapper that
     lies with the stack, or words where none does.
+
+    `vision` says who looks at a picture: "clip", or "photo", the classifier of photographs for a stack whose CLIP knows
+    drawings only. "auto" is CLIP, but where the picture is out of its distribution the classifier, if it is installed.
     """
 
     mapper: str | None = None
@@ -37,6 +43,7 @@ class SoundOptions:
     candidates: int = 3  # sounds made for one picture; the best by CLAP similarity is kept
     seed: int = 0
     scheduler: str = "dpm++"  # of the generator
+    vision: str = "auto"
 
     def __post_init__(self):
         known = self.mapper is None or self.mapper in MAPPER_CHOICES or Path(self.mapper).is_dir()
@@ -47,6 +54,7 @@ class SoundOptions:
             "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
             "candidates": (1 <= self.candidates <= 64, "1 to 64"),
             "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
+            "vision": (self.vision in VISIONS, f"one of {', '.join(VISIONS)}"),
             "scheduler": (self.scheduler in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}"),
         }
         for name, (fine, allowed) in checks.items():
@@ -65,6 +73,7 @@ class Sound:
     similarity: float | None  # cosine between `mapped` and CLAP's embedding of the sound; None for a single candidate
     heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities; empty without a tagger
     strange: bool | None  # the picture is unlike those that the mapper was trained on; None where nobody can tell
+    words: list[tuple[str, float]] = field(default_factory=list)  # what the classifier of photographs saw, if it looked
 
 
 # ------------------------------------------------------------------------------------------------- what is there
@@ -95,6 +104,8 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
         stack.notice("There is no tagger, so nothing says what the sound sounds like.")
     if mapper_familiarity(stack, mapper) is None:
         stack.notice("Nothing says how familiar a picture is: no trained mapper came with the file for it.")
+    if options.vision == "photo":
+        stack.photo  # says what is missing
     return replace(options, mapper=mapper, candidates=candidates)
 
 
@@ -131,6 +142,30 @@ def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0)
     return visual
 
 
+def map_picture(
+    stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], options: SoundOptions
+) -> tuple[np.ndarray, list[tuple[str, float]]]:
+    """What the generator is conditioned on for one picture, (d,), and what the classifier of photographs saw in it.
+
+    `visual` is its CLIP embedding (d,); `frames()` gives its pictures where the classifier has to look at them, see
+    `SoundOptions.vision`. MediaError when that finds nothing in them that SoundWorld has a sound for.
+    """
+    if options.vision == "photo" or options.vision == "auto" and _is_photograph(stack, visual, options.mapper):
+        mapped, seen = photograph_embedding(stack, frames(), options.seed)
+        return mapped, seen.names
+    return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], []
+
+
+def _is_photograph(stack: Stack, visual: np.ndarray, mapper: str) -> bool:
+    """Whether a picture is out of the distribution of a CLIP of drawings, and the classifier is there to look at it."""
+    familiarity = mapper_familiarity(stack, mapper) if stack.config.draws else None
+    if familiarity is None or not familiarity.is_strange(visual):
+        return False
+    if not stack.has("photo"):
+        stack.notice(f"The {stack.name} stack knows drawings only. For photographs: {INSTALL}")
+    return stack.has("photo")
+
+
 def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):
     """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
 
@@ -160,19 +195,22 @@ def picture_to_sound(
     """
     options = settle(stack, options)
     visual = stack.vision.embed_frames(frames)
-    return embedding_to_sound(stack, visual, map_embeddings(stack, visual[None], options.mapper, options.seed)[0],
-                              options, progress)
+    mapped, words = map_picture(stack, visual, lambda: frames, options)
+    return embedding_to_sound(stack, visual, mapped, options, progress, words)
 
 
 def embedding_to_sound(
-    stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None
+    stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None,
+    words: Sequence[tuple[str, float]] = (),
 ) -> Sound:
-    """The sound of a picture that is embedded, (d,), and mapped, (generator's d,); `options` as `settle` gives them."""
+    """The sound of a picture that is embedded, (d,), and mapped, (generator's d,); `options` as `settle` gives them,
+    `words` and `mapped` as `map_picture` does.
+    """
     judge = _judge(stack, options)
     waves, cosines = best_candidates(stack, mapped[None], options, progress, options.candidates > 1)
     rate = stack.generator.sample_rate
     return Sound(even_loudness(waves[0]), rate, visual, mapped, None if cosines is None else float(cosines[0]),
-                 *judge(waves[0], visual))
+                 *judge(waves[0], visual), list(words))
 
 
 def _judge(stack: Stack, options: SoundOptions):
@@ -204,10 +242,13 @@ def video_to_sound(
     seconds = seconds or stack.generator.clip_seconds
     hop = seconds * (1 - OVERLAP)
     starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
-    visual, mapped, waves, cosines = [], [], [], []
+    visual, mapped, waves, cosines, words = [], [], [], [], []
     for number, start in enumerate(starts):
-        visual.append(stack.vision.embed_frames(_frames_between(path, start, start + seconds)))
-        mapped.append(map_embeddings(stack, visual[-1][None], options.mapper, options.seed)[0])
+        frames = _frames_between(path, start, start + seconds)
+        visual.append(stack.vision.embed_frames(frames))
+        condition, seen = map_picture(stack, visual[-1], lambda: frames, options)
+        mapped.append(condition)
+        words += seen
         own = replace(options, seconds=seconds, seed=(options.seed + number) % 2**32)
         step = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
         best, cosine = best_candidates(stack, mapped[-1][None], own, step, options.candidates > 1)
@@ -216,7 +257,8 @@ def video_to_sound(
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
-    return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity, *judge(whole, seen))
+    return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity,
+                 *judge(whole, seen), sorted(dict(words).items(), key=lambda word: -word[1])[:3])
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

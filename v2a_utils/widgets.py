@@ -87,7 +87,10 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     display(figure)
     plt.close(figure)
     display(player(sound.waveform, sound.sample_rate))
-    if sound.strange:
+    if sound.words:
+        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
+        print(f"CLIP does not know such pictures, so a classifier of photographs looked: {seen}. Words did the rest.")
+    elif sound.strange:
         print("This picture is unlike those that the stack was trained on: do not trust its sound.")
     return sound
 

@@ -1,14 +1,21 @@
-"""The generator's speed and what speed costs (`make bench-generation`).
+"""The generator's speed, what speed costs, and the memory of a sound at the real sizes (`make bench-generation`).
 
 Times are medians over rounds in which everything takes its turn. The model of the paper's size has random weights: its
 speed does not depend on them.
 """
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
+
+from PIL import Image
 
 from benchmarks.mapper import medians
 from v2a_utils.measures import gap
@@ -27,13 +34,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each timing (default: 3)")
     parser.add_argument("--batch", type=int, default=8, help="sounds made at once (default: 8)")
     parser.add_argument("--sounds", type=int, default=256, help="validation sounds for the quality; 0 leaves it out")
+    parser.add_argument("--only-memory", action="store_true", help="leave out all but the memory at the real sizes")
     options = parser.parse_args()
     device = best_device()
     print(f"device {device}, {torch.get_num_threads()} threads")
-    compare_batches(options.batch, options.rounds)
-    if options.sounds:
-        compare_steps(options.sounds)
-    time_paper_size(device, options.rounds, steps=2 if device == "cpu" else 25)
+    if not options.only_memory:
+        compare_batches(options.batch, options.rounds)
+        if options.sounds:
+            compare_steps(options.sounds)
+        time_paper_size(device, options.rounds, steps=2 if device == "cpu" else 25)
+    measure_memory()
 
 
 def compare_batches(batch: int, rounds: int) -> None:
@@ -80,6 +90,46 @@ def time_paper_size(device: str, rounds: int, steps: int) -> None:
     more = (seconds[2 * steps] - seconds[steps]) / steps
     print(f"paper size on {device}: {seconds[steps]:.2f} s for a sound of 10 s with {steps} steps, {more:.2f} s for "
           f"each further step (the paper's table, its whole system: {PAPER_SECONDS} s)")
+
+
+ONE_SOUND = """
+import resource, sys, time
+began = time.perf_counter()
+import torch
+from v2a_utils.__main__ import main
+from v2a_utils.models.audioldm import Generator
+generate, loaded = Generator.generate, []
+def timed(*arguments, **options):
+    loaded.append(time.perf_counter() - began)
+    return generate(*arguments, **options)
+Generator.generate = timed
+assert main(["sound", "--stack", "paper", "--steps", "2", *sys.argv[1:]]) == 0
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+card = f", {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB on the GPU" if torch.cuda.is_available() else ""
+print(f"{loaded[0]:.1f} s until the generator began, peak memory {peak:.2f} GiB{card}")
+"""
+
+
+def measure_memory(full: bool = True) -> None:
+    """Print load time and peak memory of `sound`, 10 s at the real sizes, for what a first sound needs and for all.
+
+    Weights are random, written into a temporary folder (5 GB); each sound is made by a process of its own.
+    """
+    from paper_weights import make_paper
+
+    with tempfile.TemporaryDirectory() as folder:
+        names = make_paper(Path(folder), full)
+        picture = Path(folder) / "picture.png"
+        Image.new("RGB", (640, 360), "green").save(picture)
+        for words, options in (("words, 1 candidate", ["--mapper", "words", "--candidates", "1"]),
+                               ("diffusion, 3 candidates", ["--mapper", "diffusion", "--candidates", "3"])):
+            command = [sys.executable, "-W", "ignore", "-c", ONE_SOUND, str(picture), *options, "--overwrite"]
+            run = subprocess.run([*command, "--out", folder], env=os.environ | names, capture_output=True, text=True,
+                                 check=False)
+            if run.returncode:
+                raise RuntimeError(run.stderr)
+            sizes = "real" if full else "small"
+            print(f"sound at the {sizes} sizes, {words}: {run.stdout.splitlines()[-1]}", flush=True)
 
 
 if __name__ == "__main__":

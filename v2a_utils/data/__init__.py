@@ -8,7 +8,7 @@ import lazy_loader
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
     "audio": ["even_loudness", "load_audio", "resample", "save_audio"],
-    "media": ["sample_frames"],
+    "media": ["load_frames", "sample_frames"],
     "sources": ["open_source", "soundworld"],
     "store": ["Store"],
 })

@@ -5,8 +5,9 @@
     STORE/skipped.csv           id, reason of every clip that is not in the table
 
 Shard k holds the k-th run of `SHARD_CLIPS` clips of the listing. A shard appears whole or not at all: it is written
-under a temporary name of its writer's own and renamed, and it carries its own list of skipped clips, so that a run which was killed at any
-moment goes on from the shards that are there. Its schema's metadata says which encoders and settings made it.
+under a temporary name of its writer's own and renamed. It carries its own list of skipped clips, so that a run which
+was killed at any moment goes on from the shards that are there. Its schema's metadata says which encoders and settings
+made it.
 """
 
 import csv

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from v2a_utils.evaluation.methods import Method
 from v2a_utils.evaluation.results import TRUTHS, Results
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
@@ -54,7 +55,7 @@ def trade_off(results: Results) -> Figure:
 
 def sweep_points(results: Results, group: str, measures: tuple[str, ...]) -> dict[float, tuple[float, ...]]:
     """Setting -> values of the measures along a sweep; the diffusion mapper as it is stands among them."""
-    usual = {"draws": 1, "steps": 20, "guidance": 2}[group]
+    usual = {"draws": 1, "steps": Method.steps, "guidance": Method.guidance}[group]
     values = [results.find(measure, "sweep").value for measure in measures]
     rows = results.find(measures[0], "sweep", group)
     settings = {method: float(method.replace(group, "").strip()) for method in rows.index}

@@ -66,12 +66,17 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     folder, loaded = mapper_folder(stack, which), stack.kept.setdefault("mappers", {})
     if folder not in loaded:
         loaded[folder] = _opened(stack, which, folder)
-    _check_encoders(stack, folder, loaded[folder].joins)
+    _check_encoders(stack, folder, getattr(loaded[folder], "joins", {}))
     return loaded[folder]
 
 
+def put_mapper(stack: Stack, which: str, mapper: nn.Module) -> None:
+    """Let a mapper stand for a kind, instead of the one that lies with the stack."""
+    stack.kept.setdefault("mappers", {})[mapper_folder(stack, which)] = mapper
+
+
 def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
-    """A mapper just loaded or built, with the sums of the encoders that it joins as `joins`."""
+    """A mapper just loaded or built, with the sums of the encoders that it joins, if known, as `joins`."""
     if has_mapper(stack, which):
         mapper = load_mapper(folder, stack.device)
         mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
@@ -79,9 +84,7 @@ def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
     if which == WordsBridge.kind:
         from v2a_utils.mappers.bridge import words_bridge  # which reads folders itself
 
-        mapper = words_bridge(stack)
-        mapper.joins = {}
-        return mapper
+        return words_bridge(stack)
     what = f"no trained {which} mapper for the {stack.name} stack" if which in KINDS else "no trained mapper there"
     raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`, or use the mapper words, which "
                      "needs no training")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.stats import t as student
 from torch import nn
 
 from v2a_utils.data.files import whole_file, write_json
@@ -21,7 +22,7 @@ from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import Recipe, build
 from v2a_utils.mappers.training import Validation, is_main_process
 from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import Interval, bootstrap
+from v2a_utils.measures.metrics import Interval
 from v2a_utils.models.familiarity import Familiarity
 
 JUDGED = 2000  # validation pairs at most, evenly spread over all: a ranking costs their square
@@ -86,25 +87,32 @@ def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) ->
 
 
 def judge(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
-    """Numbers of held-out pairs with 95% bootstrap intervals over the pairs.
+    """Numbers of held-out pairs with 95% intervals over the pairs, Student's: wide enough for a handful.
 
     "cosine" is that of each mapped picture with its own sound; "margin" what remains of it when its mean cosine with
     all sounds is taken away: a mapper that answers every picture alike has a margin of 0.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
-    return {"cosine": bootstrap(np.mean, own, draws=1000),
-            "margin": bootstrap(np.mean, own - cosines.mean(1), draws=1000)}
+    return {"cosine": _mean(own), "margin": _mean(own - cosines.mean(1))}
+
+
+def _mean(values: np.ndarray) -> Interval:
+    """The mean of cosines with its interval; of a single one everything is possible."""
+    n, value = len(values), float(np.mean(values))
+    away = student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else np.inf
+    return Interval(value, float(max(value - away, -1)), float(min(value + away, 1)), n)
 
 
 def how_sure(numbers: dict[str, Interval]) -> str:
     """What the validation pairs can tell, in a line or two."""
     cosine, margin = numbers["cosine"], numbers["margin"]
-    said = (f"on {cosine.n} pairs that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all "
-            "their sounds (95% intervals)")
-    if margin.low <= 0:
-        return said + f"\n{cosine.n} pairs cannot tell this mapper from one that answers every picture alike"
-    return said
+    pairs = f"{cosine.n} pair{'s' * (cosine.n != 1)}"
+    said = (f"on {pairs} that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all their "
+            "sounds (95% intervals)")
+    if margin.low > 0:
+        return said
+    return said + f"\n{pairs} cannot tell this mapper from one that answers every picture alike"
 
 
 def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],
@@ -125,13 +133,15 @@ def model_card(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Vali
                numbers: dict[str, Interval]) -> str:
     """README.md of a mapper's folder: data, numbers, use, licence."""
     size = sum(parameter.numel() for parameter in mapper.parameters())
-    joins = " and ".join(f"{pairs.settings[part]} ({pairs.settings[part + '_sha256'][:12]})" for part in ("clip", "clap")
-                         if part in pairs.settings) or "encoders that the table did not name"
+    known = [part for part in ("clip", "clap") if part in pairs.settings]
+    joins = " and ".join(f"{pairs.settings[part]} (SHA-256 {pairs.settings[part + '_sha256'][:12]})" for part in known)
+    joins = joins or "encoders that the table did not name"
     notes = "".join(f"* {note}\n" for note in pairs.notes)
     return f"""# A {recipe.mapper} mapper of one's own
 
-From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters. Joins {joins}; with others its
-answers mean nothing.
+From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters.
+
+Joins {joins}; with others its answers mean nothing.
 
 ## Data
 
@@ -140,10 +150,10 @@ answers mean nothing.
 {notes}
 ## Numbers
 
-{how_sure(numbers)}.
+{how_sure(numbers).replace(chr(10), "; ")}.
 
-The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was
-lowest. They were chosen on the same pairs, so new pictures will do a little worse.
+The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was lowest.
+They were chosen on the same pairs, so new pictures will do a little worse.
 
 ## Use
 

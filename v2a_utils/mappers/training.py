@@ -98,7 +98,16 @@ def fit(
     accelerator.wait_for_everyone()  # nobody writes what another still reads
     if not accelerator.is_main_process:
         checkpoint = None
-    saved = time.monotonic()
+    _take_steps(run, objective, num_examples, watch, checkpoint, title, accelerator)
+    model.load_state_dict(getattr(watch, "best", None) or run.average.module.state_dict())
+    model.eval()
+    return run.losses
+
+
+def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, watch: Callable | None, checkpoint: Path | None,
+                title: str, accelerator: Accelerator) -> None:
+    """The steps that a run has still to take, with looks at it and checkpoints on the way."""
+    config, saved = run.config, time.monotonic()
     bar = tqdm(range(len(run.losses), config.steps), initial=len(run.losses), total=config.steps, desc=title,
                mininterval=5, disable=not accelerator.is_main_process)
     for step in bar:
@@ -116,9 +125,6 @@ def fit(
             saved = time.monotonic()
     if checkpoint is not None:
         run.save(checkpoint)
-    model.load_state_dict(getattr(watch, "best", None) or run.average.module.state_dict())
-    model.eval()
-    return run.losses
 
 
 class _Run:

@@ -57,18 +57,22 @@ class WordsBridge(nn.Module):
 
         A row's draws are its own, whatever the batch. ValueError for an unknown form or no draw.
         """
+        return self.hear(self._shares(visual), seed, form, draws)
+
+    @torch.inference_mode()
+    def hear(self, shares: torch.Tensor, seed: int = 0, form: str | None = None, draws: int = 1) -> np.ndarray:
+        """Shares of the sentences (n, sentences), whoever saw them -> (n, audio_dim), unit norm; else as `map`."""
         form = form or self.config["form"]
         if form not in FORMS or draws < 1:
             raise ValueError(f"form {form!r} with {draws} draws: use {' or '.join(FORMS)}, and 1 draw or more")
-        if not len(visual):
+        if not len(shares):
             return np.zeros((0, self.config["audio_dim"]), np.float32)
-        shares = self._shares(visual)
         mapped = shares @ self.answers if form == "mean" else self._drawn(shares, seed, draws)
         return F.normalize(mapped, dim=-1).cpu().numpy()
 
     @cached_property
     def answers(self) -> torch.Tensor:
-        """What each sentence stands for in CLAP's space, (sentences, audio_dim): the mean of the sounds under p(a|s)."""
+        """What each sentence stands for, (sentences, audio_dim): the mean of the sounds under p(a|s)."""
         if not len(self.sounds):
             return self.heard
         blocks = range(0, len(self.heard), BLOCK)

@@ -174,7 +174,9 @@ class AudioEncoder:
 
     @torch.inference_mode()
     def embed_texts(self, texts: list[str]) -> np.ndarray:
-        """Texts -> float32 (n, embed_dim), unit norm."""
+        """Texts -> float32 (n, embed_dim), unit norm. ValueError after `forget_texts`."""
+        if self.model.text_branch is None:
+            raise ValueError("this CLAP's text tower was let go to save memory; load the stack again to embed texts")
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
         tokens = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
         return self.model.embed_tokens(tokens).float().cpu().numpy()

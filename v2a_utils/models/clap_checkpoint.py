@@ -144,7 +144,8 @@ def read_null(audioldm: Path, extras: Path) -> np.ndarray:
         if made_by in (kept_from, None):
             return null
     if tower is None:
-        raise ValueError(f"{audioldm}: has neither {NULL_FILE} nor a text_encoder to make it with; add the latter")
+        raise ValueError(f"{audioldm}: has neither {NULL_FILE} nor a {TEXT_TOWER} to make it with; `python -m "
+                         "v2a_utils fetch --for sound` fetches a whole folder")
     null = audioldm_texts(audioldm, [""])[0]
     with whole_file(extras / NULL_FILE) as temporary:
         save_file({"null_embedding": torch.from_numpy(null)}, temporary, {"text_encoder": made_by})

@@ -6,6 +6,7 @@ A folder appears only when all its files are whole and checked; until then they 
 import fnmatch
 import hashlib
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator
@@ -45,7 +46,7 @@ def fetch_all(items: list[Public], folders: dict[str, Path], agreed: Callable[[s
     `agreed` is asked once, with a sentence, before the first byte.
     """
     missing = [item for item in items if _is_missing(folders[item.name])]
-    listed = {item.name: survey(item) for item in missing}
+    listed = {item.name: survey(item, _commit(folders[item.name])) for item in missing}
     if not missing:
         return True
     sizes = {name: sum(file.size or 0 for file in files) for name, files in listed.items()}
@@ -77,12 +78,28 @@ def _is_missing(folder: Path) -> bool:
 # ------------------------------------------------------------------------------------------------------- the network
 
 
-def survey(item: Public) -> list[Remote]:
-    """The files of an item as its source lists them, without a byte of them. ValueError when it cannot be asked."""
+def survey(item: Public, commit: str | None = None) -> list[Remote]:
+    """The files of an item as its source lists them, without a byte of them; of the newest commit by default.
+
+    ValueError when the source cannot be asked.
+    """
     if is_offline_mode():
         raise ValueError(f"{item.name}: HF_HUB_OFFLINE forbids to fetch it; set HF_HUB_OFFLINE=0, or carry the files "
                          "here and give their folder with --from")
-    return _reporting(item, _hub_files if item.repo else _plain_files)
+    return _reporting(item, _hub_files, commit) if item.repo else _reporting(item, _plain_files)
+
+
+def _commit(folder: Path) -> str | None:
+    """The commit that an earlier run fetched a repository of, if its folder or what was begun says so."""
+    for listing in (folder / SUMS, _part(folder) / SUMS):
+        if listing.is_file() and (found := re.match(r"# .* ([0-9a-f]{40})$", listing.read_text().partition("\n")[0])):
+            return found[1]
+    return None
+
+
+def _part(folder: Path) -> Path:
+    """Where the files of a folder gather until it is whole."""
+    return folder.with_name(f".part-{folder.name}")
 
 
 def _reporting(item: Public, work: Callable, *more):
@@ -95,8 +112,8 @@ def _reporting(item: Public, work: Callable, *more):
                          "carry the files here and give their folder with --from") from error
 
 
-def _hub_files(item: Public) -> list[Remote]:
-    info = HfApi().model_info(item.repo, files_metadata=True)
+def _hub_files(item: Public, commit: str | None) -> list[Remote]:
+    info = HfApi().model_info(item.repo, revision=commit, files_metadata=True)
     found = filter_repo_objects(info.siblings, allow_patterns=list(item.patterns), key=lambda file: file.rfilename)
     files = [Remote(file.rfilename, item.repo, file.size,
                     f"sha256:{file.lfs.sha256}" if file.lfs else f"blob:{file.blob_id}", info.sha) for file in found]
@@ -191,7 +208,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _begin(folder: Path) -> tuple[Path, bool]:
     """The folder beside `folder` where its files gather, and whether some are missing. Damaged ones are removed."""
-    part = folder.with_name(f".part-{folder.name}")
+    part = _part(folder)
     if folder.exists():
         bad = damaged_files(folder) if (folder / SUMS).is_file() else []
         if not bad:

@@ -23,10 +23,12 @@ from v2a_utils.models.clap_checkpoint import CHECKPOINT, TEXT_TOWER, audioldm_te
 from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
 from v2a_utils.models.listeners import PUBLIC, load_listener
+from v2a_utils.models.photo import PhotoEye
 from v2a_utils.models.tagger import Listener
 from v2a_utils.models.weights import check_sums
 
-MINI = Path(__file__).parents[2] / "data" / "mini"
+_INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
+MINI = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data") / "mini"
 MINI_CLIP = "v2a-mini-clip"  # the name under which open_clip gets to know the mini CLIP
 HUB_CACHE = Path("~/.cache/v2a").expanduser()
 PLACES = ("clip", "clap", "audioldm", "extras", "cache")
@@ -53,6 +55,7 @@ class StackConfig:
     checked: bool  # a SHA256SUMS lies in `extras` and is checked
     clip_seconds: float | None = None  # of a sound; None: what the UNet's configuration says
     framewise: str = "vggish"  # folder in `extras` of the listener whose frames FAD compares
+    draws: bool = False  # its CLIP knows drawings only, so that photographs need another eye
 
     def path(self, part: str) -> Path:
         """Where a part of PARTS lies, or would."""
@@ -82,7 +85,7 @@ def stack_config(name: str) -> StackConfig:
     """The configuration of a stack by name; ValueError for an unknown one."""
     if name == "mini":
         return StackConfig("mini", MINI_CLIP, MINI / "clip", MINI / "clap", MINI / "audioldm", MINI, True,
-                           framewise="wav2clip")
+                           framewise="wav2clip", draws=True)
     if name == "paper":
         given = _places()
         cache = given.get("cache", HUB_CACHE)
@@ -134,7 +137,9 @@ class Stack:
         return self.config.name
 
     def has(self, part: str) -> bool:
-        """Whether a part of PARTS is there, without loading it."""
+        """Whether a part of PARTS, or "photo", is there, without loading it."""
+        if part == "photo":
+            return self.config.draws and PhotoEye.installed()
         place = self.config.path(part)
         if part in LISTENERS:
             return any(found for pattern in ("config.json", *PUBLIC) for found in place.glob(pattern))
@@ -210,6 +215,13 @@ class Stack:
     @cached_property
     def framewise(self) -> Listener:
         return load_listener(self.place("framewise"), self.device)
+
+    @cached_property
+    def photo(self) -> PhotoEye:
+        """The eye for photographs. ValueError where it is not installed, or for a CLIP that knows photographs."""
+        if not self.config.draws:
+            raise ValueError(f"the CLIP of the {self.name} stack knows photographs: leave out --vision photo")
+        return PhotoEye.load(self.device)
 
     @cached_property
     def familiarity(self) -> Familiarity:

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json
+from v2a_utils.mappers.bridge import VOCABULARIES, words_bridge
 from v2a_utils.mappers.folders import save_mapper
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
@@ -26,12 +27,12 @@ from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import NULL_FILE
 from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.models.familiarity import Familiarity
-from v2a_utils.models.stacks import load_mini_clip
+from v2a_utils.models.stacks import Stack, load_mini_clip, stack_config
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import write_sums
 from v2a_utils.pretraining import encoders, generator, listeners
 from v2a_utils.pretraining.data import Rendered, render
-from v2a_utils.soundworld import SAMPLE_RATE
+from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
@@ -43,6 +44,7 @@ CONFIGS = {
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
+UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
     "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
@@ -139,7 +141,16 @@ class Pretraining:
         val = render("val", self.work / "data", self.seed, self.shrink)
         familiarity = Familiarity.fit(train, embed_pictures(self._vision_encoder(), val))
         familiarity.save(self.out / "familiarity.safetensors")
+        self._write_bridge()
         write_sums(self.out)
+
+    def _write_bridge(self) -> None:
+        """The bridge over SoundWorld's sentences and sounds of scenes that no picture was drawn of."""
+        stack = Stack(replace(stack_config("mini"), clip=self.out / "clip", clap=self.out / "clap", extras=self.out,
+                              checked=False), self.device)
+        scenes = (make_scene("train", index, UNSEEN_SEED) for index in range(max(UNPAIRED // self.shrink, 2)))
+        sounds = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
+        save_mapper(words_bridge(stack, VOCABULARIES / "soundworld.txt", sounds), self.out / "mappers" / "words")
 
     def _vision_encoder(self) -> VisionEncoder:
         return load_mini_clip(self.out / "clip", self.device)
