@@ -179,13 +179,12 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="any folder of sounds against reference sounds: FD, FAD, KL, IS, CS, ...")
     score.add_argument("sounds", type=Path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
     score.add_argument("--reference", type=Path, required=True, metavar="SOUNDS", help="folder of the true sounds")
-    score.add_argument("--pictures", metavar="DIR_OR_STORE", help="pictures of the same names, or a table of their "
-                       "embeddings: for CS")
+    score.add_argument("--pictures", type=Path, metavar="STORE", help="what `embed` wrote of the pictures: for CS")
     score.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label: for accuracy")
-    score.add_argument("--models", nargs="+", default=["mini"], metavar="NAME", help="what listens: mini, paper (CNN14 at "
-                       "16 kHz, VGGish, Wav2CLIP), cnn14-32k, passt (default: mini)")
-    score.add_argument("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and "
-                       "output_metrics.json (default: results/scores)")
+    score.add_argument("--stack", choices=("mini", "paper"), help="whose evaluating models (default: $V2A_STACK, or "
+                       "mini); those of paper are CNN14 at 16 kHz, VGGish and Wav2CLIP")
+    score.add_argument("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
+                       "(default: results/scores)")
     score.add_argument("--draws", type=int, default=200, help="of the bootstrap (default: 200)")
     score.set_defaults(run=_score)
     for name, command in commands.choices.items():
@@ -506,9 +505,12 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _score(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.scoring import score
+    from v2a_utils.models.stacks import load_stack
 
-    table = score(options.sounds, options.reference, options.models, options.pictures, options.labels, options.out,
-                  options.draws)
+    if options.draws < 2:
+        raise ValueError(f"{options.draws} draws: give 2 or more")
+    table = score(load_stack(options.stack), options.sounds, options.reference, options.pictures, options.labels,
+                  options.out, options.draws)
     print(table.to_string(index=False, float_format="%.4g"))
     print(f"in {options.out}")
     return 0
