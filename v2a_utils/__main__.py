@@ -23,6 +23,8 @@ EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
     "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
     "report": "report --count 64 --out REPORT.md",
     "evaluate": "evaluate --quick",
+    "generate": "generate store --mapper diffusion --out sounds",
+    "score": "score sounds --reference true_sounds --pictures store --labels labels.csv",
 }
 
 
@@ -155,6 +157,36 @@ def _parser() -> argparse.ArgumentParser:
                           "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
     evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
     evaluate.set_defaults(run=_evaluate)
+
+    generate = commands.add_parser("generate", help="a sound file for every row of a table of embeddings")
+    generate.add_argument("store", metavar="STORE", help="what `embed` wrote; with --mapper reference a SOURCE of it")
+    generate.add_argument("--mapper", required=True, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words, "
+                          "none, the folder of a trained one, true (CLAP's embedding of each true sound), or reference "
+                          "(the true sounds themselves)")
+    generate.add_argument("--out", type=Path, required=True, help="folder for the sounds, named by the clips' ids")
+    generate.add_argument("--clips", type=Path, help="folder of VGGSound's videos, for --mapper reference")
+    generate.add_argument("--steps", type=int, default=25, help="denoising steps (default: 25)")
+    generate.add_argument("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
+    generate.add_argument("--candidates", type=int, default=1, help="sounds to choose the best from (default: 1)")
+    generate.add_argument("--seeds", type=int, default=1, help="sounds of each row, each seed in a folder of its own")
+    generate.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
+    generate.add_argument("--limit", type=int, help="of a SOURCE, at most so many clips")
+    generate.add_argument("--format", default="flac", choices=("flac", "wav"))
+    generate.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    generate.add_argument("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    generate.set_defaults(run=_generate)
+
+    score = commands.add_parser("score", help="any folder of sounds against reference sounds: FD, FAD, KL, IS, CS, ...")
+    score.add_argument("sounds", type=Path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
+    score.add_argument("--reference", type=Path, required=True, metavar="SOUNDS", help="folder of the true sounds")
+    score.add_argument("--pictures", type=Path, metavar="STORE", help="what `embed` wrote of the pictures: for CS")
+    score.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label: for accuracy")
+    score.add_argument("--stack", choices=("mini", "paper"), help="whose evaluating models (default: $V2A_STACK, or "
+                       "mini); those of paper are CNN14 at 16 kHz, VGGish and Wav2CLIP")
+    score.add_argument("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
+                       "(default: results/scores)")
+    score.add_argument("--draws", type=int, default=200, help="of the bootstrap (default: 200)")
+    score.set_defaults(run=_score)
     for name, command in commands.choices.items():
         command.epilog = f"Example: python -m v2a_utils {EXAMPLES[name]}"
     return parser
@@ -445,6 +477,42 @@ def _evaluate(options: argparse.Namespace) -> int:
     out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
     table = evaluate(stack, options.methods, sizes, out)
     print(f"{len(table)} numbers in {out}")
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from v2a_utils.data.sources import open_source
+    from v2a_utils.data.store import Store
+    from v2a_utils.evaluation import sound_files
+    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.pipeline import SoundOptions
+
+    names = ("steps", "guidance", "candidates", "seed")
+    settings = SoundOptions(**{name: getattr(options, name) for name in names})
+    stack = load_stack(options.stack)
+    if options.mapper == sound_files.REFERENCE:
+        listing = open_source(options.store, options.clips, limit=options.limit)
+        generator = stack.generator
+        paths = sound_files.copy_references(listing, options.out, generator.sample_rate, generator.clip_seconds,
+                                            options.format)
+    else:
+        run = sound_files.run_on_ray if options.engine == "ray" else sound_files.run_here
+        paths = sound_files.generate(stack, Store(options.store), options.mapper, options.out, settings, options.seeds,
+                                     options.format, run)
+    print(f"{len(paths)} sounds in {options.out}")
+    return 0
+
+
+def _score(options: argparse.Namespace) -> int:
+    from v2a_utils.evaluation.scoring import score
+    from v2a_utils.models.stacks import load_stack
+
+    if options.draws < 2:
+        raise ValueError(f"{options.draws} draws: give 2 or more")
+    table = score(load_stack(options.stack), options.sounds, options.reference, options.pictures, options.labels,
+                  options.out, options.draws)
+    print(table.to_string(index=False, float_format="%.4g"))
+    print(f"in {options.out}")
     return 0
 
 

@@ -6,7 +6,7 @@ The sources are listed once, here, and only their embeddings, some kilobytes a c
 the same as `embeddings.run_here` makes. What a worker that dies had in hand, Ray gives to another one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from v2a_utils.models.extraction import EmbedOptions, Encoded, Job, Preparation, encode, preparation
 from v2a_utils.models.stacks import Stack, StackConfig
@@ -25,8 +25,8 @@ class Encoder:
         self.stack, self.aggregate = Stack(config), options.aggregate
 
     def __call__(self, row: dict) -> dict:
-        """{"number", "prepared"} -> {"number", "encoded"}."""
-        return {"number": row["number"], "encoded": encode(self.stack, row["prepared"], self.aggregate)}
+        """{"number", "item"} -> {"number", "answer"}: prepared clips -> their rows."""
+        return {"number": row["number"], "answer": encode(self.stack, row["item"], self.aggregate)}
 
 
 def run_on_ray(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
@@ -34,20 +34,45 @@ def run_on_ray(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator
 
     Every machine needs this package, the weights and the data at the same paths.
     """
-    if not jobs:
-        return
+    if jobs:
+        for number, encoded in _on_ray(jobs, Encoder, (stack.config, options), preparation(stack, options)):
+            yield jobs[number], encoded
+
+
+class Actor:
+    """An actor that holds a stack for `make(stack)`, whose answers to items it gives."""
+
+    def __init__(self, make: Callable, config: StackConfig):
+        self.answer = make(Stack(config))
+
+    def __call__(self, row: dict) -> dict:
+        """{"number", "item"} -> {"number", "answer"}."""
+        return {"number": row["number"], "answer": self.answer(row["item"])}
+
+
+def map_on_ray(items: list, make: Callable, stack: Stack) -> Iterator:
+    """`make(stack)` of every item, in order, by one actor for each GPU of the cluster (or one for the CPUs)."""
+    early, wanted = {}, 0
+    for number, answer in _on_ray(items, Actor, (make, stack.config)) if items else ():
+        early[number] = answer
+        while wanted in early:
+            yield early.pop(wanted)
+            wanted += 1
+
+
+def _on_ray(items: list, actor: type, arguments: tuple, prepare: Callable | None = None) -> Iterator[tuple[int, object]]:
+    """(number, answer) of every item, as they get done: `prepare` on CPUs, if given, then the actors."""
     ray.init(ignore_reinit_error=True, log_to_driver=False)
     ray.data.DataContext.get_current().enable_progress_bars = False  # the caller shows one
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    rows = [{"number": number, "job": job} for number, job in enumerate(jobs)]
-    done = (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
-        .map(_prepare, fn_kwargs={"prepare": preparation(stack, options)})
-        .map(Encoder, fn_constructor_args=(stack.config, options), concurrency=max(gpus, 1), num_gpus=min(gpus, 1))
-    )
+    rows = ray.data.from_items([{"number": number, "item": item} for number, item in enumerate(items)],
+                               override_num_blocks=len(items))
+    if prepare is not None:
+        rows = rows.map(_prepare, fn_kwargs={"prepare": prepare})
+    done = rows.map(actor, fn_constructor_args=arguments, concurrency=max(gpus, 1), num_gpus=min(gpus, 1))
     for row in done.iter_rows():
-        yield jobs[row["number"]], row["encoded"]
+        yield row["number"], row["answer"]
 
 
 def _prepare(row: dict, prepare: Preparation) -> dict:
-    return {"number": row["number"], "prepared": prepare(row["job"])}
+    return {"number": row["number"], "item": prepare(row["item"])}
