@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from v2a_utils import __main__ as commands
+from v2a_utils import __main__ as entry
+from v2a_utils import commands
 
 
 def subcommands() -> dict:
     """Every command's parser by its name."""
-    parser = commands._parser()
+    parser = entry._parser()
     return parser._subparsers._group_actions[0].choices
 
 
@@ -19,15 +20,15 @@ def subcommands() -> dict:
 def test_help_of_every_command_ends_with_an_example_that_can_be_run(name):
     text = subcommands()[name].format_help()
     example = " ".join(text[text.index("Example: python -m v2a_utils") :].split()).removeprefix("Example: ")
-    assert commands._parser().parse_args(shlex.split(example)[3:]).run is subcommands()[name].get_default("run")
+    assert entry._parser().parse_args(shlex.split(example)[3:]).run is subcommands()[name].get_default("run")
 
 
 def test_an_unexpected_error_is_one_line_and_its_traceback_lies_in_a_file(monkeypatch, capsys):
     def broken(options):
         raise KeyError("a key\nthat nobody\nexpected")
 
-    monkeypatch.setattr(commands, "_world", broken)
-    assert commands.main(["world", "--out", "anywhere"]) == 1
+    monkeypatch.setattr(commands, "world", broken)
+    assert entry.main(["world", "--out", "anywhere"]) == 1
     message = capsys.readouterr().err.strip()
     assert "\n" not in message and "KeyError" in message
     written = Path(re.search(r"the traceback is in (\S+)", message)[1])
@@ -39,6 +40,6 @@ def test_an_interrupted_command_says_so_and_shows_no_traceback(monkeypatch, caps
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands, "_world", interrupted)
-    assert commands.main(["world", "--out", "anywhere"]) == 130
+    monkeypatch.setattr(commands, "world", interrupted)
+    assert entry.main(["world", "--out", "anywhere"]) == 130
     assert capsys.readouterr().err.strip() == "interrupted"

@@ -94,7 +94,7 @@ def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
 
 
 ROOMS = ("soundworld", "data", "models", "measures", "mappers", "pipeline", "plotting", "widgets", "evaluation",
-         "pretraining", "__main__")  # along the way of the data
+         "pretraining", "commands", "__main__")  # along the way of the data
 
 
 def room_of(module: str) -> int:

@@ -1,0 +1,340 @@
+"""What the commands do: each takes the parsed options and returns the exit status.
+
+Libraries are imported where they are needed, so that `--help` and `sound` load no more than that.
+"""
+
+import argparse
+import csv
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+
+def sound(options: argparse.Namespace) -> int:
+    """A sound for each picture or video."""
+    from v2a_utils.data.media import list_inputs
+    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.pipeline import SoundOptions, settle
+
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
+    settings = SoundOptions(**{name: getattr(options, name) for name in names})
+    inputs = list_inputs(options.inputs)
+    if not inputs:
+        raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
+    stack = load_stack(options.stack)
+    if options.words or options.sounds:
+        settings = _with_bridge(stack, settings, options)
+    settled = settle(stack, settings)  # says what is missing before anything is made
+    options.out.mkdir(parents=True, exist_ok=True)
+    targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    making = _video_sounds(stack, targets, settings) if options.video else _picture_sounds(stack, targets, settled)
+    for path, made in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
+        if isinstance(made, Exception):
+            failures.append(made if str(path) in str(made) else f"{path}: {made}")
+            tqdm.write(f"error: {failures[-1]}", file=sys.stderr)
+        else:
+            _tell(path, targets[path], made, stack.name)
+    return 2 if failures else 0
+
+
+def _targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
+    """Where the sound of each input goes, and why some have none: nobody's file is replaced unasked, no input ever."""
+    taken, targets, refused = set(), {}, []
+    originals = {path.resolve() for path in inputs}
+    for path in dict.fromkeys(inputs):
+        target = out / f"{_free_name(path.stem, taken)}.{ending}"
+        if target.resolve() in originals:
+            refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
+        elif target.exists() and not overwrite:
+            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
+        else:
+            targets[path] = target
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    return targets, refused
+
+
+def _picture_sounds(stack, targets: dict[Path, Path], settings):
+    """Each input with the sound that was made of it and written, or with what kept it from that.
+
+    All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
+    """
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.data.media import MediaError, load_frames
+    from v2a_utils.pipeline import embed_files, embedding_to_sound, map_picture
+
+    seen, mapped = dict(zip(targets, embed_files(stack, list(targets)))), {}
+    for path, visual in seen.items():
+        try:
+            if not isinstance(visual, MediaError):
+                mapped[path] = map_picture(stack, visual, lambda: load_frames(path), settings)
+        except MediaError as error:  # a photograph of something that SoundWorld lacks
+            seen[path] = error
+    stack.release("vision", "photo")
+    stack.kept.clear()
+    if settings.candidates > 1 and mapped:
+        stack.release_texts()
+    for path, visual in seen.items():
+        try:
+            if path in mapped:
+                condition, words = mapped[path]
+                visual = embedding_to_sound(stack, visual, condition, settings, words=words)
+                save_audio(targets[path], visual.waveform, visual.sample_rate)
+            yield path, visual
+        except FloatingPointError as error:
+            yield path, error
+
+
+def _video_sounds(stack, targets: dict[Path, Path], settings):
+    """Each video with the sound that was made of it and put to it, or with what kept it from that."""
+    from v2a_utils.data.media import MediaError, put_sound
+    from v2a_utils.pipeline import video_to_sound
+
+    for path, target in targets.items():
+        try:
+            sound = video_to_sound(stack, path, settings)
+            put_sound(path, target, sound.waveform, sound.sample_rate)
+            yield path, sound
+        except (MediaError, FloatingPointError) as error:
+            yield path, error
+
+
+def _with_bridge(stack, settings, options: argparse.Namespace):
+    """The settings with the mapper words, which a bridge out of the options' sentences and sounds now stands for."""
+    from dataclasses import replace
+
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import put_mapper
+
+    if settings.mapper not in (None, "words"):
+        raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
+    put_mapper(stack, "words", words_bridge(stack, options.words, options.sounds))
+    return replace(settings, mapper="words")
+
+
+def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
+    heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
+    tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
+    if sound.words:
+        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
+        tqdm.write(f"  {source.name} went the way of photographs: the classifier saw {seen}; over words to a sound")
+    elif sound.strange:
+        tqdm.write(
+            f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
+        )
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """The real models' public files."""
+    from v2a_utils.models.downloads import TABLE, describe, needed
+    from v2a_utils.models.fetching import fetch_all, take_all
+    from v2a_utils.models.stacks import public_folders
+
+    items, folders = needed(options.purpose), public_folders()
+    if options.list:
+        print(describe(list(TABLE), folders))
+        return 0
+    if options.carried:
+        take_all(items, folders, options.carried)
+    elif not fetch_all(items, folders, lambda sentence: _agreed(sentence, options.yes)):
+        print("nothing was fetched")
+        return 2
+    print(f"all that is needed for {options.purpose} is there; no variable has to be set")
+    return 0
+
+
+def _agreed(sentence: str, beforehand: bool) -> bool:
+    """Whether the person at the terminal agrees, or has. ValueError where there is none."""
+    print(sentence, flush=True)
+    if beforehand:
+        return True
+    if not sys.stdin.isatty():
+        raise ValueError("nobody is there to agree to this: add --yes")
+    return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """The stem, with a number when an earlier input of this run has the same."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
+
+
+def world(options: argparse.Namespace) -> int:
+    """SoundWorld's pictures, sounds and labels."""
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+
+    if options.count < 1:
+        raise ValueError(f"count is {options.count}: give 1 or more")
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in tqdm(range(options.count), unit="pair"):
+        scene = make_scene(options.split, index, options.seed)
+        draw(scene).save(options.out / f"{scene.id}.png")
+        save_audio(options.out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
+        rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
+                     "sound_caption": sound_caption(scene)} | _attributes(scene))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with open(options.out / "labels.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"{options.count} pairs in {options.out}")
+    return 0
+
+
+def _attributes(scene) -> dict:
+    """Every attribute of a scene as columns; the second thing's carry a 2."""
+    columns = {"style": scene.style, "background": scene.background, "light": scene.light, "stroke": scene.stroke}
+    for number, thing in enumerate(scene.things, start=1):
+        mark = "" if number == 1 else str(number)
+        columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
+    return columns
+
+
+def embed(options: argparse.Namespace) -> int:
+    """A data set's embeddings into a store."""
+    from v2a_utils.data.sources import open_source
+    from v2a_utils.models.extraction import EmbedOptions, embed, run_here
+    from v2a_utils.models.stacks import load_stack
+
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit is {options.limit}: give 1 or more")
+    if options.seed < 0:
+        raise ValueError(f"seed is {options.seed}: give 0 or more")
+    settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
+    run = run_here
+    if options.engine == "ray":
+        from v2a_utils.models.extraction_on_ray import run_on_ray as run
+    listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
+    print(listing.summary())
+    store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
+    unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
+    print(f"{len(store)} clips in {options.out}{unread}" + (", see skipped.csv" if unread or listing.left_out else ""))
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """A mapper from a store's pairs."""
+    import torch
+
+    from v2a_utils.data.pairs import read_pairs
+    from v2a_utils.mappers.own import how_sure, train_on_pairs
+    from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
+
+    pairs = read_pairs(options.store)
+    number = len(pairs.train[0])
+    print(*pairs.notes, sep="\n")
+    if number < PAIRS_WORTH_TRAINING:
+        print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over words, "
+              "which needs none, comes nearer to the true sounds (try sound --mapper words)")
+    stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
+    recipe = recipe_for(stack, options.mapper, number)
+    if options.config:
+        recipe = read_recipe(options.config, recipe)
+    out = options.out or Path("runs/mappers") / options.mapper
+    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    print(how_sure(numbers))
+    print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
+    return 0
+
+
+def bridge(options: argparse.Namespace) -> int:
+    """A mapper out of sentences and sounds."""
+    from v2a_utils.mappers.bridge import words_bridge
+    from v2a_utils.mappers.folders import save_mapper
+    from v2a_utils.models.stacks import load_stack
+
+    bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
+    save_mapper(bridge, options.out)
+    print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
+    return 0
+
+
+def pretrain(options: argparse.Namespace) -> int:
+    """The mini stack anew."""
+    import torch
+
+    from v2a_utils.pretraining.run import PARTS, Pretraining
+
+    parts = tuple(options.only or PARTS)
+    if unknown := set(parts) - set(PARTS):
+        raise ValueError(f"unknown part {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    Pretraining(options.out, options.work, options.seed, device, options.shrink).run(parts)
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """The mini stack, measured."""
+    from v2a_utils.pretraining.report import write_report
+
+    print(write_report(options.out, options.count))
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Every method's sounds through every measure."""
+    from dataclasses import replace
+
+    from v2a_utils.evaluation.methods import QUICK, Sizes
+    from v2a_utils.evaluation.run import evaluate, folder_for
+    from v2a_utils.models.stacks import load_stack
+
+    sizes = QUICK if options.quick else Sizes()
+    if options.n is not None:
+        sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
+    if options.seeds is not None:
+        sizes = replace(sizes, seeds=options.seeds)
+    if sizes.pictures < 4 or sizes.seeds < 1:
+        raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
+    stack = load_stack(options.stack)
+    out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
+    table = evaluate(stack, options.methods, sizes, out)
+    print(f"{len(table)} numbers in {out}")
+    return 0
+
+
+def generate(options: argparse.Namespace) -> int:
+    """A sound file for every row of a store."""
+    from v2a_utils.data.sources import open_source
+    from v2a_utils.data.store import Store
+    from v2a_utils.evaluation import sound_files
+    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.pipeline import SoundOptions
+
+    names = ("steps", "guidance", "candidates", "seed")
+    settings = SoundOptions(**{name: getattr(options, name) for name in names})
+    stack = load_stack(options.stack)
+    if options.mapper == sound_files.REFERENCE:
+        listing = open_source(options.store, options.clips, limit=options.limit)
+        generator = stack.generator
+        paths = sound_files.copy_references(listing, options.out, generator.sample_rate, generator.clip_seconds,
+                                            options.format)
+    else:
+        run = sound_files.run_on_ray if options.engine == "ray" else sound_files.run_here
+        paths = sound_files.generate(stack, Store(options.store), options.mapper, options.out, settings, options.seeds,
+                                     options.format, run)
+    print(f"{len(paths)} sounds in {options.out}")
+    return 0
+
+
+def score(options: argparse.Namespace) -> int:
+    """Any sounds against reference sounds."""
+    from v2a_utils.evaluation.scoring import score
+    from v2a_utils.models.stacks import load_stack
+
+    if options.draws < 2:
+        raise ValueError(f"{options.draws} draws: give 2 or more")
+    table = score(load_stack(options.stack), options.sounds, options.reference, options.pictures, options.labels,
+                  options.out, options.draws)
+    print(table.to_string(index=False, float_format="%.4g"))
+    print(f"in {options.out}")
+    return 0
