@@ -5,7 +5,7 @@ PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
-        bench-bridges lock
+        bench-bridges bench-photographs lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -48,6 +48,9 @@ bench-pairs: .venv/ready  ## set up, then train the mini mappers on few and many
 
 bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one ingredient changed at a time
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.bridges
+
+bench-photographs: .venv/ready  ## set up, then make a sound for every photograph of the folder IN on the mini stack
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)"
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \
