@@ -1,7 +1,8 @@
 """Our measures against the peers' own code on the same features; each part is skipped where the peer is absent.
 
-None of them is needed by the package. `pip install --no-deps audioldm_eval fadtk frechet-audio-distance torchmetrics`
-into the environment, with what their imports ask for, makes these tests run.
+None of them is needed by the package. The extra `test` brings those that go with our pinned versions.
+audioldm_eval (it asks for mysql-python, which no longer builds) and fadtk (it asks for transformers 4) do not: `pip
+install --no-deps audioldm_eval` makes its three tests run, fadtk needs hypy_utils and more.
 """
 
 import importlib.util
