@@ -3,6 +3,8 @@
 BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
+# processes that tests and notebooks run in
+WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
         bench-bridges bench-photographs lock
@@ -22,8 +24,9 @@ paper: .venv/ready  ## set up, fetch what the real models need, then make the so
 	    --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 
 test: .venv/ready  ## set up, then run all tests and all notebooks
-	$(PYTHON) -m pytest -q tests
-	$(PYTHON) -m pytest -q --nbmake --nbmake-timeout=900 notebooks
+	# side by side, one thread each: threads that share a small model wait for each other more than they compute
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) tests
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout=900 notebooks
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
