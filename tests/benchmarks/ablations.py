@@ -20,7 +20,7 @@ from scipy.stats import t as student_t
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
-from v2a_utils.evaluation.methods import SUMMARY
+from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, Recipe, build
 from v2a_utils.mappers.training import TrainConfig

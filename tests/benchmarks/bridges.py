@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_table
-from v2a_utils.evaluation.methods import SUMMARY
+from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read_sentences, words_bridge
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build

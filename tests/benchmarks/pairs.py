@@ -24,7 +24,7 @@ from sklearn.linear_model import RidgeCV
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
-from v2a_utils.evaluation.methods import SUMMARY
+from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.bridge import VOCABULARIES, read_sentences, words_bridge
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
