@@ -197,7 +197,7 @@ def paper(tmp_path_factory):
 
 def test_evaluate_runs_on_the_paper_stack_and_compares_classes_by_audiosets_names(paper, home, monkeypatch, tmp_path):
     monkeypatch.setattr(run, "data_efficiency", lambda *_: pd.DataFrame())  # trains mappers of the paper's size
-    monkeypatch.setattr(generation, "best_candidates", lambda stack, batch, settings: (
+    monkeypatch.setattr(generation, "best_candidates", lambda stack, batch, settings, rank: (
         np.random.default_rng(settings.seed).normal(0, 0.1, (len(batch), 16_000)).astype(np.float32), None))
     monkeypatch.setattr(Generator, "sample_rate", SAMPLE_RATE)
     few = replace(QUICK, pictures=4, ood=4, sweep=4, real=8, covered=2, gap=20, seeds=2)
@@ -243,9 +243,9 @@ def test_sounds_of_one_configuration_are_not_taken_for_those_of_another(stack):
 def test_sounds_are_evaluated_in_the_precision_in_which_they_are_shipped(world, monkeypatch):
     modes, original = [], generation.best_candidates
 
-    def watched(stack, batch, settings):
+    def watched(stack, batch, settings, rank):
         modes.append(torch.is_autocast_enabled("cpu"))
-        return original(stack, batch, settings)
+        return original(stack, batch, settings, rank=rank)
 
     monkeypatch.setattr(generation, "best_candidates", watched)
     options = SoundOptions(steps=1, candidates=1, seed=77)
@@ -271,11 +271,11 @@ def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
     monkeypatch.setattr(generation, "BATCH", 2)
     original = generation.best_candidates
 
-    def until_killed(stack, batch, settings):
+    def until_killed(stack, batch, settings, rank):
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(settings.seed)
-        return original(stack, batch, settings)
+        return original(stack, batch, settings, rank=rank)
 
     monkeypatch.setattr(generation, "best_candidates", until_killed)
     with pytest.raises(KeyboardInterrupt):

@@ -79,7 +79,7 @@ class Extractor:
         if found["peak"] < SILENT:
             self.notes[str(path)] = f"{path}: is silent; it is measured as it is"
         elif found["seconds"] < FRAME:
-            self.notes[str(path)] = f"{path}: is shorter than {FRAME} s; filled with silence for the framewise model"
+            self.notes[str(path)] = f"{path}: is shorter than {FRAME} s; it is filled with silence to that length"
         return found
 
     def _extract(self, path: Path) -> dict[str, np.ndarray]:
@@ -87,8 +87,7 @@ class Extractor:
         for name, model in self.models.items():
             rate = model.sample_rate
             wave = load_audio(path, rate)
-            least = round(0.1 * rate)  # less is nothing to a network of pools
-            filled = np.pad(wave, (0, max(least - len(wave), 0)))
+            filled = np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))  # less is nothing to networks that pool
             if name == "tagger":
                 found["features"] = model.features([filled], rate)[0]
                 found["logits"] = model.classify(found["features"][None])[0]
