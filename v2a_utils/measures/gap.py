@@ -34,8 +34,12 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def centroid_share(first: np.ndarray, second: np.ndarray) -> float:
-    """Centroid distance as a share of the mean distance of a pair: how much of what parts a pair is common to all."""
-    return centroid_distance(first, second) / float(np.linalg.norm(first - second, axis=1).mean())
+    """Centroid distance as a share of the mean distance of a pair: how much of what parts a pair is common to all.
+
+    0 where the pairs do not differ at all.
+    """
+    apart = float(np.linalg.norm(first - second, axis=1).mean())
+    return centroid_distance(first, second) / apart if apart else 0.0
 
 
 def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear", seed: int = 0) -> np.ndarray:
