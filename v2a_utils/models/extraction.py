@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from joblib import cpu_count
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -276,8 +277,10 @@ def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """
     settings = json.dumps(store_settings(stack, EmbedOptions()), sort_keys=True)
     store = Store(CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}")
-    if not store.shards() or len(store) < count:
-        embed(soundworld(split, count, seed), stack, store.path, resume=True)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{store.path}.lock"):  # two notebooks side by side: the second waits for what the first makes
+        if not store.shards() or len(store) < count:
+            embed(soundworld(split, count, seed), stack, store.path, resume=True)
     return store
 
 
