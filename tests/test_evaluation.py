@@ -257,9 +257,9 @@ def test_sounds_are_evaluated_in_the_precision_in_which_they_are_shipped(world, 
 def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stack, monkeypatch):
     assert Sizes().pairs == SIZES["train"]
     asked = []
-    monkeypatch.setattr(methods, "embed_world", lambda stack, split, count: asked.append((split, count)) or fake)
+    monkeypatch.setattr(methods, "world_store", lambda stack, split, count: asked.append((split, count)) or fake)
     rows = unit_rows(40, 64)
-    fake = SimpleNamespace(visual=rows, audio=rows[::-1].copy())
+    fake = SimpleNamespace(numpy=lambda column: rows if column == "visual" else rows[::-1].copy())
     found = conditions(SimpleNamespace(stack=stack, visual=rows), METHODS["nearest neighbour"], 0, Sizes())
     assert asked == [("train", SIZES["train"])] and np.allclose(found, rows[::-1])
 

@@ -8,7 +8,7 @@ from torch import nn
 from v2a_utils.evaluation.generation import World
 from v2a_utils.mappers.closed_form import CLOSED_FORM
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.models.extraction import embed_world
+from v2a_utils.models.extraction import world_store
 from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings
 from v2a_utils.soundworld import other_take, sound_caption, synthesise
@@ -103,8 +103,9 @@ def conditions(world: World, method: Method, seed: int, sizes: Sizes) -> np.ndar
     if method.source == "none":
         return map_embeddings(stack, world.visual, "none")
     if method.source in CLOSED_FORM:
-        pairs = embed_world(stack, "train", sizes.pairs)
-        return CLOSED_FORM[method.source](pairs.visual, pairs.audio)(world.visual)
+        pairs = world_store(stack, "train", sizes.pairs)  # without the scenes, which take longer than the map
+        visual, audio = (pairs.numpy(column)[: sizes.pairs] for column in ("visual", "audio"))
+        return CLOSED_FORM[method.source](visual, audio)(world.visual)
     return trained_mapper(stack, method.source).map(world.visual, seed=seed, **method.settings)
 
 
