@@ -8,7 +8,6 @@ import av
 import numpy as np
 import pytest
 import soundfile
-import torch
 from conftest import (
     PHOTOS, VIDEOS, assert_one_sentence, needs_photos, offline_environment, plain_scene, single_scenes, write_video,
 )
@@ -17,7 +16,6 @@ from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
 from v2a_utils.data.media import load_frames, put_sound
 from v2a_utils.models import stacks
-from v2a_utils.models.mel import log_mel
 from v2a_utils.pipeline import (
     SoundOptions, best_candidates, cross_fade, map_embeddings, picture_to_sound, video_to_sound,
 )
@@ -92,9 +90,7 @@ def test_same_seed_gives_the_same_bytes(sound, dog, tmp_path):
 def test_a_sound_does_not_depend_on_the_other_inputs(sound, dog, tmp_path):
     draw(plain_scene("cow")).save(tmp_path / "cow.png")
     alone, together = sound(dog, out=tmp_path / "a")[1], sound(tmp_path / "cow.png", dog, out=tmp_path / "b")[1]
-    waves = [torch.from_numpy(load_audio(folder / "dog.wav", SAMPLE_RATE))[None] for folder in (alone, together)]
-    # but for rounding, which moves phases: CLIP sees the pictures in one batch
-    assert (log_mel(waves[0]) - log_mel(waves[1])).abs().mean() < 0.1
+    assert (alone / "dog.wav").read_bytes() == (together / "dog.wav").read_bytes()
 
 
 def test_broken_inputs_are_named_and_the_others_done(sound, dog, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The commands: python -m v2a_utils sound | fetch | world | embed | train | bridge | pretrain | report | evaluate."""
+"""The commands: python -m v2a_utils COMMAND, as EXAMPLES lists them."""
 
 import argparse
 import sys

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from v2a_utils.data.audio import even_loudness
@@ -21,7 +20,6 @@ TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the one that 
 MAPPER_CHOICES = (*TRAINED, "words", "none")
 VISIONS = ("auto", "clip", "photo")
 OVERLAP = 0.25  # of a window with the next one, along a video
-FILES_AT_ONCE = 32  # decoded together, for CLIP
 
 
 @dataclass(frozen=True)
@@ -115,23 +113,18 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
 
 
 def embed_files(stack: Stack, paths: Sequence[str | Path]) -> list[np.ndarray | MediaError]:
-    """The CLIP embedding (d,) of each picture or video, or what is wrong with the file; embedded in batches."""
+    """The CLIP embedding (d,) of each picture or video, or what is wrong with the file.
+
+    The frames of a file are one batch. Files do not share one: rounding depends on a batch's size, and a sound shall not
+    depend on what else is made in the same run.
+    """
     found: list[np.ndarray | MediaError] = []
-    for start in range(0, len(paths), FILES_AT_ONCE):
-        fitted = [_fitted(stack, path) for path in paths[start : start + FILES_AT_ONCE]]
-        frames = [each for each in fitted if not isinstance(each, MediaError)]
-        rows = [stack.vision.embed_prepared(batch) for batch in torch.cat(frames).split(64)] if frames else []
-        rows = iter(np.split(np.concatenate(rows), np.cumsum([len(each) for each in frames])[:-1]) if rows else [])
-        found += [each if isinstance(each, MediaError) else aggregate_frames(next(rows)) for each in fitted]
+    for path in paths:
+        try:
+            found.append(stack.vision.embed_frames(load_frames(path)))
+        except MediaError as error:
+            found.append(error)
     return found
-
-
-def _fitted(stack: Stack, path: str | Path) -> torch.Tensor | MediaError:
-    """A file's frames at CLIP's size, uint8 (frames, 3, size, size)."""
-    try:
-        return torch.stack([stack.vision.fit(frame) for frame in load_frames(path)])
-    except MediaError as error:
-        return error
 
 
 def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0) -> np.ndarray:
