@@ -367,7 +367,7 @@ def test_real_photographs_are_called_strange(stack):
 @needs_photos
 def test_the_command_warns_about_a_real_photograph(sound, capsys):
     photo = PHOTOS[0]
-    assert sound(photo)[0] == 0
+    assert sound(photo, "--vision", "clip")[0] == 0  # the way of photographs is test_photo's
     assert f"{photo.name} is unlike the pictures" in capsys.readouterr().out
 
 
