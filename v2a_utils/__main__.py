@@ -177,12 +177,12 @@ def _parser() -> argparse.ArgumentParser:
     score = known.add_parser("score", help="any folder of sounds against reference sounds: FD, FAD, KL, IS, CS, ...")
     score.add_argument("sounds", type=Path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
     score.add_argument("--reference", type=Path, required=True, metavar="SOUNDS", help="folder of the true sounds")
-    score.add_argument("--pictures", type=Path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote of "
-                       "them: for CS")
+    score.add_argument("--pictures", type=Path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
+                       "of them: for CS")
     score.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label: for accuracy")
     score.add_argument("--listeners", nargs="+", default=(), choices=("mini", "paper", "cnn14-32k", "passt"),
-                       help="by what the sounds are heard: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; PaSST needs the "
-                       "extra passt (default: the stack's own)")
+                       help="who hears the sounds: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; passt needs the extra "
+                       "passt (default: the stack's own)")
     score.add_argument("--stack", choices=("mini", "paper"), help="default: that of --listeners, $V2A_STACK, or mini")
     score.add_argument("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
     score.add_argument("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and scores.json "

@@ -49,10 +49,10 @@ class Cloud(NamedTuple):
 class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
-    models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the reference sounds, row
-    by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as
-    right for each picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture
-    together; `draws` is the number of resamples.
+    models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the
+    reference sounds, row by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the
+    tagger's classes count as right for each picture (empty where it knows none), or None. Intervals resample pictures,
+    all seeds of a picture together; `draws` is the number of resamples.
     """
 
     def __init__(self, models: dict[str, Listener], truth: Features, visual: np.ndarray | None = None,
@@ -165,7 +165,7 @@ class FieldScorer(Scorer):
         return found
 
     def scores(self, made: Features) -> Iterator[Score]:
-        """Every measure of sounds (n, seeds, ...); extrapolated distances where there are too few for a measured one."""
+        """Every measure of sounds (n, seeds, ...), and distances at infinite n where there are too few of them."""
         yield from super().scores(made)
         for name, (first, second) in self.few(made).items():
             if len(second) < LINE_FROM:

@@ -1,11 +1,11 @@
 """Any two folders of sounds, by whatever system, through the field's measures (the command `score`).
 
-Features are kept by the SHA-256 of each file, so a second run is quick and a killed one goes on. Whatever is left out or
-unusual is said. Of several channels the mean is heard (as av-benchmark and fadtk do; audioldm_eval takes the first one).
-Every listener gets every sound at its own rate, resampled by soxr from whatever rate the file has (the kits use
-torchaudio's or resampy's filters). Each sound is measured whole, as audioldm_eval does, or all are cut to one length, as
-av-benchmark does; one that is shorter than a frame of FAD, 0.96 s, is filled up with silence. What a listener makes of
-longer and shorter sounds, itself says: PaSST hears the first 10 s.
+Features are kept by the SHA-256 of each file, so a second run is quick and a killed one goes on. Whatever is left out
+or unusual is said. Of several channels the mean is heard, as in av-benchmark and fadtk; audioldm_eval takes the first.
+Every listener gets every sound at its own rate, resampled by soxr from whatever rate the file has, where the other
+programs use filters of torchaudio or resampy (tests/benchmarks/parity.py measures what that matters). Each sound is
+heard whole, as in audioldm_eval, or all are cut to one length, as in av-benchmark. One that is shorter than a frame of
+FAD, 0.96 s, is filled up with silence, and PaSST, which needs 10 s, fills or cuts every sound to them.
 """
 
 import hashlib
@@ -90,10 +90,10 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
           seconds: float | None = None) -> pd.DataFrame:
     """Measures of the sounds against the reference sounds of the same names, as a table with 95% intervals.
 
-    listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a folder
-    of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id and label.
-    Writes into `out`: scores.csv; scores.json with the notes; output_metrics.json, what av-benchmark has by its names.
-    ValueError says what does not fit.
+    listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
+    folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
+    and label. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what av-benchmark
+    has, by its names. ValueError says what does not fit.
     """
     clips = match_sounds(sounds, reference)
     tables, notes = [], list(clips.notes)
@@ -135,31 +135,38 @@ def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
         row, endless = rows[name], rows.get(f"{name} at infinite n")
         line = (f"extrapolated to infinite n it is {endless.value:.4g} [{endless.low:.4g}, {endless.high:.4g}]"
                 if endless else f"from {LINE_FROM} clips on it is extrapolated to infinite n")
-        notes.append(f"{name} by {row.backbone}: {row.n} clips are few for a Fréchet distance of its features, which raises "
-                     f"it; it is {row.value:.4g}, and {line}")
+        notes.append(f"{name} by {row.backbone}: {row.n} clips are few for a Fréchet distance of its features, which "
+                     f"raises it; it is {row.value:.4g}, and {line}")
     return notes
 
 
 def _listen(clips: Matched, extractor: Extractor, title: str) -> tuple[dict, list[dict], list[str]]:
-    """What is extracted of the reference sounds and of each seed's, by clip, and notes. ValueError for too few clips."""
+    """What is extracted of the reference and of each seed's sounds, by clip; notes. ValueError for too few clips."""
     rows = {name: [extractor(path) for path in (path, *clips.made[name])]
             for name, path in tqdm(clips.true.items(), f"features {title}", unit="clip")}
     rows = {name: found for name, found in rows.items() if all(one is not None for one in found)}
     notes = list(extractor.notes.values())
     if len(rows) < 2:
         raise ValueError(f"fewer than two clips could be read: {'; '.join(notes)[:300]}")
-    truth, *made = ({name: found[place] for name, found in rows.items()} for place in range(len(next(iter(rows.values())))))
+    count = len(next(iter(rows.values())))
+    truth, *made = ({name: found[place] for name, found in rows.items()} for place in range(count))
     heard = {"reference": list(truth.values()), "sounds": [one for seed in made for one in seed.values()]}
+    return truth, made, notes + _unlike(heard)
+
+
+def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
+    """What there is to say of rates and lengths that differ."""
     rates = {what: Counter(f"{one['rate']:.0f} Hz" for one in found) for what, found in heard.items()}
     lengths = {what: [float(one["seconds"]) for one in found] for what, found in heard.items()}
+    notes = []
     if len(set().union(*rates.values())) > 1:
         said = "; ".join(f"{what}: {', '.join(each)}" for what, each in rates.items())
-        notes.append(f"sample rates differ ({said}): each listener gets all sounds at its own rate, but what lies above half "
-                     "the rate of a file is not in it")
+        notes.append(f"sample rates differ ({said}): each listener gets all sounds at its own rate, but what lies "
+                     "above half the rate of a file is not in it")
     if max(map(max, lengths.values())) - min(map(min, lengths.values())) > 0.05:
         said = "; ".join(f"{what}: {min(each):.2f} to {max(each):.2f} s" for what, each in lengths.items())
-        notes.append(f"lengths differ ({said}): each sound is measured whole; --seconds cuts all of them")
-    return truth, made, notes
+        notes.append(f"lengths differ ({said}): each sound is heard whole; --seconds cuts all of them")
+    return notes
 
 
 def _features(clips: dict[str, dict[str, np.ndarray]]) -> Features:
@@ -173,7 +180,7 @@ def _features(clips: dict[str, dict[str, np.ndarray]]) -> Features:
 
 
 def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
-    """CLIP's embeddings of the pictures of these names, out of a store, or of picture files (of a video's frames the mean)."""
+    """CLIP's embeddings of the pictures of these names, out of a store, or of files (of a video's frames the mean)."""
     store, clip = Store(pictures), state_sha256(stack.vision.model)
     if store.shards():
         if store.settings.get("clip_sha256") != clip:

@@ -39,7 +39,7 @@ def files_by_name(folder: Path, suffixes: Collection[str], what: str) -> dict[st
             continue
         name = unicodedata.normalize("NFC", within.with_suffix("").as_posix())
         if name in found:
-            raise ValueError(f"{folder}: {found[name].name} and {path.name} are both the {what} {name}; keep one of them")
+            raise ValueError(f"{folder}: {found[name].name} and {path.name} are both the {what} {name}; keep one")
         found[name] = path
     if not found:
         raise ValueError(f"{folder}: no {what} file in it")
@@ -52,8 +52,8 @@ def match_sounds(sounds: Path, reference: Path) -> Matched:
     seeds = _by_seed(sounds, true)
     names = [name for name in true if all(name in seed for seed in seeds)]
     if len(names) < 2:
-        raise ValueError(f"{sounds} and {reference}: {len(names)} name(s) in common, where two or more are needed (there "
-                         f"lie {next(iter(seeds[0]))} and {next(iter(true))}, for example)")
+        raise ValueError(f"{sounds} and {reference}: {len(names)} name(s) in common, where two or more are needed "
+                         f"(there lie {next(iter(seeds[0]))} and {next(iter(true))}, for example)")
     notes = []
     for what, files in (("reference", true), *((f"sounds, seed {number}", seed) for number, seed in enumerate(seeds))):
         if unmatched := len(files) - len(names):

@@ -154,9 +154,9 @@ def few_rows(rows: int, width: int) -> bool:
 def infinite_frechet_distance(first: np.ndarray, second: np.ndarray, groups: int = 10, seed: int = 0) -> Interval:
     """The Fréchet distance extrapolated to infinitely many rows, with its 95% interval; `n` is that of the clips.
 
-    Clip by clip: (n, d), or (n, frames, d), or an array of arrays (frames, d) whose frames are pooled. The distance of n
-    clips exceeds that of endless ones by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023, arXiv
-    2311.01616, fadtk): a line over 1 / n through the distances of all clips, of halves and of thirds, cut at random by
+    Clip by clip: (n, d), or (n, frames, d), or an array of arrays (frames, d) whose frames are pooled. The distance of
+    n clips exceeds that of endless ones by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
+    arXiv 2311.01616, fadtk): a line over 1 / n through the distances of all clips, of halves and of thirds, cut at random by
     `seed`, is read at 0. Alike clouds may give less than 0. Both clouds are cut, as both are small; fadtk cuts only the
     made one, and by drawing with replacement, whose line leads back to the distance of all rows. The line is a good one
     where rows outnumber the directions in which the features vary. The interval leaves out one of `groups` groups of

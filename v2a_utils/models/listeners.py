@@ -105,7 +105,7 @@ class Passt(nn.Module):
         try:
             from hear21passt.models import passt, preprocess
         except ImportError as error:
-            raise ValueError("the listener passt needs the package hear21passt: pip install 'v2a-utils[passt]'") from error
+            raise ValueError("PaSST needs the package hear21passt: pip install 'v2a-utils[passt]'") from error
         passt.first_RUN = False  # it would print the shape of every layer
         with contextlib.redirect_stdout(io.StringIO()):  # hear21passt/base.py has these numbers
             self.mel = preprocess.AugmentMelSTFT(fmin_aug_range=10, fmax_aug_range=2000)
