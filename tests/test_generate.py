@@ -11,7 +11,7 @@ from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
 from v2a_utils.data.store import Row, Store
 from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.sound_files import copy_references, file_names, generate
+from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, hours_for
 from v2a_utils.models import stacks
 from v2a_utils.models.extraction import embed
 from v2a_utils.pipeline import SoundOptions
@@ -80,6 +80,13 @@ def test_true_embeddings_and_no_mapper_are_conditions_too(stack, store, tmp_path
         assert np.array_equal(asked.pop(), store.numpy(column))
 
 
+def test_what_many_sounds_cost_follows_from_the_measured_seconds_of_one():
+    assert hours_for(15_446, 3600) == 15_446
+    assert hours_for(7200, 2.0, actors=8, candidates=3) == pytest.approx(1.5)
+    with pytest.raises(ValueError, match="0 actors"):
+        hours_for(10, 1.0, actors=0)
+
+
 def test_references_are_the_true_sounds(tmp_path):
     paths = copy_references(soundworld("test", 2), tmp_path / "true", SAMPLE_RATE, 2.56)
     wave, rate = soundfile.read(paths[1])
@@ -93,7 +100,8 @@ def test_the_command_generates_from_a_store_and_copies_references(store, stack, 
     assert main(["generate", store.path, "--mapper", "none", "--steps", "1", "--out", str(tmp_path / "made")]) == 0
     assert main(["generate", "soundworld:test", "--mapper", "reference", "--limit", "2", "--format", "wav",
                  "--out", str(tmp_path / "true")]) == 0
-    assert "5 sounds" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "5 sounds" in said.out and "15,446 test clips would take" in said.out + said.err
     assert len(list((tmp_path / "made").glob("*.flac"))) == 5 and len(list((tmp_path / "true").glob("*.wav"))) == 2
 
 
