@@ -4,7 +4,7 @@ All listen with the same random weights, so that what differs comes from reading
 frechet-audio-distance, torchaudio, torchmetrics and hear21passt come with the extra `test`. audioldm_eval and fadtk do
 not install beside the pinned versions; `pip install --no-deps --target FOLDER audioldm_eval fadtk hypy_utils`, then
 `make bench-parity PEERS=FOLDER`. What of their imports is only for other measures is left blank, and what would fetch
-weights is not called. PyTorch's torchaudio.load needs torchcodec; soundfile reads the same samples in its place.
+weights is not called. torchaudio's load and save need torchcodec; soundfile reads and writes the samples in its place.
 """
 
 import argparse
@@ -45,23 +45,28 @@ def main() -> None:
     """Write a row for each case, program and measure: our value, theirs, and the relative difference."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=20, help="sounds in each folder")
+    parser.add_argument("--work", type=Path, help="folder that is kept, so that a killed run goes on (default: none)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # the programs' own
     torch.set_grad_enabled(False)
-    torchaudio.load = read
+    torchaudio.load, torchaudio.save = read, write
     known = pd.read_csv(OUT) if OUT.is_file() else pd.DataFrame(columns=["program"])
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        write_weights(folder / "extras")
+        folder = options.work or Path(name)
+        if not (folder / "extras").is_dir():
+            write_weights(folder / "extras")
         os.environ["V2A_EXTRAS"], scoring.CACHE = str(folder / "extras"), folder / "features"
         for case, (rate, channels) in CASES.items():
             made, true = folders = [folder / case / kind for kind in ("made", "true")]
-            write_sounds(made, true, options.count, rate, channels)
+            if not made.is_dir():
+                write_sounds(made, true, options.count, rate, channels)
             table = score(load_stack("paper", "cpu"), made, true, out=folder / "out", draws=2,
                           listeners=["paper", "passt"])
             ours = {(row.measure, row.backbone): row.value for row in table.itertuples()}
-            rows += [row for program in PROGRAMS for row in compare(program, case, folders, ours, options.count)]
+            for row in (row for program in PROGRAMS for row in compare(program, case, folders, ours, options.count)):
+                print(*row.values(), flush=True)
+                rows.append(row)
     kept = known[~known.program.isin({row["program"] for row in rows})]
     write_table(pd.concat([pd.DataFrame(rows), kept]) if len(kept) else pd.DataFrame(rows), OUT)
     print(pd.read_csv(OUT).to_string(index=False))
@@ -126,6 +131,11 @@ def read(path: str | Path, **settings) -> tuple[torch.Tensor, int]:
     """What torchaudio.load gives: samples (channels, n) in -1..1 and their rate."""
     samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return torch.from_numpy(samples.T.copy()), rate
+
+
+def write(path: str | Path, samples: torch.Tensor, rate: int, **settings) -> None:
+    """What torchaudio.save writes as PCM of 16 bits."""
+    soundfile.write(path, samples.T.numpy(), rate, subtype="PCM_16")
 
 
 class HubVggish(nn.Module):

@@ -141,9 +141,14 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
         raise ValueError(f"features of {width} and of {len(two.mean)} numbers are not of one model")
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
-    first, second = one.covariance, two.covariance
-    apart = np.sum((one.mean - two.mean) ** 2)
-    return float(max(apart + np.trace(first) + np.trace(second) - 2 * _root_trace(first, second), 0.0))
+    apart, traces = np.sum((one.mean - two.mean) ** 2), np.trace(one.covariance) + np.trace(two.covariance)
+    for rows, own, other in ((first, one, two), (second, two, one)):
+        if isinstance(rows, np.ndarray) and len(rows) < width:
+            root = _root_trace_of_few(rows - own.mean, other.covariance)
+            break
+    else:
+        root = _root_trace(one.covariance, two.covariance)
+    return float(max(apart + traces - 2 * root, 0.0))
 
 
 def few_rows(rows: int, width: int) -> bool:
@@ -203,6 +208,12 @@ def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
         root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
         values = np.linalg.eigvalsh(root @ second @ root)
     return float(np.sqrt(values.clip(0)).sum())
+
+
+def _root_trace_of_few(centred: np.ndarray, other: np.ndarray) -> float:
+    """tr (S1 S2)^1/2 of fewer centred rows X than dimensions: the eigenvalues of S1 S2, S1 = X^T X / (n - 1), that are
+    not 0 are those of X S2 X^T / (n - 1), a matrix of as many rows."""
+    return float(np.sqrt(np.linalg.eigvalsh(centred @ other @ centred.T / (len(centred) - 1)).clip(0)).sum())
 
 
 def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
