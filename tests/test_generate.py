@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from conftest import unit_rows
+from conftest import killed_after, unit_rows
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
@@ -53,15 +53,8 @@ def test_every_row_and_seed_has_a_file_named_by_its_id(made, store, stack):
 
 def test_a_killed_run_ends_with_the_same_files(made, store, stack, tmp_path, monkeypatch):
     monkeypatch.setattr(sound_files, "BATCH", 2)
-    original, jobs = sound_files.write_sound, []
-
-    def until_killed(path, wave, rate):
-        if len(jobs) == 3:  # in the middle of the second batch
-            raise KeyboardInterrupt
-        jobs.append(path)
-        original(path, wave, rate)
-
-    monkeypatch.setattr(sound_files, "write_sound", until_killed)
+    original = sound_files.write_sound
+    monkeypatch.setattr(sound_files, "write_sound", killed_after(original, 3, []))  # in the middle of the second batch
     with pytest.raises(KeyboardInterrupt):
         generate(stack, store, "regression", tmp_path / "sounds", ONE_STEP, seeds=2)
     monkeypatch.setattr(sound_files, "write_sound", original)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ROOT
+from conftest import ROOT, killed_after
 
 from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
 from v2a_utils.data.store import Store
@@ -87,23 +87,16 @@ def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_pa
 
     monkeypatch.setattr(sound_files, "BATCH", 2)
     store = embed(soundworld("test", 6), stack, tmp_path / "store")
-    options, written = SoundOptions(steps=1, candidates=1), []
+    options, calls = SoundOptions(steps=1, candidates=1), []
     here = generate(stack, store, "regression", tmp_path / "here" / "sounds", options)
     original = sound_files.write_sound
-
-    def until_killed(path, wave, rate):
-        if len(written) == 3:  # in the middle of the second job
-            raise KeyboardInterrupt
-        written.append(path)
-        original(path, wave, rate)
-
-    monkeypatch.setattr(sound_files, "write_sound", until_killed)
+    monkeypatch.setattr(sound_files, "write_sound", killed_after(original, 3, calls))  # in the middle of the second job
     with pytest.raises(KeyboardInterrupt):
         generate(stack, store, "regression", tmp_path / "there" / "sounds", options,
                  run=lambda stack, jobs: map_on_ray(jobs, DeadlyMaker, stack))
     assert (tmp_path / "there" / "killed").exists()
     monkeypatch.setattr(sound_files, "write_sound", original)
-    first = {path: path.read_bytes() for path in written}
+    first = {path: path.read_bytes() for path, *_ in calls}
     there = generate(stack, store, "regression", tmp_path / "there" / "sounds", options, run=sound_files.run_on_ray)
     assert [path.name for path in there] == [path.name for path in here] and len(there) == 6
     for pair in zip(here, there):  # but for the last bit, where machines round otherwise
