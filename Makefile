@@ -8,8 +8,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 # processes that tests and notebooks run in
 WORKERS ?= 2
 
-.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
-        bench-bridges bench-photographs bench-mutations lock
+.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
+        bench-pairs bench-bridges bench-photographs bench-mutations lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -41,6 +41,9 @@ bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytor
 
 bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.metrics
+
+bench-parity: .venv/ready  ## set up, then hold `score` against the field's programs, those in the folder PEERS among them
+	PYTHONPATH=tests:$(PEERS) $(PYTHON) -m benchmarks.parity
 
 bench-generation: .venv/ready  ## set up, then measure the generator's speed and what few steps cost
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.generation

@@ -110,6 +110,17 @@ def single_scenes(count: int, split: str = "test") -> list[Scene]:
     return scenes
 
 
+def killed_after(function, count: int, calls: list):
+    """The function, but its call number `count` + 1 is the moment at which the run is interrupted; calls' arguments."""
+    def called(*arguments):
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return function(*arguments)
+
+    return called
+
+
 def sine(frequency: float, rate: int = SAMPLE_RATE, samples: int = NUM_SAMPLES, amplitude: float = 0.5) -> np.ndarray:
     """A sine, float32 of shape (samples,)."""
     return (amplitude * np.sin(2 * np.pi * frequency * np.arange(samples) / rate)).astype(np.float32)

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 import soundfile
-from conftest import unit_rows
+from conftest import killed_after, unit_rows
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
 from v2a_utils.data.store import Row, Store
 from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.sound_files import copy_references, file_names, generate
+from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, hours_for
 from v2a_utils.models import stacks
 from v2a_utils.models.extraction import embed
 from v2a_utils.pipeline import SoundOptions
@@ -53,15 +53,8 @@ def test_every_row_and_seed_has_a_file_named_by_its_id(made, store, stack):
 
 def test_a_killed_run_ends_with_the_same_files(made, store, stack, tmp_path, monkeypatch):
     monkeypatch.setattr(sound_files, "BATCH", 2)
-    original, jobs = sound_files.write_sound, []
-
-    def until_killed(path, wave, rate):
-        if len(jobs) == 3:  # in the middle of the second batch
-            raise KeyboardInterrupt
-        jobs.append(path)
-        original(path, wave, rate)
-
-    monkeypatch.setattr(sound_files, "write_sound", until_killed)
+    original = sound_files.write_sound
+    monkeypatch.setattr(sound_files, "write_sound", killed_after(original, 3, []))  # in the middle of the second batch
     with pytest.raises(KeyboardInterrupt):
         generate(stack, store, "regression", tmp_path / "sounds", ONE_STEP, seeds=2)
     monkeypatch.setattr(sound_files, "write_sound", original)
@@ -80,6 +73,13 @@ def test_true_embeddings_and_no_mapper_are_conditions_too(stack, store, tmp_path
         assert np.array_equal(asked.pop(), store.numpy(column))
 
 
+def test_what_many_sounds_cost_follows_from_the_measured_seconds_of_one():
+    assert hours_for(15_446, 3600) == 15_446
+    assert hours_for(7200, 2.0, actors=8, candidates=3) == pytest.approx(1.5)
+    with pytest.raises(ValueError, match="0 actors"):
+        hours_for(10, 1.0, actors=0)
+
+
 def test_references_are_the_true_sounds(tmp_path):
     paths = copy_references(soundworld("test", 2), tmp_path / "true", SAMPLE_RATE, 2.56)
     wave, rate = soundfile.read(paths[1])
@@ -93,7 +93,8 @@ def test_the_command_generates_from_a_store_and_copies_references(store, stack, 
     assert main(["generate", store.path, "--mapper", "none", "--steps", "1", "--out", str(tmp_path / "made")]) == 0
     assert main(["generate", "soundworld:test", "--mapper", "reference", "--limit", "2", "--format", "wav",
                  "--out", str(tmp_path / "true")]) == 0
-    assert "5 sounds" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "5 sounds" in said.out and "15,446 test clips would take" in said.out + said.err
     assert len(list((tmp_path / "made").glob("*.flac"))) == 5 and len(list((tmp_path / "true").glob("*.wav"))) == 2
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import importlib
+import sys
 
 import numpy as np
 import pytest
@@ -10,27 +11,34 @@ from conftest import sine
 
 from v2a_utils.models.clap import _htsat_class
 from v2a_utils.models.listeners import Vggish, Wav2Clip, load_listener
+from v2a_utils.models.stacks import load_tagger
 from v2a_utils.models.tagger import AudioCnn, Listener
 from v2a_utils.models.weights import sha256
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
 
 
-@pytest.fixture(scope="module")
-def panns(tmp_path_factory):
+@pytest.fixture(scope="module", params=["16k", "32k"])
+def panns(request, tmp_path_factory):
     """laion_clap's Cnn14 with random weights, and a folder with them in the format of PANNs' files."""
     _htsat_class()  # registers laion_clap's towers without its package
     theirs = importlib.reload(importlib.import_module("v2a_clap_towers.pann_model"))
     torch.manual_seed(0)
-    model = theirs.Cnn14(16_000, 512, 160, 64, 50, 8000, 527).eval()
+    signal, name = {"16k": ((16_000, 512, 160, 64, 50, 8000), "Cnn14_16k_mAP=0.438.pth"),
+                    "32k": ((32_000, 1024, 320, 64, 50, 14_000), "Cnn14_mAP=0.431.pth")}[request.param]
+    model = theirs.Cnn14(*signal, 527).eval()
     model.bn0.running_mean.fill_(-30.0)  # as trained on dB
     folder = tmp_path_factory.mktemp("tagger")
     sampler = {"indexes": np.arange(3), "pointer": np.int64(1)}  # left there by the training
-    torch.save({"iteration": 1, "model": model.state_dict(), "sampler": sampler}, folder / "Cnn14_16k_mAP=0.438.pth")
+    torch.save({"iteration": 1, "model": model.state_dict(), "sampler": sampler}, folder / name)
+    write_names(folder)
+    return model, folder
+
+
+def write_names(folder) -> None:
     with open(folder / "class_labels_indices.csv", "w", newline="") as file:
         csv.writer(file).writerows([("index", "mid", "display_name")] + [(i, f"/m/{i}", f"name {i}")
                                                                           for i in range(527)])
-    return model, folder
 
 
 def test_panns_from_its_public_file_give_the_originals_numbers(panns):
@@ -38,11 +46,11 @@ def test_panns_from_its_public_file_give_the_originals_numbers(panns):
     ours = load_listener(folder)
     with torch.inference_mode():
         theirs = model({"waveform": torch.from_numpy(SOUND)[None]}, device="cpu")
-    assert (ours.backbone, ours.sample_rate) == ("PANNs CNN14 16k", 16_000)
-    assert np.allclose(ours.features([SOUND], 16_000), theirs["embedding"].numpy(), atol=1e-4)
-    shares = 1 / (1 + np.exp(-ours.logits([SOUND], 16_000)))
+    assert ours.backbone == f"PANNs CNN14 {ours.sample_rate // 1000}k" in ("PANNs CNN14 16k", "PANNs CNN14 32k")
+    assert np.allclose(ours.features([SOUND], ours.sample_rate), theirs["embedding"].numpy(), atol=1e-4)
+    shares = 1 / (1 + np.exp(-ours.logits([SOUND], ours.sample_rate)))
     assert np.allclose(shares, theirs["clipwise_output"].numpy(), atol=1e-5)
-    names, scores = zip(*ours.top(SOUND, 16_000, k=527))
+    names, scores = zip(*ours.top(SOUND, ours.sample_rate, k=527))
     assert names[0].startswith("name ") and scores == tuple(sorted(scores, reverse=True))
     assert np.allclose(sorted(scores), np.sort(shares[0]), atol=1e-5)  # a multi-label model's: they do not add up to 1
 
@@ -53,14 +61,61 @@ def test_the_scores_of_a_tagger_of_one_label_are_probabilities(stack):
 
 
 def test_a_file_is_held_against_a_listed_sum(panns, tmp_path):
-    path = panns[1] / "Cnn14_16k_mAP=0.438.pth"
+    path, = panns[1].glob("*.pth")
     for name in (path.name, "class_labels_indices.csv"):
         (tmp_path / name).symlink_to(panns[1] / name)
     (tmp_path / "SHA256SUMS").write_text(f"{sha256(path)}  {path.name}\n")
     load_listener(tmp_path)
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {path.name}\n")
-    with pytest.raises(ValueError, match="Cnn14_16k.*SHA-256"):
+    with pytest.raises(ValueError, match="Cnn14_.*SHA-256"):
         load_listener(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def passt(tmp_path_factory):
+    """hear21passt's own model with random weights (of its first layer), and a folder with them as its file has them."""
+    base = pytest.importorskip("hear21passt.base")
+    torch.manual_seed(0)
+    with pytest.MonkeyPatch.context() as patch:
+        build = base.get_model_passt
+        patch.setattr(base, "get_model_passt", lambda arch: build(arch=arch, pretrained=False))
+        model = base.get_basic_model().eval()
+    model.net.blocks = model.net.blocks[:1]
+    folder = tmp_path_factory.mktemp("passt")
+    torch.save(model.net.state_dict(), folder / "passt-s-f128-p16-s10-ap.476-swa.pt")
+    write_names(folder)
+    return model, folder
+
+
+@pytest.mark.filterwarnings("ignore")  # hear21passt's own, about PyTorch and its 998 frames
+@pytest.mark.parametrize("seconds", [1.25, 11])
+def test_passt_gives_the_numbers_of_hear21passt_on_ten_seconds(passt, seconds):
+    model, folder = passt
+    ours, sound = load_listener(folder), np.tile(SOUND, 18)[: int(seconds * 32_000)]
+    ten = np.pad(sound, (0, 320_000))[:320_000]
+    with torch.inference_mode():
+        logits, features = model(torch.from_numpy(ten)[None]).split([527, 768], dim=1)
+    assert (ours.backbone, ours.sample_rate) == ("PaSST", 32_000)
+    heard = ours.features([sound], 32_000)
+    assert np.allclose(heard, features.numpy(), atol=1e-5)
+    assert np.allclose(ours.classify(heard), logits.numpy(), atol=1e-5)
+    assert np.allclose(ours.logits([sound], 32_000), logits.numpy(), atol=1e-5)
+
+
+def test_passt_without_its_package_is_a_sentence(passt, monkeypatch):
+    monkeypatch.setitem(sys.modules, "hear21passt.models", None)
+    with pytest.raises(ValueError, match=r"pip install 'v2a-utils\[passt\]'"):
+        load_listener(passt[1])
+
+
+def test_a_listener_that_belongs_to_no_stack_is_opened_by_name(passt, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_EXTRAS", str(tmp_path))
+    with pytest.raises(ValueError, match="fetch --for benchmark"):
+        load_tagger("passt", "cpu")
+    (tmp_path / "passt").symlink_to(passt[1])
+    assert load_tagger("passt", "cpu").backbone == "PaSST"
+    with pytest.raises(ValueError, match="unknown listener 'magic'"):
+        load_tagger("magic", "cpu")
 
 
 def save_vggish(folder) -> dict:

@@ -13,8 +13,8 @@ from v2a_utils.data.sources import IMAGEHEAR_CLASSES
 from v2a_utils.evaluation.attributes import attribute_fidelity, count_events, measure_pitch, pitch_agreement
 from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
-    Moments, bootstrap, class_hits, clip_scores, coverage, diversity, frechet_distance, hits, inception_score,
-    kl_divergence, log_mel_error, rate_interval, video_clip_scores,
+    Moments, bootstrap, class_hits, clip_scores, coverage, diversity, few_rows, frechet_distance, hits,
+    inception_score, infinite_frechet_distance, kl_divergence, log_mel_error, rate_interval, video_clip_scores,
 )
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
@@ -89,6 +89,43 @@ def test_fewer_rows_than_dimensions_warn_and_give_the_distance_of_what_they_span
         warnings.simplefilter("ignore")
         assert np.isfinite(wide) and wide == pytest.approx(
             frechet_distance(few @ axes, clouds[1][:12] @ axes), rel=1e-5)
+
+
+def test_extrapolated_to_infinite_n_a_distance_is_that_of_the_gaussians_the_rows_came_from():
+    scales, held, errors = np.linspace(1, 0.1, 32) * np.array([[1], [0.8]]), 0, []
+    truth = 32 * 0.1**2 + ((scales[0] - scales[1]) ** 2).sum()
+    for trial in range(20):
+        rng = np.random.default_rng(trial)
+        first, second = rng.normal(size=(2, 150, 32)) * scales[:, None] + np.array([0.1, 0])[:, None, None]
+        measured, endless = frechet_distance(first, second), infinite_frechet_distance(first, second)
+        held += endless.low <= truth <= endless.high
+        errors.append((measured - truth, endless.value - truth))
+    measured, endless = np.array(errors).T
+    assert abs(endless.mean()) < 0.2 * measured.mean() and held >= 15
+    assert endless.std() < 2 * measured.std()
+    assert infinite_frechet_distance(first, second) == infinite_frechet_distance(first, second)
+    assert infinite_frechet_distance(first, second, seed=1).value != infinite_frechet_distance(first, second).value
+
+
+def test_frames_are_pooled_and_clips_left_out_whole(clouds):
+    frames = [cloud.reshape(60, 5, 24) for cloud in clouds]
+    ragged = [np.empty(60, object) for _ in clouds]
+    for one, rows in zip(ragged, frames):
+        for place in range(60):
+            one[place] = rows[place]
+    assert infinite_frechet_distance(*ragged) == infinite_frechet_distance(*frames)
+    assert infinite_frechet_distance(*frames).n == 60
+
+
+@pytest.mark.parametrize("rows, width, few", [(10_000, 2048, False), (9_999, 2048, True), (256, 64, True)])
+def test_rows_are_few_by_the_measure_of_those_who_made_the_distance(rows, width, few):
+    assert few_rows(rows, width) == few
+
+
+def test_a_line_needs_clips_of_equal_number_and_thirty_of_them(clouds):
+    for first, second in ((clouds[0], clouds[1][1:]), (clouds[0][:29], clouds[1][:29])):
+        with pytest.raises(ValueError, match="equally many, 30 or more"):
+            infinite_frechet_distance(first, second)
 
 
 @pytest.mark.parametrize("wrong, message", [

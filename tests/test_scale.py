@@ -1,4 +1,4 @@
-"""The extraction on a local Ray of two workers: same rows, also when a worker dies on the way."""
+"""Extraction and generation on a local Ray of two workers: same rows and files, also when a worker dies on the way."""
 
 import os
 import signal
@@ -8,12 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
+import soundfile
+from conftest import ROOT, killed_after
 
 from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
 from v2a_utils.data.store import Store
+from v2a_utils.evaluation import sound_files
+from v2a_utils.evaluation.sound_files import Job, Maker, generate
 from v2a_utils.models import extraction as embeddings
 from v2a_utils.models.extraction import embed
+from v2a_utils.pipeline import SoundOptions
 
 ray = pytest.importorskip("ray")
 
@@ -64,3 +68,38 @@ def test_rows_are_those_of_one_machine_though_a_worker_was_killed(tmp_path, stac
         assert np.allclose(there.numpy(column), here.numpy(column), atol=1e-5)
     assert Store(tmp_path / "there").skipped() == []
     embed(Listing("there", deadly, []), stack, tmp_path / "there", resume=True, run=run_on_ray)  # nothing left to do
+
+
+class DeadlyMaker(Maker):
+    """Kills its process at the first job of rows that begin with the seed 2."""
+
+    def __call__(self, job: Job) -> np.ndarray:
+        """The sounds of the job, the second time."""
+        marker = job.paths[0].parents[1] / "killed"
+        if job.options.seed == 2 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(job)
+
+
+def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_path, stack, cluster, monkeypatch):
+    from v2a_utils.models.extraction_on_ray import map_on_ray
+
+    monkeypatch.setattr(sound_files, "BATCH", 2)
+    store = embed(soundworld("test", 6), stack, tmp_path / "store")
+    options, calls = SoundOptions(steps=1, candidates=1), []
+    here = generate(stack, store, "regression", tmp_path / "here" / "sounds", options)
+    original = sound_files.write_sound
+    monkeypatch.setattr(sound_files, "write_sound", killed_after(original, 3, calls))  # in the middle of the second job
+    with pytest.raises(KeyboardInterrupt):
+        generate(stack, store, "regression", tmp_path / "there" / "sounds", options,
+                 run=lambda stack, jobs: map_on_ray(jobs, DeadlyMaker, stack))
+    assert (tmp_path / "there" / "killed").exists()
+    monkeypatch.setattr(sound_files, "write_sound", original)
+    first = {path: path.read_bytes() for path, *_ in calls}
+    there = generate(stack, store, "regression", tmp_path / "there" / "sounds", options, run=sound_files.run_on_ray)
+    assert [path.name for path in there] == [path.name for path in here] and len(there) == 6
+    for pair in zip(here, there):  # but for the last bit, where machines round otherwise
+        one, other = (soundfile.read(path, dtype="int16")[0].astype(int) for path in pair)
+        assert np.abs(one - other).max() < 3
+    assert all(path.read_bytes() == content for path, content in first.items())

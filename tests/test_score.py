@@ -1,7 +1,6 @@
 """`score`: two folders of sound files through every measure, whatever is in them."""
 
 import json
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -9,12 +8,15 @@ import pytest
 import soundfile
 
 from v2a_utils.__main__ import main
+from v2a_utils.data.sources import soundworld
 from v2a_utils.evaluation import scoring
-from v2a_utils.evaluation.scoring import Extractor, score, sound_files
-from v2a_utils.measures.metrics import frechet_distance, kl_divergence
+from v2a_utils.evaluation.scoring import Extractor, score
+from v2a_utils.measures.metrics import clip_scores, frechet_distance, kl_divergence
 from v2a_utils.models import stacks
+from v2a_utils.models.extraction import embed
+from v2a_utils.soundworld import draw, make_scene
 
-warnings.filterwarnings("ignore", message="a Fréchet distance of")
+FEW = "clips are few for a Fréchet distance"
 NAMES = ("a", "b c", "ü/é", "狗")
 
 
@@ -43,17 +45,28 @@ def run(folder, stack, **settings):
     return score(stack, folder / "made", folder / "true", out=folder / "out", draws=10, **settings)
 
 
+def notes_of(folder) -> list[str]:
+    """What `score` noted, but for the words that four clips are few."""
+    return [note for note in json.loads((folder / "out" / "scores.json").read_text())["notes"] if FEW not in note]
+
+
+def own(stack) -> Extractor:
+    return Extractor({name: getattr(stack, name) for name in stacks.LISTENERS})
+
+
 def test_numbers_are_those_of_the_measures_on_the_files_matched_by_name(folders, stack):
     table = run(folders, stack, labels=folders / "labels.csv").set_index("measure")
-    features = [[Extractor(stack)(folders / kind / f"{name}.wav") for name in sorted(NAMES)]
-                for kind in ("made", "true")]
+    features = [[own(stack)(folders / kind / f"{name}.wav") for name in sorted(NAMES)] for kind in ("made", "true")]
     made, true = (np.stack([row["features"] for row in rows]) for rows in features)
     logits = [np.stack([row["logits"] for row in rows]) for rows in features]
-    assert table.value["FD"] == pytest.approx(frechet_distance(made, true), rel=1e-6)
+    with pytest.warns(match="far too large"):
+        assert table.value["FD"] == pytest.approx(frechet_distance(made, true), rel=1e-6)
     assert table.value["KL softmax"] == pytest.approx(kl_divergence(logits[1], logits[0]).mean(), rel=1e-6)
     assert set(table.n) == {4} and table.backbone["FAD"] == "mini wav2clip" and "accuracy" in table.index
     saved = json.loads((folders / "out" / "scores.json").read_text())
-    assert saved["notes"] == [] and len(saved["scores"]) == len(pd.read_csv(folders / "out" / "scores.csv"))
+    assert notes_of(folders) == [] and len(saved["notes"]) == 2  # FD's and FAD's
+    assert len(saved["scores"]) == len(pd.read_csv(folders / "out" / "scores.csv"))
+    assert table.interval_by["FD"] == "bootstrap of clips, 10 draws" and "Wilson" in table.interval_by["accuracy"]
 
 
 def test_features_are_extracted_once_for_each_content(folders, stack, monkeypatch):
@@ -62,27 +75,85 @@ def test_features_are_extracted_once_for_each_content(folders, stack, monkeypatc
     assert run(folders, stack).equals(first)
 
 
-def test_several_seeds_of_a_name_give_diversity(folders, stack):
+def test_several_sounds_of_a_name_give_diversity_whether_in_folders_or_numbered(folders, stack):
     for name in NAMES:
         for seed in range(2):
-            write(folders / "seeds" / f"seed{seed}" / f"{name}.wav",
-                  0.1 * np.random.default_rng(seed + 5).standard_normal(16_000))
-    table = score(stack, folders / "seeds", folders / "true", out=folders / "out", draws=10).set_index("measure")
-    assert table.value["diversity"] > 0 and table.seeds["FD"] == 2
+            sound = 0.1 * np.random.default_rng(seed + 5).standard_normal(16_000)
+            write(folders / "seeds" / f"seed{seed}" / f"{name}.wav", sound)
+            write(folders / "numbered" / f"{name}-{seed}.flac", sound)
+    tables = [score(stack, folders / kind, folders / "true", out=folders / "out", draws=10).set_index("measure")
+              for kind in ("seeds", "numbered")]
+    assert tables[0].value["diversity"] > 0 and tables[0].seeds["FD"] == 2
+    assert np.allclose(tables[0].value, tables[1].value, atol=1e-3) and set(tables[1].seeds["FD":"FD"]) == {2}
+
+
+def test_few_clips_are_extrapolated_to_infinite_n_and_the_field_has_its_inception_score(tmp_path, stack):
+    rng = np.random.default_rng(0)
+    for place in range(30):
+        for folder in ("true", "made"):
+            write(tmp_path / folder / f"{place}.wav", 0.1 * rng.standard_normal(16_000))
+    table = run(tmp_path, stack).set_index("measure")
+    notes = json.loads((tmp_path / "out" / "scores.json").read_text())["notes"]
+    for name in ("FD", "FAD"):
+        endless = table.loc[f"{name} at infinite n"]
+        assert endless.value < table.value[name] and endless.low < endless.value < endless.high
+        assert any(note.startswith(f"{name} by") and f"{endless.value:.4g}" in note for note in notes)
+    assert 1 <= table.value["IS in 10 parts"] <= table.value["IS"] + 1e-9  # parts of three sounds
+
+
+def test_taggers_of_no_stack_are_heard_beside_its_own_and_av_benchmark_can_read_them(folders, stack, monkeypatch):
+    monkeypatch.setattr(scoring, "load_tagger", lambda name, device: stack.wav2clip)
+    monkeypatch.setattr(stack.wav2clip, "backbone", "PaSST")
+    table = run(folders, stack, listeners=["mini", "passt"])
+    assert set(table[table.measure == "FD"].backbone) == {"mini tagger", "PaSST"}
+    assert sorted(table.measure.value_counts().loc[["FD", "FAD", "KL softmax"]]) == [1, 2, 2]
+    keys = json.loads((folders / "out" / "output_metrics.json").read_text())
+    assert keys["FD-PASST"] == pytest.approx(table[table.backbone == "PaSST"].value.iloc[0]) and "FD-PANN" not in keys
+
+
+def test_pictures_may_be_files_or_a_store(tmp_path, stack):
+    for place in range(3):
+        scene = make_scene("test", place)
+        (tmp_path / "pictures").mkdir(exist_ok=True)
+        draw(scene).save(tmp_path / "pictures" / f"{scene.id}.png")
+        for folder in ("true", "made"):
+            write(tmp_path / folder / f"{scene.id}.wav", np.random.default_rng(place).standard_normal(16_000) / 9)
+    store = embed(soundworld("test", 3), stack, tmp_path / "store")
+    values = [run(tmp_path, stack, pictures=tmp_path / kind).set_index("measure").value["CS"]
+              for kind in ("store", "pictures")]
+    sounds = [own(stack)(tmp_path / "made" / f"{name}.wav")["clip"] for name in store.numpy("id")]
+    assert values == pytest.approx([clip_scores(store.numpy("visual"), np.stack(sounds)).mean()] * 2, abs=1e-3)
+    (tmp_path / "pictures" / f"{make_scene('test', 1).id}.png").write_text("text")
+    with pytest.raises(ValueError, match="not a picture"):
+        run(tmp_path, stack, pictures=tmp_path / "pictures")
+
+
+def test_differing_rates_and_lengths_are_said_and_seconds_cuts(folders, stack):
+    tone = np.sin(np.arange(88_200) * 0.1)
+    write(folders / "made" / "a.wav", tone, 44_100)
+    run(folders, stack)
+    rates, lengths = notes_of(folders)
+    assert "reference: 16000 Hz; sounds: 44100 Hz, 16000 Hz" in rates and "1.00 to 2.00 s" in lengths
+    whole = own(stack)(folders / "made" / "a.wav")
+    run(folders, stack, seconds=1.0)
+    assert len(notes_of(folders)) == 1
+    cut = Extractor({name: getattr(stack, name) for name in stacks.LISTENERS}, 1.0)(folders / "made" / "a.wav")
+    assert (whole["seconds"], cut["seconds"]) == (2, 1) and len(whole["frames"]) == 2 * len(cut["frames"])
 
 
 @pytest.mark.parametrize("samples, rate, settings, note", [
     (np.zeros(16_000), 16_000, {}, "is silent"), (0.1 * np.ones(100), 16_000, {}, "shorter than"),
     (np.zeros(0), 16_000, {}, "holds no sound"), (np.full(16_000, np.nan), 16_000, {"subtype": "FLOAT"}, "no numbers"),
-    (0.1 * np.ones((16_000, 8)), 16_000, {}, None), (np.sin(np.arange(192_000)), 192_000, {}, None),
-    (np.sin(np.arange(8_000)), 4_000, {}, None),
-], ids=["silent", "short", "empty", "nan", "eight channels", "192 kHz", "4 kHz"])
+    (np.full(16_000, np.inf), 16_000, {"subtype": "FLOAT"}, "no numbers"),
+    (0.1 * np.ones((16_000, 8)), 16_000, {}, None), (np.sin(np.arange(192_000)), 192_000, {}, "192000 Hz"),
+    (np.sin(np.arange(4_000)), 4_000, {}, "4000 Hz"),
+], ids=["silent", "short", "empty", "nan", "infinite", "eight channels", "192 kHz", "4 kHz"])
 def test_unusual_sounds_are_measured_or_left_out_with_a_sentence(folders, stack, samples, rate, settings, note):
     write(folders / "made" / "a.wav", samples, rate, **settings)
-    table = run(folders, stack)
-    notes = json.loads((folders / "out" / "scores.json").read_text())["notes"]
+    table, notes = run(folders, stack), notes_of(folders)
     assert np.isfinite(table.value).all()
-    assert (not notes) if note is None else (len(notes) == 1 and note in notes[0] and "a.wav" in notes[0])
+    assert (not notes) if note is None else (note in notes[0] and ("a.wav" in notes[0] or "Hz" in note))
+    assert len(notes) == (note is not None) + (note == "shorter than")  # whose length differs
 
 
 @pytest.mark.parametrize("change, note", [
@@ -97,18 +168,19 @@ def test_unusual_sounds_are_measured_or_left_out_with_a_sentence(folders, stack,
 def test_files_that_do_not_fit_are_said(folders, stack, change, note):
     change(folders)
     run(folders, stack)
-    notes = json.loads((folders / "out" / "scores.json").read_text())["notes"]
+    notes = notes_of(folders)
     assert any(note in one for one in notes) if note else not notes
 
 
 @pytest.mark.parametrize("change, message", [
     (lambda folder: None, "no such folder"),
     (lambda folder: (folder / "nowhere").mkdir(), "no sound file"),
+    (lambda folder: [write(folder / "nowhere" / f"{name}.wav", np.zeros(0)) for name in NAMES], "fewer than two clips"),
     (lambda folder: write(folder / "nowhere" / "z.wav", np.ones(16_000)), r"0 name\(s\) in common"),
     (lambda folder: write(folder / "nowhere" / "a.wav", np.ones(16_000)), r"1 name\(s\) in common"),
     (lambda folder: [write(folder / "nowhere" / f"a.{kind}", np.ones(16_000)) for kind in ("wav", "flac")], "both the"),
     (lambda folder: (folder / "nowhere").write_text("a file"), "no such folder"),
-], ids=["absent", "empty", "another set", "one file", "two of one name", "a file"])
+], ids=["absent", "empty", "all empty", "another set", "one file", "two of one name", "a file"])
 def test_folders_that_cannot_be_compared_are_refused_in_a_sentence(folders, stack, change, message):
     change(folders)
     for pair in (("nowhere", "true"), ("made", "nowhere")):
@@ -130,9 +202,22 @@ def test_labels_that_do_not_fit_are_refused_in_a_sentence(folders, stack, conten
     assert "\n" not in str(caught.value)
 
 
-def test_pictures_that_are_no_store_are_refused(folders, stack):
-    with pytest.raises(ValueError, match="no store of embeddings"):
-        run(folders, stack, pictures=folders / "true")
+@pytest.mark.parametrize("place, message", [
+    ("true", "no picture file in it"), ("nowhere", "no such folder"), ("few", "no picture of b c"),
+])
+def test_pictures_that_do_not_fit_are_refused_in_a_sentence(folders, stack, place, message):
+    (folders / "few").mkdir()
+    draw(make_scene("test", 0)).save(folders / "few" / "a.png")
+    with pytest.raises(ValueError, match=message):
+        run(folders, stack, pictures=folders / place)
+
+
+def test_listeners_that_do_not_fit_are_refused_in_a_sentence(folders, stack, monkeypatch, capsys):
+    with pytest.raises(ValueError, match="unknown listener 'paper'"):
+        run(folders, stack, listeners=["paper"])
+    arguments = ["score", str(folders / "made"), "--reference", str(folders / "true")]
+    assert main([*arguments, "--listeners", "mini", "paper"]) == 2 and "one stack" in capsys.readouterr().err
+    assert main([*arguments, "--seconds", "0"]) == 2 and "0 seconds" in capsys.readouterr().err
 
 
 def test_the_command_prints_the_table_and_ends_bad_input_with_2(folders, stack, monkeypatch, capsys):
@@ -140,4 +225,3 @@ def test_the_command_prints_the_table_and_ends_bad_input_with_2(folders, stack, 
     arguments = ["score", str(folders / "made"), "--reference", str(folders / "true"), "--out", str(folders / "out")]
     assert main([*arguments, "--draws", "10"]) == 0 and "KL softmax" in capsys.readouterr().out
     assert main([*arguments, "--draws", "0"]) == 2 and "0 draws" in capsys.readouterr().err
-    assert sound_files(folders / "made").keys() == set(NAMES)

@@ -21,7 +21,7 @@ EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
     "report": "report --count 64 --out REPORT.md",
     "evaluate": "evaluate --quick",
     "generate": "generate store --mapper diffusion --out sounds",
-    "score": "score sounds --reference true_sounds --pictures store --labels labels.csv",
+    "score": "score sounds --reference true_sounds --pictures pictures --labels labels.csv",
 }
 
 
@@ -84,8 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     sound.set_defaults(run=commands.sound)
 
     fetch = known.add_parser("fetch", help="get the public models and lists that the stack paper needs")
-    fetch.add_argument("--for", dest="purpose", default="sound", choices=("sound", "training", "evaluation"),
-                       help="what they shall be there for (default: sound)")
+    fetch.add_argument("--for", dest="purpose", default="sound",
+                       choices=("sound", "training", "evaluation", "benchmark"), help="what they shall be there for; "
+                       "benchmark: the listeners of av-benchmark (default: sound)")
     fetch.add_argument("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
     fetch.add_argument("--list", action="store_true", help="only print what there is and what of it lies here")
     fetch.add_argument("--from", dest="carried", type=Path, metavar="FOLDER",
@@ -176,10 +177,14 @@ def _parser() -> argparse.ArgumentParser:
     score = known.add_parser("score", help="any folder of sounds against reference sounds: FD, FAD, KL, IS, CS, ...")
     score.add_argument("sounds", type=Path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
     score.add_argument("--reference", type=Path, required=True, metavar="SOUNDS", help="folder of the true sounds")
-    score.add_argument("--pictures", type=Path, metavar="STORE", help="what `embed` wrote of the pictures: for CS")
+    score.add_argument("--pictures", type=Path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
+                       "of them: for CS")
     score.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label: for accuracy")
-    score.add_argument("--stack", choices=("mini", "paper"), help="whose evaluating models (default: $V2A_STACK, or "
-                       "mini); those of paper are CNN14 at 16 kHz, VGGish and Wav2CLIP")
+    score.add_argument("--listeners", nargs="+", default=(), choices=("mini", "paper", "cnn14-32k", "passt"),
+                       help="who hears the sounds: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; passt needs the extra "
+                       "passt (default: the stack's own)")
+    score.add_argument("--stack", choices=("mini", "paper"), help="default: that of --listeners, $V2A_STACK, or mini")
+    score.add_argument("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
     score.add_argument("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
                        "(default: results/scores)")
     score.add_argument("--draws", type=int, default=200, help="of the bootstrap (default: 200)")

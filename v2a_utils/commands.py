@@ -329,12 +329,17 @@ def generate(options: argparse.Namespace) -> int:
 def score(options: argparse.Namespace) -> int:
     """Any sounds against reference sounds."""
     from v2a_utils.evaluation.scoring import score
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.models.stacks import TAGGERS, load_stack
 
     if options.draws < 2:
         raise ValueError(f"{options.draws} draws: give 2 or more")
-    table = score(load_stack(options.stack), options.sounds, options.reference, options.pictures, options.labels,
-                  options.out, options.draws)
-    print(table.to_string(index=False, float_format="%.4g"))
+    if options.seconds is not None and options.seconds <= 0:
+        raise ValueError(f"{options.seconds:g} seconds: give more than 0")
+    stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
+    if len(stacks) > 1:
+        raise ValueError(f"listeners of {' and '.join(sorted(stacks))}: those of one stack at a time")
+    table = score(load_stack(*stacks), options.sounds, options.reference, options.pictures, options.labels, options.out,
+                  options.draws, options.listeners, options.seconds)
+    print(table.drop(columns="interval_by").to_string(index=False, float_format="%.4g"))
     print(f"in {options.out}")
     return 0

@@ -1,4 +1,4 @@
-"""The Fréchet distance's speed against audioldm_eval's formula (`make bench-metrics`), on the same features in one run.
+"""The Fréchet distance's speed against audioldm_eval's formula, and `score`'s with features given (`make bench-metrics`).
 
 Features as PANNs' CNN14 gives them: 2048 numbers, not below 0, correlated. The formula (metrics/fid.py: np.cov and
 SciPy's sqrtm of the covariances' product) is the peer's own code where audioldm_eval is installed, else written out.
@@ -6,26 +6,67 @@ SciPy's sqrtm of the covariances' product) is the peer's own code where audioldm
 
 import argparse
 import importlib.util
+import resource
 import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import scipy.linalg
 import torch
 
+from v2a_utils.evaluation.features import Features, stack_seeds
+from v2a_utils.evaluation.scorer import FieldScorer
 from v2a_utils.measures.metrics import Moments, frechet_distance
 
 GOAL = 5
 
 
 def main() -> None:
-    """Print both times and how far the two numbers differ."""
+    """Measure what the options ask for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.metrics", description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=1000, help="rows in a batch of the one-pass version")
+    parser.add_argument("--draws", type=int, default=200, help="of the bootstrap in score")
+    parser.add_argument("--only-score", action="store_true")
     options = parser.parse_args()
+    score(options)
+    if not options.only_score:
+        distance(options)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Print seconds and memory of all that `score` does with features, at the sizes of CNN14, VGGish and Wav2CLIP."""
+    rng, before = np.random.default_rng(0), peak()
+    clouds = []
+    for seed in range(2):
+        frames = np.empty(options.rows, object)
+        for place in range(options.rows):
+            frames[place] = rng.normal(size=(10, 128)).astype(np.float32)  # of ten seconds
+        logits, clip = (rng.normal(size=(options.rows, width)).astype(np.float32) for width in (527, 512))
+        clouds.append(Features(logits, features(seed, options.rows, options.width), frames, clip,
+                               np.zeros((options.rows, 0))))
+    listener = SimpleNamespace(names=[str(number) for number in range(527)], backbone="given", sample_rate=0)
+    scorer = FieldScorer(dict.fromkeys(("tagger", "framewise", "wav2clip"), listener), clouds[0], clouds[0].clip,
+                         draws=options.draws)
+    given, made, began = peak(), stack_seeds(clouds[1:]), time.perf_counter()
+    scores, processor = scorer.scores(made), time.process_time()
+    for one in scores:
+        print(f"  {one.measure} {one.interval}: until here {time.perf_counter() - began:.0f} s", flush=True)
+    print(f"score, features of {options.rows} clips given, {options.draws} draws, {torch.get_num_threads()} threads: "
+          f"{time.perf_counter() - began:.0f} s ({time.process_time() - processor:.0f} s of a processor), at most "
+          f"{peak():.1f} GB of memory, {given - before:.1f} GB of them the features")
+
+
+def peak() -> float:
+    """The most memory that this process has had, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def distance(options: argparse.Namespace) -> None:
+    """Print the times of both Fréchet distances and how far the two numbers differ."""
     warnings.simplefilter("ignore")  # SciPy's, that an argument of sqrtm goes away
     first, second = (features(seed, options.rows, options.width) for seed in (0, 1))
     ours, our_time = timed(lambda: frechet_distance(first, second))

@@ -22,6 +22,11 @@ def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None)
     Channels are averaged, any number of them; `seconds` reads no more than that much from the start. ValueError names
     a file that cannot be read, that holds no sound, or that holds samples which are no numbers.
     """
+    return resample(*read_audio(path, seconds), sample_rate)
+
+
+def read_audio(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, int]:
+    """The sound of a file as `load_audio` gives it, but at the file's own rate, and that rate in Hz."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
@@ -34,7 +39,7 @@ def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None)
         raise ValueError(f"{path}: the file holds no sound")
     if not np.isfinite(waveform).all():
         raise ValueError(f"{path}: the sound holds samples that are no numbers (NaN or infinite); export it anew")
-    return resample(waveform.mean(1), rate, sample_rate)
+    return waveform.mean(1), rate
 
 
 def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:

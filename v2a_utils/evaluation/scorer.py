@@ -1,7 +1,9 @@
 """The measures of generated sounds against reference sounds, each with its interval, seed values and backbone."""
 
+import warnings
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from contextlib import contextmanager
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +11,16 @@ import numpy as np
 from v2a_utils.evaluation.features import Features
 from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
-    Interval, Moments, bootstrap, class_hits, clip_scores, diversity, frechet_distance, inception_score, kl_divergence,
-    rate_interval,
+    Interval, Moments, bootstrap, class_hits, clip_scores, diversity, few_rows, frechet_distance,
+    infinite_frechet_distance, inception_score, kl_divergence, rate_interval,
 )
 from v2a_utils.models.audioset import TOO_GENERAL
 from v2a_utils.models.tagger import Listener
 
-MODEL_OF = {"FAD": "framewise", "CS": "wav2clip"}  # of other measures the tagger
+MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # of other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")
+LINE_FROM = 30  # clips on, distances are extrapolated to infinite n
+IS_PARTS = 10  # in which the field takes the mean of inception scores
 
 
 class Score(NamedTuple):
@@ -27,6 +31,7 @@ class Score(NamedTuple):
     by_seed: np.ndarray
     backbone: str
     sample_rate: int  # Hz, at which the backbone gets the sounds
+    interval_by: str = ""  # what the interval comes from
 
 
 class Cloud(NamedTuple):
@@ -44,10 +49,10 @@ class Cloud(NamedTuple):
 class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
-    models: the evaluating models by name (tagger, framewise, wav2clip). truth: features of the reference sounds, row
-    by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as
-    right for each picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture
-    together; `draws` is the number of resamples.
+    models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the
+    reference sounds, row by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the
+    tagger's classes count as right for each picture (empty where it knows none), or None. Intervals resample pictures,
+    all seeds of a picture together; `draws` is the number of resamples.
     """
 
     def __init__(self, models: dict[str, Listener], truth: Features, visual: np.ndarray | None = None,
@@ -58,7 +63,8 @@ class Scorer:
     @cached_property
     def reference(self) -> dict[str, Moments]:
         """Moments of the reference sounds' features and frames."""
-        return {"features": Moments([self.truth.features]), "frames": Moments(self.truth.frames)}
+        frames = {"frames": Moments(self.truth.frames)} if "framewise" in self.models else {}
+        return {"features": Moments([self.truth.features])} | frames
 
     # ------------------------------------------------------------------------------------------- what is measured
 
@@ -69,7 +75,7 @@ class Scorer:
                                             for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
         ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
         found["recall@10"] = np.stack(ranks, 1) <= 10
-        if self.visual is not None:
+        if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
         if self.known.any():
             found["accuracy"] = self.hits(made)[self.known]
@@ -77,14 +83,16 @@ class Scorer:
 
     def clouds(self, made: Features) -> dict[str, Cloud]:
         """What is measured of all sounds of a seed together."""
-        def framewise(rows: np.ndarray) -> float:
-            return frechet_distance(Moments(rows), self.reference["frames"])
+        def fd(rows: np.ndarray) -> float:
+            return _distance(rows, self.reference["features"])
 
-        return {
-            "FD": Cloud(made.features, partial(frechet_distance, second=self.reference["features"]), 0.3),
-            "FAD": Cloud(made.frames, framewise, 0.3),
-            "IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1),
-        }
+        def fad(rows: np.ndarray) -> float:
+            return _distance(Moments(rows), self.reference["frames"])
+
+        found = {"FD": Cloud(made.features, fd, 0.3)}
+        if "framewise" in self.models:
+            found["FAD"] = Cloud(made.frames, fad, 0.3)
+        return found | {"IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1)}
 
     def by_picture(self, made: Features) -> dict[str, np.ndarray]:
         """What is measured of the several sounds of a picture, (n,) by measure."""
@@ -107,14 +115,15 @@ class Scorer:
         """Every measure of sounds (n, seeds, ...)."""
         for name, cloud in self.clouds(made).items():
             by_seed = np.array([cloud.function(cloud.rows[:, seed]) for seed in range(cloud.rows.shape[1])])
-            interval = bootstrap(cloud.value, cloud.rows, draws=self._draws(cloud.draws))
-            yield self._score(name, interval.within(0), by_seed)
+            draws = self._draws(cloud.draws)
+            interval = bootstrap(cloud.value, cloud.rows, draws=draws)
+            yield self._score(name, interval.within(0), by_seed, f"bootstrap of clips, {draws} draws")
         for name, values in self.each(made).items():
             interval = rate_interval(values) if name in SHARES else self._mean(values.mean(1))
-            yield self._score(name, interval, values.mean(0))
+            yield self._score(name, interval, values.mean(0), self._by(name))
         for name, values in self.by_picture(made).items():
             interval = rate_interval(values) if name in SHARES else self._mean(values).within(0)
-            yield self._score(name, interval, values.mean(keepdims=True))
+            yield self._score(name, interval, values.mean(keepdims=True), self._by(name))
 
     def differences(self, first: Features, second: Features) -> Iterator[tuple[str, Interval]]:
         """Every measure of one method minus that of another for the same pictures, resampled together."""
@@ -136,9 +145,57 @@ class Scorer:
     def _draws(self, share: float) -> int:
         return max(int(share * self.draws), 10)
 
-    def _score(self, name: str, interval: Interval, by_seed: np.ndarray) -> Score:
+    def _by(self, name: str) -> str:
+        return "Wilson, over clips" if name in SHARES else f"bootstrap of clips, {10 * self.draws} draws"
+
+    def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str = "") -> Score:
         model = self.models[MODEL_OF.get(name, "tagger")]
-        return Score(name, interval, by_seed, model.backbone, model.sample_rate)
+        return Score(name, interval, by_seed, model.backbone, model.sample_rate, by)
+
+
+class FieldScorer(Scorer):
+    """The measures as the field prints them: beside the others IS in ten parts, and FD and FAD at infinite n."""
+
+    def clouds(self, made: Features) -> dict[str, Cloud]:
+        """What is measured of all sounds of a seed together; IS in parts where there are as many sounds."""
+        found = super().clouds(made)
+        if len(made.logits) >= IS_PARTS:
+            found[f"IS in {IS_PARTS} parts"] = Cloud(
+                made.logits, lambda rows: float(inception_score(rows, IS_PARTS).mean()), 1)
+        return found
+
+    def scores(self, made: Features) -> Iterator[Score]:
+        """Every measure of sounds (n, seeds, ...), and distances at infinite n where there are too few of them."""
+        yield from super().scores(made)
+        for name, (first, second) in self.few(made).items():
+            if len(second) < LINE_FROM:
+                continue
+            with _few_rows_are_known():
+                each = [infinite_frechet_distance(first[:, seed], second) for seed in range(first.shape[1])]
+            values = np.array(each)  # (seeds, 4)
+            yield self._score(f"{name} at infinite n", Interval(*values[:, :3].mean(0), len(second)), values[:, 0],
+                              "jackknife, 10 groups of clips")
+
+    def few(self, made: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Rows (n, seeds, ...) and (n, ...) of the distances for which there are too few."""
+        clouds = {"FD": (made.features, self.truth.features, "features")}
+        if "framewise" in self.models:
+            clouds["FAD"] = (made.frames, self.truth.frames, "frames")
+        return {name: (first, second) for name, (first, second, kind) in clouds.items()
+                if few_rows(self.reference[kind].n, len(self.reference[kind].mean))}
+
+
+def _distance(first: np.ndarray | Moments, second: Moments) -> float:
+    """The Fréchet distance, without its warning for every draw of a bootstrap; `FieldScorer` says it once."""
+    with _few_rows_are_known():
+        return frechet_distance(first, second)
+
+
+@contextmanager
+def _few_rows_are_known() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="a Fréchet distance of")
+        yield
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:

@@ -1,70 +1,59 @@
 """Any two folders of sounds, by whatever system, through the field's measures (the command `score`).
 
-Files are matched by their path within the folder, without suffix. Features are kept by the SHA-256 of each file, so a
-second run is quick and a killed one goes on. What is missing, unreadable, silent, short or of another rate is said.
+Features are kept by the SHA-256 of each file, so a second run is quick and a killed one goes on. Whatever is left out
+or unusual is said. Of several channels the mean is heard, as in av-benchmark and fadtk; audioldm_eval takes the first.
+Every listener gets every sound at its own rate, resampled by soxr from whatever rate the file has, where the other
+programs use filters of torchaudio or resampy (tests/benchmarks/parity.py measures what that matters). Each sound is
+heard whole, as in audioldm_eval, or all are cut to one length, as in av-benchmark. One that is shorter than a frame of
+FAD, 0.96 s, is filled up with silence, and PaSST, which needs 10 s, fills or cuts every sound to them.
 """
 
 import hashlib
 import json
-import unicodedata
+from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from v2a_utils.data.audio import SOUNDS, load_audio
+from v2a_utils.data.audio import read_audio
 from v2a_utils.data.files import whole_file, write_json, write_table
+from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.features import Features
-from v2a_utils.evaluation.scorer import Scorer
+from v2a_utils.evaluation.features import Features, stack_seeds
+from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
+from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.models.stacks import Stack
-from v2a_utils.models.tagger import FRAME
+from v2a_utils.models.stacks import LISTENERS, Stack, load_tagger
+from v2a_utils.models.tagger import FRAME, Listener
 from v2a_utils.models.weights import sha256, state_sha256
 
 CACHE = Path("results/features")
+FORMAT = 2  # of what is kept there
 SILENT = 1e-5  # highest sample of a sound that counts as silent
-
-
-def sound_files(folder: Path) -> dict[str, Path]:
-    """Path of every sound file of a folder, at any depth, by its name: the path within it without suffix.
-
-    ValueError for a folder that holds none, or two of one name.
-    """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder of sounds")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        within = path.relative_to(folder)
-        if path.suffix.lower() not in SOUNDS or not path.is_file() or any(part[0] == "." for part in within.parts):
-            continue
-        name = unicodedata.normalize("NFC", within.with_suffix("").as_posix())
-        if name in found:
-            raise ValueError(f"{folder}: {found[name].name} and {path.name} are both the sound {name}; keep one of them")
-        found[name] = path
-    if not found:
-        raise ValueError(f"{folder}: no sound file in it")
-    return found
-
-
-def seed_folders(folder: Path) -> list[dict[str, Path]]:
-    """The sounds of each seed: of the subfolders seed0, seed1, ... where there are such, else of the folder itself."""
-    parts = sorted(folder.glob("seed*"), key=lambda part: (len(part.name), part.name)) if folder.is_dir() else []
-    return [sound_files(part) for part in parts if part.is_dir()] or [sound_files(folder)]
+AV_BENCHMARK = {  # its names of our numbers, by measure and backbone
+    ("FD", "PANNs CNN14 16k"): "FD-PANN", ("FD", "PaSST"): "FD-PASST", ("FAD", "VGGish"): "FD-VGG",
+    ("KL softmax", "PANNs CNN14 16k"): "KL-PANNS-softmax", ("KL softmax", "PaSST"): "KL-PASST-softmax",
+    ("IS in 10 parts", "PANNs CNN14 16k"): "ISC-PANNS-mean", ("IS in 10 parts", "PaSST"): "ISC-PASST-mean",
+}
 
 
 class Extractor:
-    """Features of sound files by the evaluating models of a stack, kept on disk by the files' SHA-256."""
+    """Features of sound files by listeners (tagger, and framewise, wav2clip), kept on disk by the files' SHA-256.
 
-    def __init__(self, stack: Stack):
-        self.models = {name: getattr(stack, name) for name in ("tagger", "framewise", "wav2clip")}
-        key = " ".join(state_sha256(model.model) for model in self.models.values())
+    `seconds` cuts longer sounds; None hears them whole.
+    """
+
+    def __init__(self, models: dict[str, Listener], seconds: float | None = None):
+        self.models, self.seconds = models, seconds
+        key = " ".join([f"{FORMAT} {seconds}", *(state_sha256(model.model) for model in models.values())])
         self.folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
         self.notes: dict[str, str] = {}  # what is wrong or unusual, by file
 
     def __call__(self, path: Path) -> dict[str, np.ndarray] | None:
-        """Arrays by the names of `Features`, and "seconds" and "peak"; None for a file that cannot be read."""
+        """Arrays by the names of `Features`, and "seconds", "rate" and "peak"; None for a file that cannot be read."""
         kept = self.folder / f"{sha256(path)}.npz"
         if not kept.is_file():
             try:
@@ -83,81 +72,130 @@ class Extractor:
         return found
 
     def _extract(self, path: Path) -> dict[str, np.ndarray]:
-        found = {}
-        for name, model in self.models.items():
-            rate = model.sample_rate
-            wave = load_audio(path, rate)
-            filled = np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))  # less is nothing to networks that pool
-            if name == "tagger":
-                found["features"] = model.features([filled], rate)[0]
-                found["logits"] = model.classify(found["features"][None])[0]
-                found |= {"seconds": np.float64(len(wave) / rate), "peak": np.float64(np.abs(wave).max())}
-            else:
-                output = model.frames if name == "framewise" else model.embed
-                found["frames" if name == "framewise" else "clip"] = output([filled], rate)[0]
+        wave, rate = read_audio(path, self.seconds)
+        heard = [np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))]  # less is nothing to networks that pool
+        features = self.models["tagger"].features(heard, rate)
+        found = {"features": features[0], "logits": self.models["tagger"].classify(features)[0],
+                 "seconds": np.float64(len(wave) / rate), "rate": np.float64(rate),
+                 "peak": np.float64(np.abs(wave).max())}
+        if "framewise" in self.models:
+            found["frames"] = self.models["framewise"].frames(heard, rate)[0]
+        if "wav2clip" in self.models:
+            found["clip"] = self.models["wav2clip"].embed(heard, rate)[0]
         return found
 
 
 def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = None, labels: Path | None = None,
-          out: Path = Path("results/scores"), draws: int = 200) -> pd.DataFrame:
+          out: Path = Path("results/scores"), draws: int = 200, listeners: Sequence[str] = (),
+          seconds: float | None = None) -> pd.DataFrame:
     """Measures of the sounds against the reference sounds of the same names, as a table with 95% intervals.
 
-    Writes scores.csv, and scores.json with the notes, into `out`. CS needs `pictures`, a store of embeddings by this
-    stack's CLIP; accuracy needs `labels`, a CSV with the columns id and label. ValueError says what does not fit.
+    listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
+    folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
+    and label. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what av-benchmark
+    has, by its names. ValueError says what does not fit.
     """
-    true, made = sound_files(reference), seed_folders(sounds)
-    names = [name for name in true if all(name in seed for seed in made)]
-    if len(names) < 2:
-        raise ValueError(f"{sounds} and {reference}: {len(names)} name(s) in common, where two or more are needed")
-    extractor, notes = Extractor(stack), []
-    for what, others in (("reference", true), *((f"sounds, seed {seed}", made[seed]) for seed in range(len(made)))):
-        if unmatched := len(others) - len(names):
-            notes.append(f"{unmatched} of {len(others)} files of {what} have no partner and are left out")
-    rows = {name: [extractor(path) for path in (true[name], *(seed[name] for seed in made))]
-            for name in tqdm(names, "features", unit="clip")}
-    rows = {name: found for name, found in rows.items() if all(one is not None for one in found)}
-    notes += extractor.notes.values()
-    if len(rows) < 2:
-        raise ValueError(f"{sounds}: fewer than two sounds could be read: {'; '.join(notes)[:300]}")
-    truth = _features([found[0] for found in rows.values()])
-    right = _right(labels, list(rows), extractor.models["tagger"].names) if labels else None
-    scorer = Scorer(extractor.models, truth, _visual(stack, pictures, list(rows)) if pictures else None, right, draws)
-    parts = [_features([found[1 + seed] for found in rows.values()]) for seed in range(len(made))]
-    stacked = Features(*(np.stack([getattr(part, name) for part in parts], 1) for name in vars(parts[0])))
-    table = pd.DataFrame([
-        {"measure": one.measure} | one.interval._asdict() | {"seeds": len(one.by_seed), "backbone": one.backbone,
-                                                             "sample_rate": one.sample_rate}
-        for one in scorer.scores(stacked)])
+    clips = match_sounds(sounds, reference)
+    tables, notes = [], list(clips.notes)
+    for name in listeners or [stack.name]:
+        models = ({part: getattr(stack, part) for part in LISTENERS} if name == stack.name
+                  else {"tagger": load_tagger(name, stack.device)})
+        truth, made, said = _listen(clips, Extractor(models, seconds), name)
+        names = list(truth)
+        right = _right(labels, names, models["tagger"].names) if labels else None
+        visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
+        scorer = FieldScorer(models, _features(truth), visual, right, draws)
+        stacked = stack_seeds([_features(seed) for seed in made])
+        tables.append(_table(scorer, stacked))
+        notes += [note for note in said if note not in notes] + _too_few(tables[-1], scorer.few(stacked))
+    table = pd.concat(tables)
     for note in notes:
         tqdm.write(note)
     write_table(table, out / "scores.csv")
-    write_json(out / "scores.json", {"sounds": str(sounds), "reference": str(reference), "notes": notes,
-                                     "scores": json.loads(table.to_json(orient="records"))})
+    rows = json.loads(table.to_json(orient="records"))
+    write_json(out / "scores.json", {
+        "sounds": str(sounds), "reference": str(reference), "seconds": seconds, "notes": notes,
+        "intervals": "95%, over clips, all sounds of a clip together; `interval_by` says how", "scores": rows})
+    write_json(out / "output_metrics.json", {
+        AV_BENCHMARK[key]: row["value"] for row in rows if (key := (row["measure"], row["backbone"])) in AV_BENCHMARK})
     return table
 
 
-def _features(rows: list[dict[str, np.ndarray]]) -> Features:
-    frames = [row["frames"] for row in rows]
-    if len({len(one) for one in frames}) == 1:
-        together = np.stack(frames)
-    else:
-        together = np.empty(len(frames), object)
-        together[:] = frames
-    return Features(np.stack([row["logits"] for row in rows]), np.stack([row["features"] for row in rows]), together,
-                    np.stack([row["clip"] for row in rows]), np.zeros((len(rows), 0)))
+def _table(scorer: FieldScorer, made: Features) -> pd.DataFrame:
+    return pd.DataFrame([
+        {"measure": one.measure} | one.interval._asdict()
+        | {"seeds": len(one.by_seed), "backbone": one.backbone, "sample_rate": one.sample_rate,
+           "interval_by": one.interval_by} for one in scorer.scores(made)])
+
+
+def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
+    """What there is to say of distances that too few clips bias."""
+    rows, notes = {row.measure: row for row in table.itertuples()}, []
+    for name in measures:
+        row, endless = rows[name], rows.get(f"{name} at infinite n")
+        line = (f"extrapolated to infinite n it is {endless.value:.4g} [{endless.low:.4g}, {endless.high:.4g}]"
+                if endless else f"from {LINE_FROM} clips on it is extrapolated to infinite n")
+        notes.append(f"{name} by {row.backbone}: {row.n} clips are few for a Fréchet distance of its features, which "
+                     f"raises it; it is {row.value:.4g}, and {line}")
+    return notes
+
+
+def _listen(clips: Matched, extractor: Extractor, title: str) -> tuple[dict, list[dict], list[str]]:
+    """What is extracted of the reference and of each seed's sounds, by clip; notes. ValueError for too few clips."""
+    rows = {name: [extractor(path) for path in (path, *clips.made[name])]
+            for name, path in tqdm(clips.true.items(), f"features {title}", unit="clip")}
+    rows = {name: found for name, found in rows.items() if all(one is not None for one in found)}
+    notes = list(extractor.notes.values())
+    if len(rows) < 2:
+        raise ValueError(f"fewer than two clips could be read: {'; '.join(notes)[:300]}")
+    count = len(next(iter(rows.values())))
+    truth, *made = ({name: found[place] for name, found in rows.items()} for place in range(count))
+    heard = {"reference": list(truth.values()), "sounds": [one for seed in made for one in seed.values()]}
+    return truth, made, notes + _unlike(heard)
+
+
+def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
+    """What there is to say of rates and lengths that differ."""
+    rates = {what: Counter(f"{one['rate']:.0f} Hz" for one in found) for what, found in heard.items()}
+    lengths = {what: [float(one["seconds"]) for one in found] for what, found in heard.items()}
+    notes = []
+    if len(set().union(*rates.values())) > 1:
+        said = "; ".join(f"{what}: {', '.join(each)}" for what, each in rates.items())
+        notes.append(f"sample rates differ ({said}): each listener gets all sounds at its own rate, but what lies "
+                     "above half the rate of a file is not in it")
+    if max(map(max, lengths.values())) - min(map(min, lengths.values())) > 0.05:
+        said = "; ".join(f"{what}: {min(each):.2f} to {max(each):.2f} s" for what, each in lengths.items())
+        notes.append(f"lengths differ ({said}): each sound is heard whole; --seconds cuts all of them")
+    return notes
+
+
+def _features(clips: dict[str, dict[str, np.ndarray]]) -> Features:
+    found = list(clips.values())
+    frames, nothing = np.empty(len(found), object), np.zeros((len(found), 0))
+    for place, row in enumerate(found):
+        frames[place] = row.get("frames")  # as many as its length gives
+    logits, features, clip = (np.stack([row[name] for row in found]) if name in found[0] else nothing
+                              for name in ("logits", "features", "clip"))
+    return Features(logits, features, frames, clip, nothing)
 
 
 def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
-    """CLIP's embeddings of the pictures of these names, out of a store."""
-    store = Store(pictures)
-    if not store.shards():
-        raise ValueError(f"{pictures}: no store of embeddings; make one of the pictures with `python -m v2a_utils embed`")
-    if store.settings.get("clip_sha256") != state_sha256(stack.vision.model):
-        raise ValueError(f"{pictures}: was embedded by another CLIP than that of the stack {stack.name}")
-    places = {str(name): place for place, name in enumerate(store.numpy("id"))}
-    if lacking := [name for name in names if name not in places]:
+    """CLIP's embeddings of the pictures of these names, out of a store, or of files (of a video's frames the mean)."""
+    store, clip = Store(pictures), state_sha256(stack.vision.model)
+    if store.shards():
+        if store.settings.get("clip_sha256") != clip:
+            raise ValueError(f"{pictures}: was embedded by another CLIP than that of the stack {stack.name}")
+        if store.settings.get("aggregate") == "none":
+            raise ValueError(f"{pictures}: keeps all frames of each clip; embed it with another --aggregate")
+        rows = dict(zip(map(str, store.numpy("id")), store.numpy("visual")))
+    else:
+        rows = files_by_name(pictures, PICTURES | VIDEOS, "picture")
+    if lacking := [name for name in names if name not in rows]:
         raise ValueError(f"{pictures}: has no picture of {lacking[0]} ({len(lacking)} of {len(names)} lacking)")
-    return store.numpy("visual")[[places[name] for name in names]]
+    if store.shards():
+        return np.stack([rows[name] for name in names])
+    return np.stack([stack.vision.embed_frames(load_frames(rows[name]))
+                     for name in tqdm(names, "pictures", unit="picture")])
 
 
 def _right(labels: Path, names: list[str], classes: list[str]) -> list[frozenset[str]]:

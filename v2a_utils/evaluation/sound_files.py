@@ -9,6 +9,7 @@ their place in the store, so a run that was killed and goes on ends with the sam
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
 
 FORMATS = ("flac", "wav")
+VGGSOUND_TEST = 15_446  # clips of its test split
 RECORD = "generation.json"  # what made the sounds of a folder
 TRUE, REFERENCE = "true", "reference"  # in a mapper's place: the sound's own CLAP embedding; the sound itself
 
@@ -73,13 +75,27 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
         own = [folder / f"{name}.{suffix}" for name in names]
         jobs += _jobs(stack, store, mapper, own, replace(options, seed=seed))
         paths += own
-    rate = stack.generator.sample_rate
-    with tqdm(total=len(paths), initial=len(paths) - sum(len(job.paths) for job in jobs), unit="sound") as bar:
+    rate, began, count = stack.generator.sample_rate, time.perf_counter(), sum(len(job.paths) for job in jobs)
+    with tqdm(total=len(paths), initial=len(paths) - count, unit="sound") as bar:
         for job, waves in zip(jobs, (run or run_here)(stack, jobs)):
             for path, wave in zip(job.paths, waves):
                 write_sound(path, wave, rate)
             bar.update(len(job.paths))
+    if count:
+        each = (time.perf_counter() - began) / count
+        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each; VGGSound's {VGGSOUND_TEST:,} "
+                   f"test clips would take {hours_for(VGGSOUND_TEST, each):.3g} hours this way")
     return paths
+
+
+def hours_for(clips: int, seconds_each: float, actors: int = 1, candidates: int = 1) -> float:
+    """Hours that so many sounds take at the measured seconds of one, by so many actors (GPUs) that share the work.
+
+    seconds_each is that of one candidate. ValueError for what is not above 0.
+    """
+    if min(clips, seconds_each, actors, candidates) <= 0:
+        raise ValueError(f"{clips} clips of {seconds_each} s by {actors} actors, {candidates} candidates: give more than 0")
+    return clips * candidates * seconds_each / actors / 3600
 
 
 def run_here(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:

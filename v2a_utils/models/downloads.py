@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # as torch.hub's files have it
 ZENODO = "https://zenodo.org"
-PURPOSES = ("sound", "training", "evaluation")
+PURPOSES = ("sound", "training", "evaluation", "benchmark")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Public:
         return "the SHA-256 in its name" if SUM_IN_NAME.search(self.urls[0]) else "the first download's SHA-256"
 
 
-_ALL = PURPOSES
+_ALL = ("sound", "training", "evaluation")
+_CLASSES = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
 TABLE = (
     Public("clip", "CLIP ViT-B/32 of OpenAI", _ALL, "MIT", 0.6, "timm/vit_base_patch32_clip_224.openai",
            ("open_clip_config.json", "open_clip_model.safetensors")),
@@ -53,11 +54,16 @@ TABLE = (
     Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
            "CC BY-NC-SA 4.0: not for commercial use", None, zenodo=7698295,
            urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
-    Public("panns", "PANNs CNN14, a tagger: FD, KL, IS", ("evaluation",), "CC BY 4.0", 0.33, zenodo=3987831,
-           urls=(f"{ZENODO}/records/3987831/files/Cnn14_16k_mAP=0.438.pth",
-                 "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"),
+    Public("panns", "PANNs CNN14, a tagger: FD, KL, IS", ("evaluation", "benchmark"), "CC BY 4.0", 0.33, zenodo=3987831,
+           urls=(f"{ZENODO}/records/3987831/files/Cnn14_16k_mAP=0.438.pth", _CLASSES),
            sums={"Cnn14_16k_mAP=0.438.pth": "md5:362fc5ff18f1d6ad2f6d464b45893f2c"}),
-    Public("vggish", "VGGish: FAD", ("evaluation",), "Apache-2.0", 0.29, urls=(
+    Public("cnn14-32k", "PANNs CNN14 at 32 kHz: FD, KL, IS", ("benchmark",), "CC BY 4.0", 0.33, zenodo=3987831,
+           urls=(f"{ZENODO}/records/3987831/files/Cnn14_mAP=0.431.pth", _CLASSES),
+           sums={"Cnn14_mAP=0.431.pth": "md5:541141fa2ee191a88f24a3219fff024e"}),
+    Public("passt", "PaSST, av-benchmark's tagger: FD, KL, IS", ("benchmark",), "Apache-2.0", 0.34, urls=(
+        "https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
+        _CLASSES)),
+    Public("vggish", "VGGish: FAD", ("evaluation", "benchmark"), "Apache-2.0", 0.29, urls=(
         "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",)),
     Public("wav2clip", "Wav2CLIP: CS", ("evaluation",), "MIT", None, urls=(
         "https://github.com/descriptinc/lyrebird-wav2clip/releases/download/v0.1.0-alpha/Wav2CLIP.pt",)),

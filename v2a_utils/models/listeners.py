@@ -1,13 +1,18 @@
-"""The listeners of the field, on their public weights: PANNs' CNN14 for FD and KL, VGGish for FAD, Wav2CLIP for CS.
+"""The listeners of the field, on their public weights: PANNs' CNN14 and PaSST for FD and KL, VGGish for FAD, Wav2CLIP
+for CS.
 
 `load_listener` opens whichever lies in a folder, ours or theirs, behind one interface (`tagger.Listener`). The public
 files are pickles, so they are read with weights_only, and held against their SHA-256 where one is known.
 """
 
+import contextlib
+import io
 import re
+import warnings
 from pathlib import Path
 
 import torch
+from accelerate import init_empty_weights
 from torch import nn
 from torchvision.models import resnet18
 from transformers.audio_utils import mel_filter_bank
@@ -20,6 +25,7 @@ CNN14_16K = {  # Kong et al. 2020, arXiv 1912.10211, table 1, in its 16 kHz vers
     "sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [64, 128, 256, 512, 1024, 2048],
     "last_pool": 1, "features": 2048, "outputs": NUM_CLASSES,
 }
+CNN14_32K = CNN14_16K | {"sample_rate": 32_000, "n_fft": 1024, "hop": 320, "fmax": 14_000}
 
 
 class Vggish(nn.Module):
@@ -86,13 +92,63 @@ class Wav2Clip(nn.Module):
         return self.transform.sequential(self.encoder(spectra))
 
 
+class Passt(nn.Module):
+    """PaSST (Koutini et al. 2022, arXiv 2110.05069) by the package hear21passt, as av-benchmark listens with it.
+
+    The first 10 s of a sound, shorter ones filled with silence; features (768) are the mean of its two class tokens.
+    """
+
+    config = {"sample_rate": 32_000}
+
+    def __init__(self, depth: int):
+        super().__init__()
+        try:
+            from hear21passt.models import passt, preprocess
+        except ImportError as error:
+            raise ValueError("PaSST needs the package hear21passt: pip install 'v2a-utils[passt]'") from error
+        passt.first_RUN = False  # it would print the shape of every layer
+        with contextlib.redirect_stdout(io.StringIO()):  # hear21passt/base.py has these numbers
+            self.mel = preprocess.AugmentMelSTFT(fmin_aug_range=10, fmax_aug_range=2000)
+        with init_empty_weights():  # they come from the file
+            self.net = passt.PaSST(stride=(10, 10), depth=depth, distilled=True)
+        self.fc_out = self.net.head
+
+    def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
+        """(batch, samples) -> (batch, 1, 128, 1000)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, about how the package calls it
+            return self.mel(nn.functional.pad(waveforms, (0, 320_000 - waveforms.shape[1])))[:, None]
+
+    def features(self, log_mels: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, 128, 1000) -> (batch, 768)."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that 1000 frames are not the 998 of its training
+            return self.net(log_mels)[1]
+
+    def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
+        return self.fc_out(self.features(log_mels))
+
+
 def load_panns(path: Path, device: str = "cpu") -> Listener:
-    """CNN14 from Cnn14_16k_mAP=0.438.pth, with AudioSet's class_labels_indices.csv beside it."""
-    names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(CNN14_16K)
+    """CNN14 from Cnn14_16k_mAP=0.438.pth or, for 32 kHz, Cnn14_mAP=0.431.pth.
+
+    AudioSet's class_labels_indices.csv lies beside it.
+    """
+    config = CNN14_16K if "16k" in path.name else CNN14_32K
+    names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(config)
     own = {re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name).replace(
         "fc_audioset", "fc_out"): value for name, value in _read(path).items()
         if not name.startswith(("spectrogram_extractor", "logmel_extractor"))}
-    return Listener(_filled(model, own, path), names, device, "PANNs CNN14 16k", multi_label=True)
+    backbone = f"PANNs CNN14 {config['sample_rate'] // 1000}k"
+    return Listener(_filled(model, own, path), names, device, backbone, multi_label=True)
+
+
+def load_passt(path: Path, device: str = "cpu") -> Listener:
+    """PaSST from passt-s-f128-p16-s10-ap.476-swa.pt, with AudioSet's class_labels_indices.csv beside it."""
+    names, own = read_names(path.parent / "class_labels_indices.csv"), _read(path)
+    model = Passt(depth=len({name.split(".")[1] for name in own if name.startswith("blocks.")}))
+    _filled(model.net, own, path, assign=True)
+    return Listener(model, names, device, "PaSST", multi_label=True)
 
 
 def load_vggish(path: Path, device: str = "cpu") -> Listener:
@@ -108,7 +164,8 @@ def load_wav2clip(path: Path, device: str = "cpu") -> Listener:
     return Listener(_filled(Wav2Clip(), own, path), [], device, "Wav2CLIP")
 
 
-PUBLIC = {"Cnn14_16k*.pth": load_panns, "vggish*.pth": load_vggish, "Wav2CLIP*.pt": load_wav2clip}
+PUBLIC = {"Cnn14_16k*.pth": load_panns, "Cnn14_mAP*.pth": load_panns, "passt-s*.pt": load_passt,
+          "vggish*.pth": load_vggish, "Wav2CLIP*.pt": load_wav2clip}
 
 
 def load_listener(folder: str | Path, device: str = "cpu") -> Listener:
@@ -137,9 +194,9 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(path)
 
 
-def _filled(model: nn.Module, state: dict, path: Path) -> nn.Module:
+def _filled(model: nn.Module, state: dict, path: Path, assign: bool = False) -> nn.Module:
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state, assign=assign)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: the weights do not fit {type(model).__name__} ({reason})") from error

@@ -40,6 +40,7 @@ PARTS = {
     "familiarity": ("familiarity", "training"),
 }
 LISTENERS = ("tagger", "wav2clip", "framewise")
+TAGGERS = ("cnn14-32k", "passt")  # that belong to no stack
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,18 @@ def public_folders() -> dict[str, Path]:
     data = given.get("cache", HUB_CACHE) / "data"
     return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
             "vggish": config.path("framewise"), "wav2clip": config.path("wav2clip"), "imagehear": data / "imagehear",
-            "vggsound": data / "vggsound"}
+            "vggsound": data / "vggsound"} | {name: config.extras / name for name in TAGGERS}
+
+
+def load_tagger(name: str, device: str | None = None) -> Listener:
+    """A tagger of TAGGERS, from where `fetch --for benchmark` puts it. ValueError when it is not there."""
+    if name not in TAGGERS:
+        raise ValueError(f"unknown listener {name!r}: beside those of the stack there are {', '.join(TAGGERS)}")
+    place = public_folders()[name]
+    if not place.is_dir():
+        raise ValueError(f"{place}: the listener {name} is not there; `python -m v2a_utils fetch --for benchmark` "
+                         "fetches it")
+    return load_listener(place, device or best_device())
 
 
 def best_device() -> str:

@@ -34,7 +34,8 @@ class ConvBlock(nn.Module):
 class AudioCnn(nn.Module):
     """PANNs' CNN of any width: log-mel -> conv blocks -> mean + max over time -> fc1 (features) -> fc_out.
 
-    `config`: sample_rate, n_fft, hop, mels, widths, features, outputs, and last_pool (1 in CNN14, else 2).
+    `config`: sample_rate, n_fft, hop, mels, widths, features, outputs, and last_pool (1 in CNN14, else 2), fmax (Hz;
+    else half the rate).
     """
 
     def __init__(self, config: dict):
@@ -46,7 +47,8 @@ class AudioCnn(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(a, b, pool) for a, b, pool in zip(widths, widths[1:], pools))
         self.fc1 = nn.Linear(widths[-1], config["features"])
         self.fc_out = nn.Linear(config["features"], config["outputs"])
-        filters = mel_filters(config["sample_rate"], config["n_fft"], config["mels"], 50, config["sample_rate"] // 2)
+        filters = mel_filters(config["sample_rate"], config["n_fft"], config["mels"], 50,
+                              config.get("fmax", config["sample_rate"] // 2))
         self.register_buffer("filters", filters, persistent=False)
 
     def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
