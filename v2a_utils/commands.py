@@ -167,16 +167,30 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def world(options: argparse.Namespace) -> int:
-    """SoundWorld's pictures, sounds and labels."""
-    from v2a_utils.data.audio import save_audio
-    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+    """SoundWorld's pictures, sounds and labels, or films and pictures in the form of the paper's data sets."""
+    from v2a_utils.data.exports import write_imagehear, write_vggsound
 
     if options.count < 1:
         raise ValueError(f"count is {options.count}: give 1 or more")
+    if options.format == "pairs":
+        return _world_pairs(options)
+    if options.split:
+        raise ValueError(f"--split {options.split} is for pairs: the format {options.format} has splits of its own")
+    if options.format == "vggsound":
+        print(f"{options.count} films, listed in {write_vggsound(options.out, options.count, options.seed)}")
+    else:
+        print(f"{len(write_imagehear(options.out, options.count, options.seed))} pictures in {options.out}")
+    return 0
+
+
+def _world_pairs(options: argparse.Namespace) -> int:
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in tqdm(range(options.count), unit="pair"):
-        scene = make_scene(options.split, index, options.seed)
+        scene = make_scene(options.split or "test", index, options.seed)
         draw(scene).save(options.out / f"{scene.id}.png")
         save_audio(options.out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
         rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
