@@ -45,12 +45,12 @@ class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
     models: the evaluating models by name (tagger, framewise, wav2clip). truth: features of the reference sounds, row
-    by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as
-    right for each picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture
-    together; `draws` is the number of resamples.
+    by row, or None where there are none, which leaves out FD, FAD, KL and recall@10. visual: CLIP's embeddings of the
+    pictures (n, d), or None. right: which of the tagger's classes count as right for each picture (empty where it knows
+    none), or None. Intervals resample pictures, all seeds of a picture together; `draws` is the number of resamples.
     """
 
-    def __init__(self, models: dict[str, Listener], truth: Features, visual: np.ndarray | None = None,
+    def __init__(self, models: dict[str, Listener], truth: Features | None, visual: np.ndarray | None = None,
                  right: list[frozenset[str]] | None = None, draws: int = 200):
         self.models, self.truth, self.visual, self.draws = models, truth, visual, draws
         self.right = right or [frozenset()] * len(truth.features)
@@ -65,10 +65,12 @@ class Scorer:
     def each(self, made: Features) -> dict[str, np.ndarray]:
         """What is measured sound by sound, (n, seeds) by measure; accuracy of the pictures whose class is known."""
         seeds, truth = range(made.logits.shape[1]), self.truth
-        found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
-                                            for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-        ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
-        found["recall@10"] = np.stack(ranks, 1) <= 10
+        found = {}
+        if truth is not None:
+            found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
+                                                for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
+            ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
+            found["recall@10"] = np.stack(ranks, 1) <= 10
         if self.visual is not None:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
         if self.known.any():
@@ -80,11 +82,11 @@ class Scorer:
         def framewise(rows: np.ndarray) -> float:
             return frechet_distance(Moments(rows), self.reference["frames"])
 
-        return {
+        found = {} if self.truth is None else {
             "FD": Cloud(made.features, partial(frechet_distance, second=self.reference["features"]), 0.3),
             "FAD": Cloud(made.frames, framewise, 0.3),
-            "IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1),
         }
+        return found | {"IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1)}
 
     def by_picture(self, made: Features) -> dict[str, np.ndarray]:
         """What is measured of the several sounds of a picture, (n,) by measure."""
