@@ -302,6 +302,10 @@ def evaluate(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.run import evaluate, folder_for
     from v2a_utils.models.stacks import load_stack
 
+    if options.data:
+        return _evaluate_data(options)
+    if options.clips:
+        raise ValueError("--clips is for --data")
     sizes = QUICK if options.quick else Sizes()
     if options.n is not None:
         sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
@@ -313,6 +317,42 @@ def evaluate(options: argparse.Namespace) -> int:
     out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
     table = evaluate(stack, options.methods, sizes, out)
     print(f"{len(table)} numbers in {out}")
+    return 0
+
+
+def _evaluate_data(options: argparse.Namespace) -> int:
+    """The steps of a reproduction on a store, a source or a configuration; mappers are used, not trained."""
+    from v2a_utils.evaluation.settings import FILES, Settings, read_settings
+
+    given = {"methods": options.methods and tuple(options.methods), "stack": options.stack, "test_clips": options.n,
+             "seeds": options.seeds, "clips": options.clips and str(options.clips), "out": options.out and str(options.out)}
+    given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
+    given = {name: value for name, value in given.items() if value is not None}
+    if Path(options.data).suffix.lower() in FILES:
+        return _reproduce(read_settings(options.data, **given))
+    work = Path("results/evaluation") / Path(options.data).resolve().name
+    stack = os.environ.get("V2A_STACK", "mini")
+    return _reproduce(Settings(options.data, **{"stack": stack, "work": str(work), "mappers": ()} | given))
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """From lists of clips and pictures to the paper's tables."""
+    from v2a_utils.evaluation.settings import read_settings
+
+    return _reproduce(read_settings(options.config, out=options.out, engine=options.engine))
+
+
+def _reproduce(settings) -> int:
+    from v2a_utils.evaluation.reproduced import paper_form
+    from v2a_utils.evaluation.reproduction import reproduce
+    from v2a_utils.evaluation.results import Results
+    from v2a_utils.models.stacks import load_stack
+
+    reproduce(settings, load_stack(settings.stack))
+    results = Results.read(settings.summary)
+    print(paper_form(results).to_string())
+    print(f"summary in {settings.summary}" + (f"; not measured: {', '.join(results.run['left_out'])}"
+                                              if results.run["left_out"] else ""))
     return 0
 
 

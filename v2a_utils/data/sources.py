@@ -5,6 +5,7 @@ any process or machine; the source's `decode` reads the clip there. What a listi
 """
 
 import csv
+import json
 import os
 import re
 import unicodedata
@@ -126,7 +127,14 @@ def open_source(source: str, clips: str | Path | None = None, seed: int = 0, lim
     listing = _open(source, clips, seed, limit)
     if not listing.sources:
         raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
-    return with_splits(listing, shares).first(limit)
+    opened = json.dumps({"source": source if ":" in source else str(Path(source).absolute()), "seed": seed,
+                         "clips": None if clips is None else str(Path(clips).absolute())})
+    return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
+
+
+def reopen(opened: str, limit: int | None = None) -> Listing:
+    """The listing that a store was made from, by the "source" among its settings."""
+    return open_source(**json.loads(opened), limit=limit)
 
 
 def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Listing:
