@@ -6,28 +6,29 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from v2a_utils.evaluation.results import PAPER_TABLE, Results
-from v2a_utils.evaluation.settings import ROWS
+from v2a_utils.evaluation.settings import ROWS, SWEEPS
 from v2a_utils.plotting import MAPPED
 
 NOT_MEASURED = "not measured here"
 COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
     ("FD", "test"), ("FAD", "test"), ("CS", "test"), ("CS", "ood"), ("seconds a sound", "test"),
     ("trained parameters", "test")])) | {"accuracy ↑ (ImageHear)": ("accuracy", "ood")}
-IN_PAPER = {"reference": "Reference", "diffusion": "V2A-Mapper"}  # rows that the paper has too
+OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that pictures without sounds have not
 
 
 def paper_form(results: Results) -> pd.DataFrame:
     """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none."""
-    columns = {}
-    for title, (measure, split) in COLUMNS.items():
-        columns[title] = results.find(measure, split, "table").apply(lambda row: _text(measure, row), axis=1)
+    columns = {title: {row.Index: _text(measure, row) for row in results.find(measure, split, "table").itertuples()}
+               for title, (measure, split) in COLUMNS.items()}
     rows = list(dict.fromkeys([*ROWS, *results.table[results.table.group == "table"].method]))
-    return pd.DataFrame(columns).reindex(rows).astype(object).fillna(NOT_MEASURED).rename_axis("method")
+    table = pd.DataFrame(columns).reindex(rows).astype(object).fillna(NOT_MEASURED).rename_axis("method")
+    table.loc[list(OF_SOUNDS), [title for title, (_, split) in COLUMNS.items() if split == "ood"]] = "–"
+    return table
 
 
-def _text(measure: str, row: pd.Series) -> str:
+def _text(measure: str, row) -> str:
     if measure == "trained parameters":
-        return f"{row.value / 1e6:.3f}"
+        return f"{row.value / 1e6:.3f}" if row.value else "0"
     if measure == "seconds a sound":
         return f"{row.value:.2f}" if row.value else "–"
     return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
@@ -86,7 +87,6 @@ def to_fill(results: Results) -> pd.DataFrame:
     command = "python -m v2a_utils reproduce CONFIG"
     lacking = dict(results.run["left_out"])
     there = set(results.table[results.table.group != "table"].group)
-    lacking |= {f"sweep of {group}": "not in the configuration" for group in ("guidance", "steps", "aggregate", "size", "pairs")
-                if group not in there}
+    lacking |= {f"sweep of {group}": "not in the configuration" for group in SWEEPS if group not in there}
     return pd.DataFrame([(name, reason, command) for name, reason in lacking.items()],
                         columns=[NOT_MEASURED, "why", "what fills it"])

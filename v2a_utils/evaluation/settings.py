@@ -9,6 +9,8 @@ from v2a_utils.data.store import Store
 from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.mappers.networks import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.models.extraction import EmbedOptions
+from v2a_utils.pipeline import SoundOptions
 
 FILES = (".toml", ".json")
 ROWS = {name: METHODS[name].source for name in (
@@ -57,9 +59,20 @@ class Settings:
                     what, [one.name for one in fields(TrainConfig)])
                 raise ValueError(f"unknown {what} {', '.join(sorted(names))}: known are {', '.join(known)}"
                                  + (", or the folder of a trained mapper" if what == "method" else ""))
-        for name in ("seeds", "draws", "sweep_clips", "train_clips", "test_clips"):
-            if (value := getattr(self, name)) is not None and value < 2 - (name == "seeds"):
-                raise ValueError(f"{name} is {value}: give {2 - (name == 'seeds')} or more")
+        for name, least in {"seeds": 1, "draws": 2, "sweep_clips": 4, "train_clips": 4, "test_clips": 4}.items():
+            if (value := getattr(self, name)) is not None and value < least:
+                raise ValueError(f"{name} is {value}: give {least} or more")
+        for group, values in self.sweeps.items():
+            if not isinstance(values, dict if group == "size" else (list, tuple)):
+                raise ValueError(f"the sweep {group} is {values!r}: give "
+                                 + ("tables of sizes by name" if group == "size" else "a list of values"))
+        usual = {name: (getattr(self, name),) for name in ("steps", "guidance", "aggregate")}
+        for name, values in usual.items():  # all values are checked before hours of work
+            for value in (*values, *self.sweeps.get(name, ())):
+                if name == "aggregate":
+                    EmbedOptions(value, self.frame_rate, self.seed)
+                else:
+                    SoundOptions(scheduler=self.scheduler, candidates=self.candidates, seed=self.seed, **{name: value})
 
     @property
     def summary(self) -> Path:

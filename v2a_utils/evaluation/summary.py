@@ -49,7 +49,9 @@ def summarise(evaluators: dict[str, Scorer], methods: dict[str, Method], make: M
             sounds += [{"method": name, "split": split} | row for row in single_rows(evaluators[split], made)]
     singles = pd.DataFrame(sounds, columns=None if sounds else ["method", "split", "seed"])
     return {"evaluation": pd.DataFrame(rows, columns=COLUMNS),
-            "differences": pd.concat([differences(evaluators[split], tested[split], split, pairs) for split in compared]),
+            "differences": pd.DataFrame([row for split in compared
+                                         for row in difference_rows(evaluators[split], tested[split], split, pairs)],
+                                        columns=["method", "other", "measure", *Interval._fields, "split"]),
             "sounds": singles[(singles.seed == 0) & (singles.split == "test")], "singles": singles}
 
 
@@ -100,17 +102,16 @@ def single_rows(evaluator: Scorer, made: Features) -> Iterator[dict]:
                "CS": scores[index, seed]} | measured | {f"true {name}": true[index] for name, true in truths.items()}
 
 
-def differences(evaluator: Scorer, made: dict[str, Features], split: str,
-                pairs: Iterable[tuple[str, str]]) -> pd.DataFrame:
-    """Every measure of one method minus that of another on the same pictures, of the pairs that were made.
+def difference_rows(evaluator: Scorer, made: dict[str, Features], split: str,
+                    pairs: Iterable[tuple[str, str]]) -> Iterator[dict]:
+    """Rows of differences.csv: every measure of one method minus that of another on the same pictures.
 
-    The intervals resample both together, so that what makes a picture hard for both falls out.
+    The intervals resample both together, so that what makes a picture hard for both falls out. Of these `pairs` those of
+    which both were made.
     """
-    there = [pair for pair in pairs if set(pair) <= made.keys()]
-    rows = [{"method": first, "other": second, "measure": measure} | interval._asdict() | {"split": split}
-            for first, second in tqdm(there, "differences", unit="pair")
-            for measure, interval in evaluator.differences(made[first], made[second])]
-    return pd.DataFrame(rows, columns=["method", "other", "measure", *Interval._fields, "split"])
+    for first, second in tqdm([pair for pair in pairs if set(pair) <= made.keys()], "differences", unit="pair"):
+        for measure, interval in evaluator.differences(made[first], made[second]):
+            yield {"method": first, "other": second, "measure": measure} | interval._asdict() | {"split": split}
 
 
 def gap_table(clouds: Iterable[tuple[str, np.ndarray]], audio: np.ndarray, draws: int) -> pd.DataFrame:
