@@ -3,11 +3,13 @@
 BOOT := .venv-boot
 PYTHON := .venv/bin/python
 export HF_HUB_OFFLINE ?= 1
+# idle threads sleep: two programs on one machine must not take each other's cores
+export OMP_WAIT_POLICY ?= PASSIVE
 # processes that tests and notebooks run in
 WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
-        bench-bridges bench-photographs lock
+        bench-bridges bench-photographs bench-mutations lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -54,6 +56,9 @@ bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one i
 
 bench-photographs: .venv/ready  ## set up, then make a sound for every photograph of the folder IN on the mini stack
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)"
+
+bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one at a time, and see a test fail for each
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations
 
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \

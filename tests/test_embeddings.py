@@ -28,7 +28,7 @@ from v2a_utils.data.store import Row, Store
 from v2a_utils.models import extraction as embeddings
 from v2a_utils.models.clip import AGGREGATES, aggregate_frames, choose_frames
 from v2a_utils.models.extraction import (
-    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, in_lanes, preparation, run_here, world_store,
+    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, parallel_map, preparation, run_here, world_store,
 )
 from v2a_utils.models.stacks import load_stack
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
@@ -390,13 +390,13 @@ def test_lanes_keep_the_order_and_give_the_threads_back(lanes):
         share.append(torch.get_num_threads())
         return -item
 
-    assert list(in_lanes(slow_at_first, range(7), lanes)) == [-item for item in range(7)]
+    assert list(parallel_map(slow_at_first, range(7), lanes)) == [-item for item in range(7)]
     assert set(share) == {max(threads // lanes, 1)} and torch.get_num_threads() == threads
 
 
 def test_lanes_take_no_more_than_they_can_do_and_pass_errors_on():
     taken = []
-    results = in_lanes(lambda item: 1 // item, (taken.append(item) or item for item in [1, 1, 1, 0] + 8 * [1]), 2)
+    results = parallel_map(lambda item: 1 // item, (taken.append(item) or item for item in [1, 1, 1, 0] + 8 * [1]), 2)
     assert next(results) == 1 and len(taken) == 5
     with pytest.raises(ZeroDivisionError):
         list(results)

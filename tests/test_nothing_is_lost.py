@@ -1,6 +1,5 @@
 """What `sound` never does: replace a file that is not its own, throw a sound away, write one that is no sound."""
 
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from conftest import ROOT, assert_one_sentence, plain_scene, write_video
 from v2a_utils.__main__ import main
 from v2a_utils.models import stacks
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.stacks import Stack, load_stack, stack_config
-from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.models.stacks import Stack
 from v2a_utils.soundworld import draw
 
 QUICK = ["--steps", "1", "--candidates", "1", "--seconds", "1", "--mapper", "regression"]

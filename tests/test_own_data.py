@@ -18,7 +18,7 @@ from v2a_utils.data.sources import FileSource, Listing, with_splits
 from v2a_utils.data.splits import part_of
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_familiarity, trained_mapper
-from v2a_utils.mappers.own import how_sure, judge, train_on_pairs
+from v2a_utils.mappers.own import how_sure, measure, train_on_pairs
 from v2a_utils.mappers.recipes import FEW_PAIRS, PAIRS, RECIPES, recipe_for
 from v2a_utils.mappers.training import TrainConfig, Validation, fit
 from v2a_utils.models import extraction
@@ -96,7 +96,7 @@ def test_data_without_splits_get_them_and_others_keep_theirs():
     whole = with_splits(listed(none=400))
     assert {source.split for source in whole.sources} == {"train", "val", "test"}
     assert all(source.split == part_of(source.id) for source in whole.sources)
-    assert "split by a hash of the ids: train 80, val 10, test 10" in whole.summary()
+    assert "split by a hash of the ids in shares of train 80, val 10, test 10" in whole.summary()
     even = with_splits(listed(none=400), (1, 1, 0))
     assert {source.split for source in even.sources} == {"train", "val"} and "train 1, val 1" in even.summary()
     vggsound = with_splits(listed(train=400, test=50))
@@ -227,11 +227,11 @@ def test_the_best_weights_by_validation_are_kept_and_training_stops(tmp_path):
 
     validation = Validation(judged, "score", patience=3)
     config = TrainConfig(200, 4, 0.05, warmup=1, ema=0.5)
-    losses = fit(model, loss, 10, config, tmp_path / "c.pt", watch=validation)
+    losses = fit(model, loss, 10, config, tmp_path / "c.pt", callback=validation)
     assert len(losses) == 50 and validation.best_step == 20  # the second look of every ten steps; three more in vain
     assert all(torch.equal(value, seen[1][name]) for name, value in model.state_dict().items())
     again, resumed = torch.nn.Linear(3, 3), Validation(judged, "score", patience=3)
-    assert fit(again, loss, 10, config, tmp_path / "c.pt", watch=resumed) == losses
+    assert fit(again, loss, 10, config, tmp_path / "c.pt", callback=resumed) == losses
     assert resumed.history == validation.history and torch.equal(again.weight, model.weight)
 
 
@@ -245,8 +245,8 @@ def test_few_validation_pairs_are_said_to_tell_little():
             return visual
 
     rows = unit_rows(10, 6, 1)
-    assert "cannot tell this mapper from one that answers every picture alike" in how_sure(judge(Alike(), rows, rows))
-    sure = how_sure(judge(Right(), rows, rows))
+    assert "cannot tell this mapper from one that answers every picture alike" in how_sure(measure(Alike(), rows, rows))
+    sure = how_sure(measure(Right(), rows, rows))
     assert "cosine 1.000" in sure and "on 10 pairs" in sure and "cannot tell" not in sure
 
 
@@ -279,7 +279,7 @@ def test_a_mappers_folder_says_what_it_is(mine, store, folder, stack):
     card = (mine / "README.md").read_text()
     assert all(word in card for word in ("pairs trained on", "95% intervals", "Licence", settings["clip"]))
     known = Familiarity.load(mine / "familiarity.safetensors")
-    assert not known.is_strange(picture_of(folder, stack)[0]) and known.is_strange(-picture_of(folder, stack)[0])
+    assert not known.is_out_of_distribution(picture_of(folder, stack)[0]) and known.is_out_of_distribution(-picture_of(folder, stack)[0])
     assert load_mapper(mine).map(picture_of(folder, stack)).shape == (1, stack.audio.embed_dim)
 
 

@@ -94,7 +94,7 @@ def test_a_first_sound_needs_no_clap_checkpoint_and_no_training(without, green, 
     without("mappers", "clap", "extras")
     stack = load_stack("paper", "cpu")
     sound = picture_to_sound(stack, [Image.open(green)], SoundOptions(steps=1, seconds=0.5))
-    assert sound.heard == [] and sound.strange is None and sound.similarity is None
+    assert sound.heard == [] and sound.out_of_distribution is None and sound.similarity is None
     assert np.abs(sound.waveform).max() > 0 and "audio" not in stack.__dict__
     assert np.allclose(sound.mapped, map_embeddings(stack, sound.visual[None], "words")[0])
     assert mapper_choices(stack) == ["words", "none"]
@@ -104,7 +104,7 @@ def test_clap_is_not_loaded_for_a_single_candidate(without, green):
     without()
     stack = load_stack("paper", "cpu")
     sound = picture_to_sound(stack, [Image.open(green)], SoundOptions(steps=1, seconds=0.5, candidates=1))
-    assert sound.similarity is None and sound.heard and sound.strange is not None
+    assert sound.similarity is None and sound.heard and sound.out_of_distribution is not None
     assert "audio" not in stack.__dict__
 
 
@@ -135,7 +135,7 @@ def test_a_mappers_own_familiarity_is_preferred(without, green):
         (own / "familiarity.safetensors").unlink(missing_ok=True)
         Familiarity(visual, np.eye(len(visual), dtype=np.float32), limit).save(own / "familiarity.safetensors")
         options = SoundOptions(mapper=str(own), steps=1, seconds=0.5, candidates=1)
-        assert picture_to_sound(load_stack("paper", "cpu"), [Image.open(green)], options).strange == strange
+        assert picture_to_sound(load_stack("paper", "cpu"), [Image.open(green)], options).out_of_distribution == strange
 
 
 def test_every_part_can_be_asked_for(stack: Stack):

@@ -163,7 +163,7 @@ def test_the_command_trains_judges_and_saves(tmp_path, store, kind, capsys):
     again = read_recipe(tmp_path / "out" / "recipe.json", recipe_for("mini", kind))
     assert again.train == replace(TrainConfig(**TRAIN), patience=recipe["train"]["patience"])
     history = json.loads((tmp_path / "out" / "validation.json").read_text())["history"]
-    assert len(history) == training.WATCHES and history[-1]["step"] == TRAIN["steps"]
+    assert len(history) == training.CALLBACKS and history[-1]["step"] == TRAIN["steps"]
     assert history[-1]["cosine"] > 0.1 + history[0]["cosine"]
 
 
@@ -175,7 +175,7 @@ class Killed(KeyboardInterrupt):
 def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, monkeypatch):
     whole, resumed, recipe = [], [], quick(kind, steps=20)
     pairs = read_pairs(store)
-    train_on_pairs(pairs, recipe, tmp_path / "whole", watch=lambda mapper, losses: whole.append(list(losses)))
+    train_on_pairs(pairs, recipe, tmp_path / "whole", callback=lambda mapper, losses: whole.append(list(losses)))
 
     def kill(mapper, losses):
         if len(losses) == 13:
@@ -183,8 +183,8 @@ def test_a_killed_training_goes_on_along_the_same_curve(tmp_path, store, kind, m
 
     monkeypatch.setattr(training.time, "monotonic", iter(range(0, 10**9, 100)).__next__)  # saved after every step
     with pytest.raises(Killed):
-        train_on_pairs(read_pairs(store), recipe, tmp_path / "killed", watch=kill)
-    train_on_pairs(pairs, recipe, tmp_path / "killed", watch=lambda mapper, losses: resumed.append(list(losses)))
+        train_on_pairs(read_pairs(store), recipe, tmp_path / "killed", callback=kill)
+    train_on_pairs(pairs, recipe, tmp_path / "killed", callback=lambda mapper, losses: resumed.append(list(losses)))
     assert resumed[0][:12] == whole[-1][:12] and len(resumed) < 10
     assert resumed[-1] == whole[-1]
     files = [tmp_path / name / "model.safetensors" for name in ("whole", "killed")]

@@ -350,16 +350,16 @@ def test_both_encoders_classify_without_training(stack, kind, least):
 
 
 @pytest.mark.quality
-def test_test_pictures_are_seldom_called_strange(stack):
+def test_test_pictures_are_seldom_called_out_of_distribution(stack):
     pictures = [draw(make_scene("test", index)) for index in range(100)]
-    flagged = [stack.familiarity.is_strange(row) for row in stack.vision.embed_images(pictures)]
+    flagged = [stack.familiarity.is_out_of_distribution(row) for row in stack.vision.embed_images(pictures)]
     assert np.mean(flagged) <= 0.05
 
 
 @pytest.mark.quality
 @needs_photos
-def test_real_photographs_are_called_strange(stack):
-    flagged = [stack.familiarity.is_strange(stack.vision.embed_frames(load_frames(path))) for path in PHOTOS]
+def test_real_photographs_are_called_out_of_distribution(stack):
+    flagged = [stack.familiarity.is_out_of_distribution(stack.vision.embed_frames(load_frames(path))) for path in PHOTOS]
     assert np.mean(flagged) >= 0.9
 
 
@@ -367,7 +367,7 @@ def test_real_photographs_are_called_strange(stack):
 @needs_photos
 def test_the_command_warns_about_a_real_photograph(sound, capsys):
     photo = PHOTOS[0]
-    assert sound(photo)[0] == 0
+    assert sound(photo, "--vision", "clip")[0] == 0  # the way of photographs is test_photo's
     assert f"{photo.name} is unlike the pictures" in capsys.readouterr().out
 
 

@@ -74,7 +74,7 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
         except MediaError as error:  # a photograph of something that SoundWorld lacks
             seen[path] = error
     stack.release("vision", "photo")
-    stack.kept.clear()
+    stack.cache.clear()
     if settings.candidates > 1 and mapped:
         stack.release_texts()
     for path, visual in seen.items():
@@ -121,7 +121,7 @@ def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
     if sound.words:
         seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
         tqdm.write(f"  {source.name} went the way of photographs: the classifier saw {seen}; over words to a sound")
-    elif sound.strange:
+    elif sound.out_of_distribution:
         tqdm.write(
             f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
         )

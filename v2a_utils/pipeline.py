@@ -71,7 +71,7 @@ class Sound:
     mapped: np.ndarray  # (d,), what the generator was conditioned on
     similarity: float | None  # cosine between `mapped` and CLAP's embedding of the sound; None for a single candidate
     heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities; empty without a tagger
-    strange: bool | None  # the picture is unlike those that the mapper was trained on; None where nobody can tell
+    out_of_distribution: bool | None  # unlike the pictures that the mapper was trained on; None where nobody can tell
     words: list[tuple[str, float]] = field(default_factory=list)  # what the classifier of photographs saw, if it looked
 
 
@@ -154,7 +154,7 @@ def map_picture(
 def _is_photograph(stack: Stack, visual: np.ndarray, mapper: str) -> bool:
     """Whether a picture is out of the distribution of a CLIP of drawings, and the classifier is there to look at it."""
     familiarity = mapper_familiarity(stack, mapper) if stack.config.draws else None
-    if familiarity is None or not familiarity.is_strange(visual):
+    if familiarity is None or not familiarity.is_out_of_distribution(visual):
         return False
     if not stack.has("photo"):
         stack.notice(f"The {stack.name} stack knows drawings only. For photographs: {INSTALL}")
@@ -201,26 +201,26 @@ def embedding_to_sound(
     """The sound of a picture that is embedded, (d,), and mapped, (generator's d,); `options` as `settle` gives them,
     `words` and `mapped` as `map_picture` does.
     """
-    judge = _judge(stack, options)
+    describe = _describer(stack, options)
     waves, cosines = best_candidates(stack, mapped[None], options, progress, options.candidates > 1)
     rate = stack.generator.sample_rate
     return Sound(even_loudness(waves[0]), rate, visual, mapped, None if cosines is None else float(cosines[0]),
-                 *judge(waves[0], visual), list(words))
+                 *describe(waves[0], visual), list(words))
 
 
-def _judge(stack: Stack, options: SoundOptions):
-    """(waveform, visual) -> what the tagger hears and whether the picture is strange, as far as their models are there.
+def _describer(stack: Stack, options: SoundOptions):
+    """(waveform, visual) -> what the tagger hears, and whether the picture is out of distribution.
 
-    They are loaded now, so that a damaged one is named before a sound is made.
+    Each as far as its model is there. They are loaded now, so that a damaged one is named before a sound is made.
     """
     tagger = stack.tagger if stack.has("tagger") else None
     familiarity = mapper_familiarity(stack, options.mapper)
 
-    def judge(waveform: np.ndarray, visual: np.ndarray) -> tuple[list[tuple[str, float]], bool | None]:
+    def describe(waveform: np.ndarray, visual: np.ndarray) -> tuple[list[tuple[str, float]], bool | None]:
         heard = tagger.top(waveform, stack.generator.sample_rate) if tagger else []
-        return heard, familiarity.is_strange(visual) if familiarity else None
+        return heard, familiarity.is_out_of_distribution(visual) if familiarity else None
 
-    return judge
+    return describe
 
 
 def video_to_sound(
@@ -233,7 +233,7 @@ def video_to_sound(
     `visual` and `mapped` of the answer are those of the windows' mean direction.
     """
     total, options = video_seconds(path), settle(stack, options)
-    judge, rate, seconds = _judge(stack, options), stack.generator.sample_rate, options.seconds
+    describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
     seconds = seconds or stack.generator.clip_seconds
     hop = seconds * (1 - OVERLAP)
     starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
@@ -253,7 +253,7 @@ def video_to_sound(
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
     return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity,
-                 *judge(whole, seen), sorted(dict(words).items(), key=lambda word: -word[1])[:3])
+                 *describe(whole, seen), sorted(dict(words).items(), key=lambda word: -word[1])[:3])
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

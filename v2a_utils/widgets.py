@@ -90,7 +90,7 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     if sound.words:
         seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
         print(f"CLIP does not know such pictures, so a classifier of photographs looked: {seen}. Words did the rest.")
-    elif sound.strange:
+    elif sound.out_of_distribution:
         print("This picture is unlike those that the stack was trained on: do not trust its sound.")
     return sound
 

@@ -50,7 +50,7 @@ def read_pairs(store: str | Path) -> Pairs:
     ids = table["id"].to_pylist() if "id" in table.column_names else [str(row) for row in range(table.num_rows)]
     given = table["split"].to_pylist() if "split" in table.column_names else [None] * len(ids)
     parts, note = choose_parts(ids, given, store)
-    note += f"; by a hash of the ids when they were embedded: {settings['splits']}" if "splits" in settings else ""
+    note += f"; by a hash of the ids in shares of {settings['splits']}" if "splits" in settings else ""
     notes, loaded = [note], []
     if pa.types.is_list(table.schema.field("visual").type):
         notes.append("the frames of each clip are averaged, as `embed --aggregate mean` does")

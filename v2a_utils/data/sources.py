@@ -108,7 +108,8 @@ class Listing:
         classes = len(labels.keys() - {None})
         parts += [f"{classes} classes"] if classes else []
         lines = [f"{self.name}: {len(self.sources)} clips" + (f" ({', '.join(parts)})" if parts else "")]
-        lines += [f"split by a hash of the ids: {self.settings['splits']}"] if "splits" in self.settings else []
+        if "splits" in self.settings:
+            lines.append(f"split by a hash of the ids in shares of {self.settings['splits']}")
         for reason, number in Counter(reason for _, reason in self.left_out).most_common():
             example = next(name for name, its_reason in self.left_out if its_reason == reason)
             lines.append(f"left out {number}: {reason} ({'such as ' if number > 1 else ''}{example})")

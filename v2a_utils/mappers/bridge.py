@@ -106,8 +106,8 @@ def read_sentences(path: str | Path) -> Sentences:
 def embed_sentences(stack: Stack, words: Sentences) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings of unit norm by CLIP (n, visual_dim) and by CLAP (n, audio_dim), kept in the cache."""
     seen, heard = zip(*words)
-    return (_kept([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
-            _kept([weights_sha256(stack.place("words")), *heard], lambda: _batched(stack.embed_words, heard)))
+    return (_cached([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
+            _cached([weights_sha256(stack.place("words")), *heard], lambda: _batched(stack.embed_words, heard)))
 
 
 def _batched(embed: Callable[[list[str]], np.ndarray], sentences: tuple[str, ...]) -> np.ndarray:
@@ -144,7 +144,7 @@ def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
         raise ValueError(f"{place}: neither a folder with sound files nor a store of embeddings")
     clap = state_sha256(stack.audio.model)
     batches = [files[start : start + FILES] for start in range(0, len(files), FILES)]
-    rows = [_kept([clap, *map(_mark, batch)], lambda batch=batch: _embed_files(stack, batch))
+    rows = [_cached([clap, *map(_mark, batch)], lambda batch=batch: _embed_files(stack, batch))
             for batch in tqdm(batches, f"sounds of {place}", unit="batch", disable=len(batches) < 2)]
     rows = np.concatenate(rows)
     if not len(rows):
@@ -170,7 +170,7 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- cache
 
 
-def _kept(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
+def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """An array of the cache that follows from `names`, computed when it is not there."""
     cache = Path(os.environ.get("V2A_CACHE") or HUB_CACHE).expanduser() / "words"
     path = cache / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"

@@ -63,7 +63,7 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     ValueError when there is none, or when it was trained on other encoders than the stack's. CLAP is compared only
     where it has been loaded for something else.
     """
-    folder, loaded = mapper_folder(stack, which), stack.kept.setdefault("mappers", {})
+    folder, loaded = mapper_folder(stack, which), stack.cache.setdefault("mappers", {})
     if folder not in loaded:
         loaded[folder] = _opened(stack, which, folder)
     _check_encoders(stack, folder, getattr(loaded[folder], "joins", {}))
@@ -72,7 +72,7 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
 
 def put_mapper(stack: Stack, which: str, mapper: nn.Module) -> None:
     """Let a mapper stand for a kind, instead of the one that lies with the stack."""
-    stack.kept.setdefault("mappers", {})[mapper_folder(stack, which)] = mapper
+    stack.cache.setdefault("mappers", {})[mapper_folder(stack, which)] = mapper
 
 
 def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
@@ -91,7 +91,7 @@ def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
 
 
 def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
-    sums = stack.kept.setdefault("encoder sums", {})
+    sums = stack.cache.setdefault("encoder sums", {})
     for name, wanted in joins.items():
         part = ENCODER_SUMS[name]
         if part == "vision" or part in vars(stack):

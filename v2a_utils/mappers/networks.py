@@ -61,14 +61,17 @@ def _one_minus_cosine(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor
     return 1 - F.cosine_similarity(mapped, audio).mean()
 
 
-def _contrast(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-    """Symmetric cross-entropy over the cosines of a batch, at CLIP's starting temperature of 0.07."""
-    logits = F.normalize(mapped, dim=-1) @ audio.T / 0.07
+def info_nce(first: torch.Tensor, second: torch.Tensor, scale: torch.Tensor | float = 1 / 0.07) -> torch.Tensor:
+    """CLIP's loss (arXiv 2103.00020, figure 3): symmetric cross-entropy over the cosines of a batch times `scale`.
+
+    Row i of `first` (n, d) belongs to row i of `second`. The scale is CLIP's first one unless it is given.
+    """
+    logits = scale * F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T
     own = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
 
 
-OBJECTIVES = {"mse": _squared_error, "cosine": _one_minus_cosine, "contrastive": _contrast}
+OBJECTIVES = {"mse": _squared_error, "cosine": _one_minus_cosine, "contrastive": info_nce}
 
 
 class GenerativeMapper(nn.Module):
@@ -148,7 +151,7 @@ SAMPLE_BATCH = 4096  # rows sampled at once
 
 def train_mapper(
     mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, config: TrainConfig, checkpoint: Path | None = None,
-    device: str = "cpu", watch: Callable[[nn.Module, list[float]], bool | None] | None = None,
+    device: str = "cpu", callback: Callable[[nn.Module, list[float]], bool | None] | None = None,
     origin: dict[str, str] | None = None,
 ) -> list[float]:
     """Train on pairs of unit-norm embeddings, rows belonging together, by `fit`; returns the loss of every step."""
@@ -160,7 +163,7 @@ def train_mapper(
         place = _device(model)
         return model.loss(inputs[rows].to(place), targets[rows].to(place), generator)
 
-    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device, watch, origin)
+    return fit(mapper, loss_of, len(visual), config, checkpoint, f"{mapper.kind} mapper", device, callback, origin)
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -1,4 +1,4 @@
-"""A mapper of one's own: trained on pairs, stopped and judged by validation, written as a folder that is whole.
+"""A mapper of one's own: trained on pairs, stopped and measured by validation, written as a folder that is whole.
 
     FOLDER/config.json, model.safetensors   the mapper, and the SHA-256 of the CLIP and the CLAP that it joins
     FOLDER/recipe.json, validation.json     how it was trained, and how it did on pairs that it never saw
@@ -31,11 +31,11 @@ NOISED = 1024  # rows over which the validation loss is averaged; few pairs get 
 
 
 def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
-                   watch=None) -> tuple[nn.Module, dict[str, Interval]]:
-    """Train a mapper and write its folder `out`; returns it with its numbers on the validation pairs.
+                   callback=None) -> tuple[nn.Module, dict[str, Interval]]:
+    """Train a mapper and write its folder `out`; returns it with its measures on the validation pairs.
 
     Kept are the weights with the lowest validation loss; the training ends when that has stopped falling. A killed run
-    goes on from checkpoint.pt. `watch(mapper, losses)` is called after every validation. ValueError when the folder
+    goes on from checkpoint.pt. `callback(mapper, losses)` is called after every validation. ValueError when the folder
     holds a mapper of another training.
     """
     if (out / "config.json").is_file() and not (out / "checkpoint.pt").is_file():
@@ -46,14 +46,14 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
     class Watched(Validation):
         def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
             stop = super().__call__(averaged, losses)
-            if watch is not None:
-                watch(averaged, losses)
+            if callback is not None:
+                callback(averaged, losses)
             return stop
 
     validation = Watched(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience)
     origin = {"data": pairs.sha256, "sizes": repr(sorted(recipe.sizes.items()))}
     train_mapper(mapper, *pairs.train, recipe.train, out / "checkpoint.pt", device, validation, origin)
-    numbers = judge(mapper, *held_out)
+    numbers = measure(mapper, *held_out)
     if is_main_process():
         _write(mapper, pairs, recipe, validation, numbers, out)
     return mapper, numbers
@@ -86,7 +86,7 @@ def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) ->
     return float(mapper.loss(*rows, torch.Generator().manual_seed(0)))
 
 
-def judge(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
+def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
     """Numbers of held-out pairs with 95% intervals over the pairs, Student's: wide enough for a handful.
 
     "cosine" is that of each mapped picture with its own sound; "margin" what remains of it when its mean cosine with

@@ -35,7 +35,7 @@ def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0)
 
 def _bridge(stack: Stack) -> WordsBridge:
     """The bridge over the names of SoundWorld's classes, built once for each stack."""
-    if "photographs" not in stack.kept:
+    if "photographs" not in stack.cache:
         names = [tuple(class_prompt(name, what) for what in ("picture", "sound")) for name in CLASSES]
-        stack.kept["photographs"] = words_bridge(stack, names)
-    return stack.kept["photographs"]
+        stack.cache["photographs"] = words_bridge(stack, names)
+    return stack.cache["photographs"]

@@ -122,7 +122,7 @@ class Attention(nn.Module):
         tokens, asking = self.norm(tokens), slice(-1, None) if only_last else slice(None)
         queries = self.queries(tokens[:, asking]).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         keys, values = self.keys_values(tokens).chunk(2, dim=-1)
-        queries, keys = _turn(queries, cosines[asking], sines[asking]), _turn(keys, cosines, sines)
+        queries, keys = _apply_rotary(queries, cosines[asking], sines[asking]), _apply_rotary(keys, cosines, sines)
         null_key, null_value = (part.expand(len(tokens), 1, -1).to(keys.dtype) for part in self.null)
         keys, values = torch.cat([null_key, keys], dim=1), torch.cat([null_value, values], dim=1)
         queries, keys = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
@@ -153,7 +153,7 @@ def _fitting(dim: int, width: int) -> nn.Module:
     return nn.Identity() if dim == width else nn.Linear(dim, width)
 
 
-def _turn(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+def _apply_rotary(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
     """Rotary positions (arXiv 2104.09864): pairs of the first numbers (..., n, d) are points, turned by an angle."""
     turned, still = heads.split([2 * cosines.shape[-1], heads.shape[-1] - 2 * cosines.shape[-1]], dim=-1)
     x, y = turned.unflatten(-1, (-1, 2)).unbind(-1)

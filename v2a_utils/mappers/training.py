@@ -33,25 +33,25 @@ class TrainConfig:
     patience: int = 0  # validations in a row without a new best after which a run ends; 0: it takes all its steps
 
 
-WATCHES = 20  # looks at a run while it goes on
+CALLBACKS = 20  # looks at a run while it goes on
 
 
 class Validation:
-    """What `fit` calls as it goes on: judges the averaged model, keeps its best weights, and says when to stop.
+    """What `fit` calls as it goes on: evaluates the averaged model, keeps its best weights, and says when to stop.
 
-    `judge(model)` gives numbers by name, of which the one called `score` is to become small. `history` holds them with
-    the step and the training loss. All of it is kept in the run's checkpoint.
+    `evaluate(model)` gives measures by name, of which the one called `score` is to become small. `history` holds them
+    with the step and the training loss. All of it is kept in the run's checkpoint.
     """
 
-    def __init__(self, judge: Callable[[nn.Module], dict[str, float]], score: str, patience: int = 0):
-        self.judge, self.score, self.patience = judge, score, patience
+    def __init__(self, evaluate: Callable[[nn.Module], dict[str, float]], score: str, patience: int = 0):
+        self.evaluate, self.score, self.patience = evaluate, score, patience
         self.history: list[dict[str, float]] = []
         self.best: dict[str, torch.Tensor] | None = None  # weights
         self.best_step = 0
 
     def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
         """Judge; True when `patience` validations in a row brought nothing better."""
-        self.history.append({"step": len(losses), "loss": float(np.mean(losses[-100:]))} | self.judge(averaged))
+        self.history.append({"step": len(losses), "loss": float(np.mean(losses[-100:]))} | self.evaluate(averaged))
         tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in self.history[-1].items()))
         scores = [numbers[self.score] for numbers in self.history]
         if scores[-1] == min(scores) and scores.index(scores[-1]) == len(scores) - 1:
@@ -76,36 +76,37 @@ def fit(
     checkpoint: Path | None = None,
     title: str = "train",
     device: str = "cpu",
-    watch: Callable[[nn.Module, list[float]], bool | None] | None = None,
+    callback: Callable[[nn.Module, list[float]], bool | None] | None = None,
     origin: dict[str, str] | None = None,
 ) -> list[float]:
     """Train `model` in place and leave its averaged (EMA) weights in it; returns the loss of every step.
 
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
-    follows the same loss curve. `watch(averaged model, losses)` is called about WATCHES times, and at the end; the run
-    ends early when it returns True, and the model gets the best weights of a `Validation`. `origin` says by name, say
-    {"data": its hash}, what a checkpoint must agree in: one of another origin or another model is refused (ValueError).
+    follows the same loss curve. `callback(averaged model, losses)` is called about CALLBACKS times, and at the end; the
+    run ends early when it returns True, and the model gets the best weights of a `Validation`. `origin` says by name,
+    say {"data": its hash}, what a checkpoint must agree in: one of another origin or another model is refused
+    (ValueError).
     Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
     loss is not finite.
     """
     accelerator = _accelerator(device)
     model.to(accelerator.device).train()
     objective = accelerator.prepare(_Objective(model, loss_of))
-    run = _Run(model, config, origin or {}, watch)
+    run = _Run(model, config, origin or {}, callback)
     if checkpoint is not None and checkpoint.is_file():
         run.load(checkpoint, accelerator.device)
     accelerator.wait_for_everyone()  # nobody writes what another still reads
     if not accelerator.is_main_process:
         checkpoint = None
-    _take_steps(run, objective, num_examples, watch, checkpoint, title, accelerator)
-    model.load_state_dict(getattr(watch, "best", None) or run.average.module.state_dict())
+    _take_steps(run, objective, num_examples, callback, checkpoint, title, accelerator)
+    model.load_state_dict(getattr(callback, "best", None) or run.average.module.state_dict())
     model.eval()
     return run.losses
 
 
-def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, watch: Callable | None, checkpoint: Path | None,
-                title: str, accelerator: Accelerator) -> None:
+def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, callback: Callable | None,
+                checkpoint: Path | None, title: str, accelerator: Accelerator) -> None:
     """The steps that a run has still to take, with looks at it and checkpoints on the way."""
     config, saved = run.config, time.monotonic()
     bar = tqdm(range(len(run.losses), config.steps), initial=len(run.losses), total=config.steps, desc=title,
@@ -117,8 +118,8 @@ def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, watch: Cal
         run.after_step(step)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{np.mean(run.losses[-50:]):.4f}", refresh=False)
-        if watch is not None and run.is_due(step):
-            stop = accelerator.is_main_process and bool(watch(run.average.module, run.losses))
+        if callback is not None and run.is_due(step):
+            stop = accelerator.is_main_process and bool(callback(run.average.module, run.losses))
             run.stopped = accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)).item() > 0
         if checkpoint is not None and time.monotonic() - saved > 60:
             run.save(checkpoint)
@@ -130,7 +131,7 @@ def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, watch: Cal
 class _Run:
     """The state of a training between two steps, and its checkpoint."""
 
-    def __init__(self, model: nn.Module, config: TrainConfig, origin: dict[str, str], watch: Callable | None):
+    def __init__(self, model: nn.Module, config: TrainConfig, origin: dict[str, str], callback: Callable | None):
         self.config, self.origin, self.losses, self.stopped = config, origin, [], False
         self.optimizer = _optimizer(model, config)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: _schedule(step, config))
@@ -139,8 +140,8 @@ class _Run:
         ).eval()
         self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler,
                       "average": self.average}
-        if isinstance(watch, Validation):
-            self.parts["validation"] = watch
+        if isinstance(callback, Validation):
+            self.parts["validation"] = callback
 
     def after_step(self, step: int) -> None:
         """Learning rate and averaged weights; the first steps are too poor to average over."""
@@ -152,7 +153,7 @@ class _Run:
 
     def is_due(self, step: int) -> bool:
         """Whether it is time for a look at the run."""
-        return (step + 1) % max(self.config.steps // WATCHES, 1) == 0 or step + 1 == self.config.steps
+        return (step + 1) % max(self.config.steps // CALLBACKS, 1) == 0 or step + 1 == self.config.steps
 
     def save(self, path: Path) -> None:
         state = {name: part.state_dict() for name, part in self.parts.items()}

@@ -167,11 +167,11 @@ def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device
     """
     lanes = torch.get_num_threads() if device == "cpu" else 1
     if device == "cpu" and all(isinstance(source, FileSource) for job in jobs for source in job.sources):
-        return in_lanes(lambda job: towers(prepare(job)), jobs, lanes)
-    return in_lanes(towers, prepare_ahead(jobs, prepare), lanes)
+        return parallel_map(lambda job: towers(prepare(job)), jobs, lanes)
+    return parallel_map(towers, prepare_ahead(jobs, prepare), lanes)
 
 
-def in_lanes(function: Callable, items: Iterable, lanes: int) -> Iterator:
+def parallel_map(function: Callable, items: Iterable, lanes: int) -> Iterator:
     """`function` of every item, in order, `lanes` of them at once, each on its share of PyTorch's threads.
 
     A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer. As many

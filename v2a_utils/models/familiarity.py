@@ -43,5 +43,5 @@ class Familiarity:
         away = embeddings - self.mean
         return np.sqrt(np.einsum("nd,de,ne->n", away, self.precision, away))
 
-    def is_strange(self, embedding: np.ndarray) -> bool:
+    def is_out_of_distribution(self, embedding: np.ndarray) -> bool:
         return bool(self.distance(embedding[None])[0] > self.limit)

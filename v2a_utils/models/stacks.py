@@ -127,7 +127,7 @@ class Stack:
     def __init__(self, config: StackConfig, device: str | None = None):
         self.config = config
         self.device = device or best_device()
-        self.kept: dict = {}  # what others made of the parts and want to make only once: mappers, bridges
+        self.cache: dict = {}  # what others made of the parts and want to make only once: mappers, bridges
         self._said: set[str] = set()
         if config.checked:
             check_sums(config.extras)

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
 
 from v2a_utils.data.files import write_json
+from v2a_utils.mappers.networks import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.clap import Clap
 from v2a_utils.models.stacks import MINI_CLIP
@@ -141,11 +142,8 @@ def clap_log_mels(model: Clap, data: Rendered) -> torch.Tensor:
 
 
 def _contrast(first: torch.Tensor, second: torch.Tensor, log_scale: torch.Tensor) -> torch.Tensor:
-    """CLIP's symmetric cross-entropy over the cosines of a batch; the temperature stays above 0.01."""
-    first, second = F.normalize(first.float(), dim=-1), F.normalize(second.float(), dim=-1)
-    logits = log_scale.clamp(max=np.log(100)).exp() * first @ second.T
-    labels = torch.arange(len(logits), device=logits.device)
-    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+    """InfoNCE at a scale that is learned and stays below 100, as CLIP's does."""
+    return info_nce(first.float(), second.float(), log_scale.clamp(max=np.log(100)).exp())
 
 
 def write_bpe(path: Path) -> Path:

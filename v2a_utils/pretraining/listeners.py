@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json
+from v2a_utils.mappers.networks import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.tagger import AudioCnn
 from v2a_utils.models.weights import save_weights
@@ -51,10 +52,7 @@ def train_wav2clip(
     pictures = torch.from_numpy(picture_embeddings)
 
     def score(outputs, rows):
-        targets = pictures[rows].to(outputs.device)
-        logits = F.normalize(outputs, dim=-1) @ targets.T / 0.07
-        labels = torch.arange(len(logits), device=logits.device)
-        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+        return info_nce(outputs, pictures[rows].to(outputs.device))
 
     names = [f"clip_{i}" for i in range(pictures.shape[1])]
     return _train(log_mels, out, checkpoint, config, device, names, score, "Wav2CLIP")

@@ -36,7 +36,7 @@ class Measured(World):
         """Sounds of the first `count` pictures (all, if None) through a mapper."""
         return self.sounds_for(mapper, map_embeddings(self.stack, self.visual[:count], mapper))
 
-    def judge(self, sounds: np.ndarray) -> Interval:
+    def right_class(self, sounds: np.ndarray) -> Interval:
         """Right class by the tagger, which neither conditions nor was tuned on generated sounds."""
         scores = self.stack.tagger.logits(list(sounds), SAMPLE_RATE)
         return rate_interval(hits(scores, list(CLASSES), self.scenes[: len(sounds)]))
@@ -64,8 +64,8 @@ def _introduction(stack: Stack, count: int, options: SoundOptions) -> str:
     return (
         f"Written by `python -m v2a_utils report --count {count}`. SoundWorld, splits test and ood, seed 0; "
         f"{options.steps} denoising steps, guidance {options.guidance:g}, {options.candidates} candidate(s) a sound; "
-        f"{SAMPLE_RATE} Hz. \"Right class\": the judge's first choice is in the picture; with 95% Wilson intervals. "
-        f"The judge is the tagger, which takes no part in generation and was trained on SoundWorld's own sounds only. "
+        f"{SAMPLE_RATE} Hz. \"Right class\": the tagger's first choice is in the picture; with 95% Wilson intervals. "
+        f"The tagger takes no part in generation and was trained on SoundWorld's own sounds only. "
         f"Files: {size:.1f} MB."
     )
 
@@ -75,12 +75,12 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
     yield "mini CLIP, zero-shot class of pictures", _zero_shot(test, "picture")
     yield "mini CLIP, zero-shot class of ood pictures", _zero_shot(ood, "picture")
     yield "mini CLAP, zero-shot class of sounds", _zero_shot(test, "sound")
-    yield "judge (tagger) on real SoundWorld sounds", test.judge(test.sounds)
-    yield "true CLAP embedding -> sound, right class", test.judge(made["true CLAP embedding"])
-    yield "**picture -> sound, diffusion mapper, right class**", test.judge(made["diffusion"])
-    yield "the same on ood pictures", ood.judge(ood.through("diffusion"))
-    yield "picture -> sound, regression mapper, right class", test.judge(made["regression"])
-    yield "picture -> sound without a mapper, right class", test.judge(test.through("none", len(test.scenes) // 4))
+    yield "the tagger on real SoundWorld sounds", test.right_class(test.sounds)
+    yield "true CLAP embedding -> sound, right class", test.right_class(made["true CLAP embedding"])
+    yield "**picture -> sound, diffusion mapper, right class**", test.right_class(made["diffusion"])
+    yield "the same on ood pictures", ood.right_class(ood.through("diffusion"))
+    yield "picture -> sound, regression mapper, right class", test.right_class(made["regression"])
+    yield "picture -> sound without a mapper, right class", test.right_class(test.through("none", len(test.scenes) // 4))
     for name in ("diffusion", "regression"):
         agreement = _pitches(test, made[name])
         yield f"pitch against the size seen, {name}: Spearman, mean over {len(agreement) - 1} classes", (
@@ -104,7 +104,7 @@ def _zero_shot(measured: Measured, kind: str) -> Interval:
 
 
 def _back_end(test: Measured):
-    """Mel to wave on real clips: log-mel error, and whether the judge still hears the class."""
+    """Mel to wave on real clips: log-mel error, and whether the tagger still hears the class."""
     real = torch.from_numpy(test.sounds[:256])
     mels = log_mel(real)
     with torch.inference_mode():

@@ -159,13 +159,13 @@ class Pretraining:
         return AudioEncoder.load(self.out / "clap", self.device)
 
     def _picture_embeddings(self, data: Rendered) -> np.ndarray:
-        return self._kept("pictures", lambda: embed_pictures(self._vision_encoder(), data))
+        return self._cached("pictures", lambda: embed_pictures(self._vision_encoder(), data))
 
     def _audio_embeddings(self, data: Rendered) -> np.ndarray:
-        return self._kept("sounds", lambda: embed_sounds(self._audio_encoder(), data))
+        return self._cached("sounds", lambda: embed_sounds(self._audio_encoder(), data))
 
     def _listener_log_mels(self, data: Rendered) -> np.ndarray:
-        return self._kept("listener_mels", lambda: listeners.listener_log_mels(data))
+        return self._cached("listener_mels", lambda: listeners.listener_log_mels(data))
 
     def latents(self, data: Rendered) -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""
@@ -174,9 +174,9 @@ class Pretraining:
         def compute() -> np.ndarray:
             return generator.encode_all(vae, generator.all_log_mels(data), self.device).numpy()
 
-        return self._kept("latents", compute)
+        return self._cached("latents", compute)
 
-    def _kept(self, name: str, compute) -> np.ndarray:
+    def _cached(self, name: str, compute) -> np.ndarray:
         """An array that several parts need, computed once."""
         path = self.work / f"{name}.npy"
         if not path.is_file():
