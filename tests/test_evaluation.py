@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -260,7 +261,8 @@ def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stac
     monkeypatch.setattr(generation, "world_store", lambda stack, split, count: asked.append((split, count)) or fake)
     rows = unit_rows(40, 64)
     fake = SimpleNamespace(numpy=lambda column: rows if column == "visual" else rows[::-1].copy())
-    world = SimpleNamespace(stack=stack, visual=rows, pairs=lambda number: World.pairs(SimpleNamespace(stack=stack), number))
+    world = SimpleNamespace(stack=stack, visual=rows)
+    world.pairs = partial(World.pairs, world)
     found = conditions(world, METHODS["nearest neighbour"], 0, Sizes())
     assert asked == [("train", SIZES["train"])] and np.allclose(found, rows[::-1])
 

@@ -51,7 +51,8 @@ def test_the_sound_of_a_film_is_its_scenes(folder):
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_other_films(folder, tmp_path):
     for seed in ("0", "1"):
-        assert main(["world", "--format", "vggsound", "--out", str(tmp_path / seed), "--count", "2", "--seed", seed]) == 0
+        assert main(["world", "--format", "vggsound", "--out", str(tmp_path / seed), "--count", "2",
+                     "--seed", seed]) == 0
     again, other = (sorted((tmp_path / seed / "video").iterdir()) for seed in ("0", "1"))
     assert all(path.read_bytes() == (folder / "video" / path.name).read_bytes() for path in again)
     assert not {path.name for path in again} & {path.name for path in other}
@@ -81,7 +82,8 @@ def test_aggregators_differ_on_a_film_with_a_cut(stack, folder):
     for name in ("mean", "first", "middle"):
         job, = batch_jobs(0, [sources[number]])
         found[name] = encode(stack, preparation(stack, EmbedOptions(name))(job), name).rows[0].visual
-    assert found["first"] @ found["middle"] < 0.9 < 0.97 > found["mean"] @ found["middle"] > found["first"] @ found["middle"]
+    first, mean = (found[name] @ found["middle"] for name in ("first", "mean"))
+    assert first < 0.9 and first < mean < 0.97
 
 
 def test_pictures_are_imagehears_by_their_names(folder):

@@ -95,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 
     world = known.add_parser("world", help="write pictures, sounds and labels of SoundWorld")
     world.add_argument("--out", type=Path, required=True)
-    world.add_argument("--format", default="pairs", choices=("pairs", "vggsound", "imagehear"), help="pictures and sounds "
-                       "of one name; films and a list as VGGSound's; pictures named as ImageHear's (default: pairs)")
+    world.add_argument("--format", default="pairs", choices=("pairs", "vggsound", "imagehear"), help="pictures and "
+                       "sounds of one name; films and a list as VGGSound's; pictures named as ImageHear's")
     world.add_argument("--split", choices=("train", "val", "test", "ood"), help="of pairs (default: test); films are of "
                        "train and, every fifth, of test, ImageHear's pictures of ood")
     world.add_argument("--count", type=int, default=20, help="pairs, films or pictures (default: 20)")

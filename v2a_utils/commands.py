@@ -325,7 +325,8 @@ def _evaluate_data(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.settings import FILES, Settings, read_settings
 
     given = {"methods": options.methods and tuple(options.methods), "stack": options.stack, "test_clips": options.n,
-             "seeds": options.seeds, "clips": options.clips and str(options.clips), "out": options.out and str(options.out)}
+             "seeds": options.seeds, "clips": options.clips and str(options.clips),
+             "out": options.out and str(options.out)}
     given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
     given = {name: value for name, value in given.items() if value is not None}
     if Path(options.data).suffix.lower() in FILES:

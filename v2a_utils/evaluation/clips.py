@@ -43,12 +43,14 @@ class Clips:
     def first(self, number: int) -> "Clips":
         """The same clips, at most so many."""
         audio = None if self.audio is None else self.audio[:number]
-        return replace(self, ids=self.ids[:number], labels=self.labels[:number], visual=self.visual[:number], audio=audio)
+        return replace(self, ids=self.ids[:number], labels=self.labels[:number], visual=self.visual[:number],
+                       audio=audio)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the embeddings."""
-        return hashlib.sha256(b"".join(one.tobytes() for one in (self.visual, self.audio) if one is not None)).hexdigest()
+        parts = (one.tobytes() for one in (self.visual, self.audio) if one is not None)
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
 def file_features(extractor: Extractor, folder: Path, ids: list[str]) -> Features:
@@ -88,7 +90,8 @@ class ClipsScorer(Scorer):
     def scores(self, made: Features) -> Iterator[Score]:
         """Every measure of sounds (n, seeds, ...)."""
         def rows() -> list:
-            return [[one.measure, one.interval, one.by_seed.tolist(), *one[3:]] for one in super(ClipsScorer, self).scores(made)]
+            scores = super(ClipsScorer, self).scores(made)
+            return [[one.measure, one.interval, one.by_seed.tolist(), *one[3:]] for one in scores]
 
         for measure, interval, by_seed, *backbone in self._remembered(made.digest, rows):
             yield Score(measure, Interval(*interval), np.array(by_seed), *backbone)

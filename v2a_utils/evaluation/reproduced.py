@@ -35,7 +35,7 @@ def _text(measure: str, row) -> str:
 
 
 def beside_paper(results: Results) -> pd.DataFrame:
-    """Our rows, and the paper's own Table 1 as printed there below them; other data, other models where the stack is mini."""
+    """Our rows, and below them the paper's own Table 1 as printed there: of other data and models, but on its own."""
     here = paper_form(results)
     paper = PAPER_TABLE.map(lambda value: "–" if np.isnan(value) else f"{value:g}").assign(
         **{title: "–" for title in COLUMNS if title not in PAPER_TABLE})

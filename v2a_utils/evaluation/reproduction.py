@@ -2,9 +2,9 @@
 
     videos, pictures ──embed──▶ stores ──train──▶ mappers ──generate──▶ files of sounds ──score──▶ summary
 
-`python -m v2a_utils reproduce CONFIG` runs it, and `evaluate --data`. Every step leaves its work in one folder and is not
-done again with the same settings: stores by shard, mappers by checkpoint, sounds by batch, features by file, scores by
-what they are of. A part that is missing costs the steps that need it, and a sentence.
+`python -m v2a_utils reproduce CONFIG` runs it, and `evaluate --data`. Every step leaves its work in one folder and is
+not done again with the same settings: stores by shard, mappers by checkpoint, sounds by batch, features by file, scores
+by what they are of. A part that is missing costs the steps that need it, and a sentence.
 """
 
 import json
@@ -103,8 +103,8 @@ class Reproduction:
         store = self.store(which, aggregate)
         ids = list(store.numpy("id", part))
         if len(ids) < 4:
-            raise ValueError(f"{store.path}: {len(ids)} clips to be tested on, where 4 or more are needed; give more, or "
-                             "embed with other --splits")
+            raise ValueError(f"{store.path}: {len(ids)} clips to be tested on, where 4 or more are needed; give more, "
+                             "or embed with other --splits")
         clips = Clips(self.stack, ids, store.numpy("label", part), store.numpy("visual", part),
                       None if split == "ood" else store.numpy("audio", part), partial(self.pairs, aggregate))
         few = self.settings.sweep_clips if split == "sweep" else self.settings.test_clips if part else None
@@ -122,7 +122,8 @@ class Reproduction:
 
     # ----------------------------------------------------------------------------------------------------- mappers
 
-    def mapper(self, kind: str, aggregate: str | None = None, sizes: dict | None = None, number: int | None = None) -> str:
+    def mapper(self, kind: str, aggregate: str | None = None, sizes: dict | None = None,
+               number: int | None = None) -> str:
         """A mapper by its folder, trained now unless it is there; of a kind that is not trained here the stack's own.
 
         `sizes` takes the place of the recipe's, `number` of the pairs is learned from.
@@ -176,7 +177,8 @@ class Reproduction:
                 own = {"aggregate": value if group == "aggregate" else None, "sizes": sizes,
                        "number": value if group == "pairs" else None}
                 self._add(name, partial(self._swept, sweep, group, **own), group=group,
-                          steps=value if group == "steps" else steps, guidance=value if group == "guidance" else guidance)
+                          steps=value if group == "steps" else steps,
+                          guidance=value if group == "guidance" else guidance)
                 if group == "aggregate":
                     self.aggregates[name] = value
 
@@ -209,10 +211,6 @@ class Reproduction:
 
     # ------------------------------------------------------------------------------------------------------ sounds
 
-    def conditions(self, name: str, split: str, clips: Clips, seed: int) -> np.ndarray:
-        """What a method conditions the generator on, (n, d)."""
-        return conditions(clips, self.methods[name], seed, SIZES)
-
     def sounds(self, name: str, split: str) -> tuple[Path, np.ndarray] | None:
         """The folder of a method's sounds for a split, made now as far as they are not there, and seconds a sound.
 
@@ -228,7 +226,7 @@ class Reproduction:
             self.pairs().sha256 if method.source in CLOSED_FORM else "")
         run = sound_files.run_on_ray if self.settings.engine == "ray" else sound_files.run_here
         sound_files.make_files(
-            self.stack, clips.ids, partial(self.conditions, name, split, clips), folder, self._options(method),
+            self.stack, clips.ids, lambda seed: conditions(clips, method, seed, SIZES), folder, self._options(method),
             {"mapper": f"{method.source if not is_mapper(method) else 'trained'} {key}", "clips": clips.sha256},
             1 if split == "sweep" else self.settings.seeds, run=run)
         return folder, self._seconds(folder / "seconds.json", method, clips)
@@ -237,7 +235,8 @@ class Reproduction:
         """The folder of the true sounds of the test clips."""
         folder, wanted = self.work / "sounds" / "reference" / "test", set(self.clips("test").ids)
         listing = replace(self.listing, sources=[one for one in self.listing.sources if one.id in wanted])
-        sound_files.copy_references(listing, folder, self.stack.generator.sample_rate, self.stack.generator.clip_seconds)
+        generator = self.stack.generator
+        sound_files.copy_references(listing, folder, generator.sample_rate, generator.clip_seconds)
         return folder
 
     def _options(self, method: Method) -> SoundOptions:
@@ -276,8 +275,8 @@ class Reproduction:
                         pairs=len(self.pairs().train[0]) if self._pairs else 0, covered=0, takes=0,
                         efficiency=tuple(self.settings.sweeps.get("pairs", ())))
         return write_summary(self.settings.summary, tables, {
-            "stack": self.stack.name, "data": self.listing.name, "sizes": vars(sizes), "threads": torch.get_num_threads(),
-            "seconds": round(time.perf_counter() - began), "configuration": self.settings.as_json(),
+            "stack": self.stack.name, "data": self.listing.name, "sizes": vars(sizes),
+            "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began), "configuration": self.settings.as_json(),
             "settings": {name: describe(method) for name, method in self.methods.items()}, "left_out": self.left_out})
 
     def _tables(self, clips: dict[str, Clips]) -> dict[str, pd.DataFrame]:

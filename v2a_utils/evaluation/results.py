@@ -164,7 +164,8 @@ def claims(results: Results) -> pd.DataFrame:
 
 def _share_of_the_way(results: Results) -> str:
     """How much of what the right embedding gains over none the diffusion mapper gains, in accuracy."""
-    difference, found = results.difference("diffusion", "no mapper", "accuracy"), results.find("accuracy").value
+    difference = results.difference("diffusion", "no mapper", "accuracy")
+    found = results.find("accuracy").value
     if not {"no mapper", "diffusion", "true CLAP embedding"} <= set(found.index):  # a tagger that knows no such class
         return f"accuracy, diffusion minus no mapper: {difference}"
     none, mapped, true = (found[method] for method in ("no mapper", "diffusion", "true CLAP embedding"))

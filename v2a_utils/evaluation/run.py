@@ -104,7 +104,8 @@ def _clouds(stack: Stack, names: list[str], sizes: Sizes) -> Iterator[tuple[str,
         if METHODS[name].source == "true":
             continue  # nothing is left of it
         if METHODS[name].source == "real":
-            yield name, stack.audio.embed_audio([synthesise(other_take(scene, 0)) for scene in world.scenes], SAMPLE_RATE)
+            takes = [synthesise(other_take(scene, 0)) for scene in world.scenes]
+            yield name, stack.audio.embed_audio(takes, SAMPLE_RATE)
         else:
             yield name, conditions(world, METHODS[name], 0, sizes)
 

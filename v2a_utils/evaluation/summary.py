@@ -20,8 +20,8 @@ from v2a_utils.measures.metrics import Interval, frechet_distance, rate_interval
 
 # features of a method's sounds on a split, (n, seeds, ...), and the seconds a sound took; None where it makes none
 Make = Callable[[str, str], tuple[Features, np.ndarray] | None]
-COLUMNS = ["method", "group", "split", "measure", "label", "value", "low", "high", "n", "seeds", "seed_low", "seed_high",
-           "backbone", "sample_rate"]
+COLUMNS = ["method", "group", "split", "measure", "label", "value", "low", "high", "n", "seeds", "seed_low",
+           "seed_high", "backbone", "sample_rate"]
 
 
 def summarise(evaluators: dict[str, Scorer], methods: dict[str, Method], make: Make,
@@ -106,8 +106,8 @@ def difference_rows(evaluator: Scorer, made: dict[str, Features], split: str,
                     pairs: Iterable[tuple[str, str]]) -> Iterator[dict]:
     """Rows of differences.csv: every measure of one method minus that of another on the same pictures.
 
-    The intervals resample both together, so that what makes a picture hard for both falls out. Of these `pairs` those of
-    which both were made.
+    The intervals resample both together, so that what makes a picture hard for both falls out. Of `pairs` those are
+    taken of which both were made.
     """
     for first, second in tqdm([pair for pair in pairs if set(pair) <= made.keys()], "differences", unit="pair"):
         for measure, interval in evaluator.differences(made[first], made[second]):

@@ -11,6 +11,6 @@ from v2a_utils.soundworld.synthesis import synthesise
 
 __all__ = [
     "CLASSES", "FAMILIES", "IMAGE_SIZE", "KINDS", "NUM_SAMPLES", "OOD_STYLES", "PITCHED", "SAMPLE_RATE", "SPLITS",
-    "STYLES", "Scene", "Thing", "class_prompt", "cut", "draw", "film", "make_scene", "other_take", "picture_caption", "pitch",
-    "sound_caption", "synthesise",
+    "STYLES", "Scene", "Thing", "class_prompt", "cut", "draw", "film", "make_scene", "other_take",
+    "picture_caption", "pitch", "sound_caption", "synthesise",
 ]
