@@ -332,7 +332,8 @@ def _evaluate_data(options: argparse.Namespace) -> int:
     if Path(options.data).suffix.lower() in FILES:
         return _reproduce(read_settings(options.data, **given))
     work = Path("results/evaluation") / Path(options.data).resolve().name
-    stack = os.environ.get("V2A_STACK", "mini")
+    store = Settings(options.data).store
+    stack = store.settings.get("stack") if store else os.environ.get("V2A_STACK", "mini")
     return _reproduce(Settings(options.data, **{"stack": stack, "work": str(work), "mappers": ()} | given))
 
 

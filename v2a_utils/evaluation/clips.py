@@ -13,8 +13,7 @@ from v2a_utils.data.files import write_json
 from v2a_utils.data.pairs import Pairs
 from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import Score, Scorer
-from v2a_utils.evaluation.scoring import Extractor, seed_folders
-from v2a_utils.evaluation.sound_files import file_names
+from v2a_utils.evaluation.scoring import Extractor
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.models.audioset import right_classes
 from v2a_utils.models.stacks import Stack
@@ -53,33 +52,28 @@ class Clips:
         return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def file_features(extractor: Extractor, folder: Path, ids: list[str]) -> Features:
-    """Features (n, seeds, ...) of the sounds of these ids in a folder, or in its folders of seeds.
+def file_features(extractor: Extractor, paths: list[Path], clips: int) -> Features:
+    """Features (clips, seeds, ...) of sound files, those of one seed after those of another.
 
-    ValueError for a sound that is missing or cannot be read.
+    ValueError for one that cannot be read.
     """
-    names, seeds = file_names(ids), []
-    for paths in seed_folders(folder):
-        if lacking := [name for name in names if name not in paths]:
-            raise ValueError(f"{folder}: has no sound of {lacking[0]} ({len(lacking)} of {len(names)} lacking)")
-        rows = [extractor(paths[name]) for name in tqdm(names, f"features of {folder.name}", unit="sound")]
-        if None in rows:
-            raise ValueError(next(iter(extractor.notes.values())))
-        seeds.append(stack_clips(rows))
-    return stack_seeds(seeds)
+    rows = [extractor(path) for path in tqdm(paths, "features", unit="sound")]
+    if None in rows:
+        raise ValueError(next(iter(extractor.notes.values())))
+    return stack_seeds([stack_clips(rows[start : start + clips]) for start in range(0, len(rows), clips)])
 
 
 class ClipsScorer(Scorer):
-    """The measures of sounds made for clips; numbers that cost a bootstrap are kept in `kept`, by what they are of.
+    """The measures of sounds made for clips; numbers that cost a bootstrap are read from the folder `cache`.
 
     truth: features of the true sounds (n, ...), None where there are none.
     """
 
-    def __init__(self, extractor: Extractor, clips: Clips, truth: Features | None, draws: int, kept: Path):
+    def __init__(self, extractor: Extractor, clips: Clips, truth: Features | None, draws: int, cache: Path):
         names = extractor.models["tagger"].names
         right = [right_classes([label] if label else [], names) for label in clips.labels]
         super().__init__(extractor.models, truth, clips.visual, right, draws)
-        self.labels, self.kept = np.array([label or "" for label in clips.labels]), kept
+        self.labels, self.cache = np.array([label or "" for label in clips.labels]), cache
         models = [f"{model.backbone} {model.sample_rate}" for model in self.models.values()]
         self.key = f"{clips.sha256} {truth and truth.digest} {draws} {sorted(map(sorted, right))} {models}"
 
@@ -93,17 +87,17 @@ class ClipsScorer(Scorer):
             scores = super(ClipsScorer, self).scores(made)
             return [[one.measure, one.interval, one.by_seed.tolist(), *one[3:]] for one in scores]
 
-        for measure, interval, by_seed, *backbone in self._remembered(made.digest, rows):
+        for measure, interval, by_seed, *backbone in self._cached(made.digest, rows):
             yield Score(measure, Interval(*interval), np.array(by_seed), *backbone)
 
     def differences(self, first: Features, second: Features) -> Iterator[tuple[str, Interval]]:
         """Every measure of one method minus that of another for the same pictures."""
-        rows = self._remembered(f"{first.digest} {second.digest}", lambda: list(
+        rows = self._cached(f"{first.digest} {second.digest}", lambda: list(
             super(ClipsScorer, self).differences(first, second)))
         return ((measure, Interval(*interval)) for measure, interval in rows)
 
-    def _remembered(self, what: str, rows: Callable[[], list]) -> list:
-        path = self.kept / f"{hashlib.sha256(f'{self.key} {what}'.encode()).hexdigest()[:24]}.json"
+    def _cached(self, what: str, rows: Callable[[], list]) -> list:
+        path = self.cache / f"{hashlib.sha256(f'{self.key} {what}'.encode()).hexdigest()[:24]}.json"
         if not path.is_file():
             write_json(path, rows())
         return json.loads(path.read_text())

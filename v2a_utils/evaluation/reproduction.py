@@ -86,6 +86,7 @@ class Reproduction:
         """The store of "videos" or "pictures", made now unless it is there."""
         aggregate = aggregate or self.settings.aggregate
         if which == "videos" and self.settings.store is not None and aggregate == self.settings.aggregate:
+            sound_files.check_store(self.stack, self.settings.store)
             return self.settings.store
         if (which, aggregate) not in self._stores:
             listing = self.listing if which == "videos" else open_source(str(self.settings.pictures))
@@ -211,8 +212,8 @@ class Reproduction:
 
     # ------------------------------------------------------------------------------------------------------ sounds
 
-    def sounds(self, name: str, split: str) -> tuple[Path, np.ndarray] | None:
-        """The folder of a method's sounds for a split, made now as far as they are not there, and seconds a sound.
+    def sounds(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
+        """The files of a method's sounds for a split, made now as far as they are not there, and seconds a sound.
 
         None where the method has none: pictures have no true sounds.
         """
@@ -225,19 +226,23 @@ class Reproduction:
         key = state_sha256(trained_mapper(self.stack, method.source)) if is_mapper(method) else (
             self.pairs().sha256 if method.source in CLOSED_FORM else "")
         run = sound_files.run_on_ray if self.settings.engine == "ray" else sound_files.run_here
-        sound_files.make_files(
+        paths = sound_files.make_files(
             self.stack, clips.ids, lambda seed: conditions(clips, method, seed, SIZES), folder, self._options(method),
             {"mapper": f"{method.source if not is_mapper(method) else 'trained'} {key}", "clips": clips.sha256},
             1 if split == "sweep" else self.settings.seeds, run=run)
-        return folder, self._seconds(folder / "seconds.json", method, clips)
+        return paths, self._seconds(folder / "seconds.json", method, clips)
 
-    def references(self) -> Path:
-        """The folder of the true sounds of the test clips."""
-        folder, wanted = self.work / "sounds" / "reference" / "test", set(self.clips("test").ids)
-        listing = replace(self.listing, sources=[one for one in self.listing.sources if one.id in wanted])
+    def references(self) -> list[Path]:
+        """The files of the test clips' true sounds. ValueError when one of them cannot be read any more."""
+        folder, wanted = self.work / "sounds" / "reference" / "test", self.clips("test").ids
+        known = {source.id: source for source in self.listing.sources}
+        listing = replace(self.listing, sources=[known[name] for name in wanted if name in known])
         generator = self.stack.generator
-        sound_files.copy_references(listing, folder, generator.sample_rate, generator.clip_seconds)
-        return folder
+        paths = sound_files.copy_references(listing, folder, generator.sample_rate, generator.clip_seconds)
+        if len(paths) < len(wanted):
+            raise ValueError(f"{self.listing.name}: of {len(wanted)} test clips {len(wanted) - len(paths)} have lost their "
+                             "sounds since they were embedded")
+        return paths
 
     def _options(self, method: Method) -> SoundOptions:
         return replace(sound_options(method, self.settings.seed), scheduler=self.settings.scheduler,
@@ -264,8 +269,9 @@ class Reproduction:
         clips = {"test": self.clips("test")}
         if self.settings.pictures and Path(self.settings.pictures).is_dir():
             clips["ood"] = self.clips("ood")
-        elif "pictures" not in self.left_out:
-            self._leave_out("pictures", f"{self.settings.pictures or 'ImageHear'}: no folder of pictures was given")
+        else:
+            self._leave_out("pictures", f"{self.settings.pictures}: no such folder" if self.settings.pictures else
+                            "no folder of them was given")
         self.plan()
         if self.settings.sweeps:
             clips["sweep"] = self.clips("sweep")
@@ -276,8 +282,9 @@ class Reproduction:
                         efficiency=tuple(self.settings.sweeps.get("pairs", ())))
         return write_summary(self.settings.summary, tables, {
             "stack": self.stack.name, "data": self.listing.name, "sizes": vars(sizes),
-            "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began), "configuration": self.settings.as_json(),
-            "settings": {name: describe(method) for name, method in self.methods.items()}, "left_out": self.left_out})
+            "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
+            "configuration": self.settings.as_json(), "left_out": self.left_out,
+            "settings": {name: describe(method) for name, method in self.methods.items()}})
 
     def _tables(self, clips: dict[str, Clips]) -> dict[str, pd.DataFrame]:
         """The tables that need sounds; empty where a part for making or scoring them is missing."""
@@ -288,15 +295,15 @@ class Reproduction:
             self._leave_out("sounds", str(error))
             return summarise({}, {}, None, None, compared=())
         extractor = Extractor(self.stack)
-        truth = file_features(extractor, self.references(), clips["test"].ids)
-        kept = self.work / "scores"
+        truth = file_features(extractor, self.references(), len(clips["test"].ids))
+        cache = self.work / "scores"
         evaluators = {split: ClipsScorer(extractor, own, None if split == "ood" else truth.rows(slice(len(own.ids)), 0),
-                                         self.settings.draws, kept) for split, own in clips.items()}
+                                         self.settings.draws, cache) for split, own in clips.items()}
 
         def make(name: str, split: str) -> tuple[Features, np.ndarray] | None:
             if (made := self.sounds(name, split)) is None:
                 return None
-            return file_features(extractor, made[0], clips[split].ids), made[1]
+            return file_features(extractor, made[0], len(clips[split].ids)), made[1]
 
         tables = summarise(evaluators, self.methods, make, partial(trained_parameters, self.stack), PAIRS_COMPARED,
                            [split for split in ("test", "ood") if split in clips])

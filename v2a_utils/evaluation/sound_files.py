@@ -61,7 +61,7 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
     """
     if suffix not in FORMATS or seeds < 1:
         raise ValueError(f"{seeds} seeds as {suffix}: give 1 or more, as {' or '.join(FORMATS)}")
-    _check_store(stack, store)
+    check_store(stack, store)
 
     def conditions(seed: int) -> np.ndarray:
         return store.numpy("audio") if mapper == TRUE else map_embeddings(stack, store.numpy("visual"), mapper, seed)
@@ -174,7 +174,7 @@ def claim_folder(out: Path, record: dict) -> None:
     write_json(path, record)
 
 
-def _check_store(stack: Stack, store: Store) -> None:
+def check_store(stack: Stack, store: Store) -> None:
     """ValueError unless a store holds one embedding a clip, made by this stack's CLIP."""
     if not len(store):
         raise ValueError(f"{store.path}: no clip in it")
