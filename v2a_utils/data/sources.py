@@ -133,9 +133,10 @@ def open_source(source: str, clips: str | Path | None = None, seed: int = 0, lim
     return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
 
 
-def reopen(opened: str, limit: int | None = None) -> Listing:
-    """The listing that a store was made from, by the "source" among its settings."""
-    return open_source(**json.loads(opened), limit=limit)
+def reopen(opened: str, clips: int) -> Listing:
+    """The listing that a store of so many clips was made from, by the "source" among its settings."""
+    given = json.loads(opened)
+    return open_source(**given, limit=clips if given["source"].startswith("soundworld:") else None)
 
 
 def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Listing:

@@ -230,7 +230,7 @@ class Reproduction:
             self.stack, clips.ids, lambda seed: conditions(clips, method, seed, SIZES), folder, self._options(method),
             {"mapper": f"{method.source if not is_mapper(method) else 'trained'} {key}", "clips": clips.sha256},
             1 if split == "sweep" else self.settings.seeds, run=run)
-        return paths, self._seconds(folder / "seconds.json", method, clips)
+        return paths, self._seconds(folder.parent / "seconds.json", method, clips)
 
     def references(self) -> list[Path]:
         """The files of the test clips' true sounds. ValueError when one of them cannot be read any more."""
