@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -257,10 +258,12 @@ def test_sounds_are_evaluated_in_the_precision_in_which_they_are_shipped(world, 
 def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stack, monkeypatch):
     assert Sizes().pairs == SIZES["train"]
     asked = []
-    monkeypatch.setattr(methods, "world_store", lambda stack, split, count: asked.append((split, count)) or fake)
+    monkeypatch.setattr(generation, "world_store", lambda stack, split, count: asked.append((split, count)) or fake)
     rows = unit_rows(40, 64)
     fake = SimpleNamespace(numpy=lambda column: rows if column == "visual" else rows[::-1].copy())
-    found = conditions(SimpleNamespace(stack=stack, visual=rows), METHODS["nearest neighbour"], 0, Sizes())
+    world = SimpleNamespace(stack=stack, visual=rows)
+    world.pairs = partial(World.pairs, world)
+    found = conditions(world, METHODS["nearest neighbour"], 0, Sizes())
     assert asked == [("train", SIZES["train"])] and np.allclose(found, rows[::-1])
 
 
@@ -300,7 +303,7 @@ def test_another_process_knows_the_kept_sounds_again(world):
 
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.source != "real"])
 def test_conditions_of_every_method_are_unit_norm_and_its_own(world, name):
-    if reason := missing(world.stack, name):
+    if reason := missing(world.stack, METHODS[name]):
         pytest.skip(reason)
     found = conditions(world, METHODS[name], 0, QUICK)
     assert found.shape == (FEW.pictures, world.stack.generator.embed_dim)

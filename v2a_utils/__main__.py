@@ -20,6 +20,7 @@ EXAMPLES = {  # shown below the options of `--help`; a test parses each of them
     "pretrain": "pretrain --out trial --work runs/trial --shrink 100",
     "report": "report --count 64 --out REPORT.md",
     "evaluate": "evaluate --quick",
+    "reproduce": "reproduce data/reproduction_mini.toml",
     "generate": "generate store --mapper diffusion --out sounds",
     "score": "score sounds --reference true_sounds --pictures pictures --labels labels.csv",
 }
@@ -95,8 +96,11 @@ def _parser() -> argparse.ArgumentParser:
 
     world = known.add_parser("world", help="write pictures, sounds and labels of SoundWorld")
     world.add_argument("--out", type=Path, required=True)
-    world.add_argument("--split", default="test", choices=("train", "val", "test", "ood"))
-    world.add_argument("--count", type=int, default=20)
+    world.add_argument("--format", default="pairs", choices=("pairs", "vggsound", "imagehear"), help="pictures and "
+                       "sounds of one name; films and a list as VGGSound's; pictures named as ImageHear's")
+    world.add_argument("--split", choices=("train", "val", "test", "ood"), help="of pairs (default: test); films are of "
+                       "train and, every fifth, of test, ImageHear's pictures of ood")
+    world.add_argument("--count", type=int, default=20, help="pairs, films or pictures (default: 20)")
     world.add_argument("--seed", type=int, default=0)
     world.set_defaults(run=commands.world)
 
@@ -147,14 +151,25 @@ def _parser() -> argparse.ArgumentParser:
     report.set_defaults(run=commands.report)
 
     evaluate = known.add_parser("evaluate", help="every method's sounds through every measure, as tables")
-    evaluate.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included)")
-    evaluate.add_argument("--n", type=int, help="pictures of the test split; of others half as many (default: 256)")
-    evaluate.add_argument("--seeds", type=int, help="sounds of each picture and method (default: 3)")
+    evaluate.add_argument("--data", metavar="STORE_OR_CONFIG", help="not of SoundWorld, but of a STORE or SOURCE of "
+                          "`embed` whose clips have sounds, or of a configuration of `reproduce`")
+    evaluate.add_argument("--clips", type=Path, help="folder of VGGSound's videos, for --data")
+    evaluate.add_argument("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included); "
+                          "with --data also folders of trained mappers")
+    evaluate.add_argument("--n", type=int, help="pictures of the test split; of others half as many (default: 256; of "
+                          "--data all)")
+    evaluate.add_argument("--seeds", type=int, help="sounds of each picture and method (default: 3; of --data 1)")
     evaluate.add_argument("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     evaluate.add_argument("--out", type=Path, help="folder of the summary (default: data/results for the whole "
                           "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
     evaluate.add_argument("--quick", action="store_true", help="a few pictures and one step: does it run?")
     evaluate.set_defaults(run=commands.evaluate)
+
+    reproduce = known.add_parser("reproduce", help="the paper's tables on its data: from lists of clips to a summary")
+    reproduce.add_argument("config", metavar="CONFIG", help="TOML or JSON file of settings; two lie in data/")
+    reproduce.add_argument("--out", help="folder of the summary (default: what CONFIG says, else its work folder)")
+    reproduce.add_argument("--engine", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    reproduce.set_defaults(run=commands.reproduce)
 
     generate = known.add_parser("generate", help="a sound file for every row of a table of embeddings")
     generate.add_argument("store", metavar="STORE", help="what `embed` wrote; with --mapper reference a SOURCE of it")

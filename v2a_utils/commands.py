@@ -167,16 +167,30 @@ def _free_name(stem: str, taken: set[str]) -> str:
 
 
 def world(options: argparse.Namespace) -> int:
-    """SoundWorld's pictures, sounds and labels."""
-    from v2a_utils.data.audio import save_audio
-    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+    """SoundWorld's pictures, sounds and labels, or films and pictures in the form of the paper's data sets."""
+    from v2a_utils.data.exports import write_imagehear, write_vggsound
 
     if options.count < 1:
         raise ValueError(f"count is {options.count}: give 1 or more")
+    if options.format == "pairs":
+        return _world_pairs(options)
+    if options.split:
+        raise ValueError(f"--split {options.split} is for pairs: the format {options.format} has splits of its own")
+    if options.format == "vggsound":
+        print(f"{options.count} films, listed in {write_vggsound(options.out, options.count, options.seed)}")
+    else:
+        print(f"{len(write_imagehear(options.out, options.count, options.seed))} pictures in {options.out}")
+    return 0
+
+
+def _world_pairs(options: argparse.Namespace) -> int:
+    from v2a_utils.data.audio import save_audio
+    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
+
     options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for index in tqdm(range(options.count), unit="pair"):
-        scene = make_scene(options.split, index, options.seed)
+        scene = make_scene(options.split or "test", index, options.seed)
         draw(scene).save(options.out / f"{scene.id}.png")
         save_audio(options.out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
         rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
@@ -288,6 +302,10 @@ def evaluate(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.run import evaluate, folder_for
     from v2a_utils.models.stacks import load_stack
 
+    if options.data:
+        return _evaluate_data(options)
+    if options.clips:
+        raise ValueError("--clips is for --data")
     sizes = QUICK if options.quick else Sizes()
     if options.n is not None:
         sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
@@ -299,6 +317,44 @@ def evaluate(options: argparse.Namespace) -> int:
     out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
     table = evaluate(stack, options.methods, sizes, out)
     print(f"{len(table)} numbers in {out}")
+    return 0
+
+
+def _evaluate_data(options: argparse.Namespace) -> int:
+    """The steps of a reproduction on a store, a source or a configuration; mappers are used, not trained."""
+    from v2a_utils.evaluation.settings import FILES, Settings, read_settings
+
+    given = {"methods": options.methods and tuple(options.methods), "stack": options.stack, "test_clips": options.n,
+             "seeds": options.seeds, "clips": options.clips and str(options.clips),
+             "out": options.out and str(options.out)}
+    given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
+    given = {name: value for name, value in given.items() if value is not None}
+    if Path(options.data).suffix.lower() in FILES:
+        return _reproduce(read_settings(options.data, **given))
+    work = Path("results/evaluation") / Path(options.data).resolve().name
+    store = Settings(options.data).store
+    stack = store.settings.get("stack") if store else os.environ.get("V2A_STACK", "mini")
+    return _reproduce(Settings(options.data, **{"stack": stack, "work": str(work), "mappers": ()} | given))
+
+
+def reproduce(options: argparse.Namespace) -> int:
+    """From lists of clips and pictures to the paper's tables."""
+    from v2a_utils.evaluation.settings import read_settings
+
+    return _reproduce(read_settings(options.config, out=options.out, engine=options.engine))
+
+
+def _reproduce(settings) -> int:
+    from v2a_utils.evaluation.reproduced import paper_form
+    from v2a_utils.evaluation.reproduction import reproduce
+    from v2a_utils.evaluation.results import Results
+    from v2a_utils.models.stacks import load_stack
+
+    reproduce(settings, load_stack(settings.stack))
+    results = Results.read(settings.summary)
+    print(paper_form(results).to_string())
+    print(f"summary in {settings.summary}" + (f"; not measured: {', '.join(results.run['left_out'])}"
+                                              if results.run["left_out"] else ""))
     return 0
 
 

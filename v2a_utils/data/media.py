@@ -96,13 +96,13 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
                 if packet.dts is not None:  # the last one is empty
                     packet.stream = copied
                     result.mux(packet)
-            result.mux(_encoded(sound, waveform, sample_rate, begin))
+            result.mux(encode_sound(sound, waveform, sample_rate, begin))
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = _reason(error, temporary)
         raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
 
 
-def _encoded(stream, waveform: np.ndarray, sample_rate: int, begin: int) -> list[av.Packet]:
+def encode_sound(stream, waveform: np.ndarray, sample_rate: int, begin: int = 0) -> list[av.Packet]:
     """Packets of a sound that begins at sample `begin`."""
     whole = av.AudioFrame.from_ndarray(np.ascontiguousarray(waveform[None], np.float32), format="fltp", layout="mono")
     whole.sample_rate, whole.time_base, whole.pts = sample_rate, Fraction(1, sample_rate), begin

@@ -5,6 +5,7 @@ any process or machine; the source's `decode` reads the clip there. What a listi
 """
 
 import csv
+import json
 import os
 import re
 import unicodedata
@@ -127,7 +128,15 @@ def open_source(source: str, clips: str | Path | None = None, seed: int = 0, lim
     listing = _open(source, clips, seed, limit)
     if not listing.sources:
         raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
-    return with_splits(listing, shares).first(limit)
+    opened = json.dumps({"source": source if ":" in source else str(Path(source).absolute()), "seed": seed,
+                         "clips": None if clips is None else str(Path(clips).absolute())})
+    return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
+
+
+def reopen(opened: str, clips: int) -> Listing:
+    """The listing that a store of so many clips was made from, by the "source" among its settings."""
+    given = json.loads(opened)
+    return open_source(**given, limit=clips if given["source"].startswith("soundworld:") else None)
 
 
 def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Listing:

@@ -29,7 +29,7 @@ from v2a_utils.data.files import whole_file
 
 SHARD_CLIPS = 256
 TEXTS = ("id", "label", "split", "caption")
-NOT_SETTINGS = ("v2a_utils", "clips", "clips_sha256", "skipped")  # metadata that may differ between shards of a store
+NOT_SETTINGS = ("v2a_utils", "source", "clips", "clips_sha256", "skipped")  # may differ between shards of a store
 
 
 @dataclass
@@ -76,9 +76,9 @@ class Store:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What made the embeddings: stack, models, SHA-256 of their weights, preprocessing, aggregate, version."""
+        """What made the embeddings: stack, models, SHA-256 of their weights, preprocessing, aggregate, version, source."""
         metadata = _metadata(self._dataset().schema)
-        return {key: value for key, value in metadata.items() if key not in NOT_SETTINGS[1:]}
+        return {key: value for key, value in metadata.items() if key not in NOT_SETTINGS[2:]}
 
     def table(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
         """The rows as an Arrow table, in the order of the listing; only these columns and this split are read."""

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
     "generation": ["World"],
     "listening_test": ["BlindTest"],
     "methods": ["METHODS", "Sizes"],
+    "reproduced": ["ablation", "ablation_figure", "beside_paper", "paper_form", "to_fill"],
     "results": ["PAPER_TABLE", "Results", "agreement", "backbones", "claims", "gap_left", "our_table"],
     "run": ["SUMMARY"],
+    "settings": ["Settings"],
 })

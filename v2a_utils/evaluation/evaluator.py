@@ -25,6 +25,11 @@ class Evaluator(Scorer):
         super().__init__(models, extract(world.stack, world.sounds, world.scenes), world.visual, right, sizes.draws)
 
     @cached_property
+    def labels(self) -> np.ndarray:
+        """Class of the main thing of each picture, (n,)."""
+        return np.array([scene.label for scene in self.world.scenes])
+
+    @cached_property
     def reference(self) -> dict[str, Moments]:
         """Moments of many true sounds' features and frames, more than there are pictures."""
         features = self.truth
@@ -53,7 +58,7 @@ class Evaluator(Scorer):
         """Every measure of sounds (n, seeds, ...), attribute fidelity among them."""
         yield from super().scores(made)
         for name, rows, measured, truth in self.attributes(made):
-            classes = np.array([scene.label for scene in self.world.scenes])[rows]
+            classes = self.labels[rows]
             try:
                 by_seed = [attribute_fidelity(measured[rows, seed], truth[rows], classes, draws=1).value
                            for seed in range(measured.shape[1])]

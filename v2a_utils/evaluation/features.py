@@ -1,5 +1,6 @@
 """What the measures are computed on: sounds through the models that only evaluate."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
@@ -31,6 +32,15 @@ class Features:
         """Level of each sound in dB."""
         return self.attributes[..., ATTRIBUTES.index("loudness")]
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of them."""
+        digest = hashlib.sha256()
+        for values in vars(self).values():
+            for one in values.flat if values.dtype == object else (values,):
+                digest.update(f"{one.shape} ".encode() + np.ascontiguousarray(one).tobytes())
+        return digest.hexdigest()
+
     def rows(self, *index) -> "Features":
         """The features at an index of the first axes."""
         return Features(*(values[index] for values in vars(self).values()))
@@ -56,3 +66,16 @@ def measure_attributes(waves: list[np.ndarray], sample_rate: int, scenes: list[S
 def stack_seeds(parts: list[Features]) -> Features:
     """The features of each seed's sounds, as one with arrays (n, seeds, ...)."""
     return Features(*(np.stack([getattr(one, field.name) for one in parts], axis=1) for field in fields(Features)))
+
+
+def stack_clips(rows: list[dict[str, np.ndarray]]) -> Features:
+    """The features of n files, by the names of `Features` each, as one with arrays (n, ...); no attributes.
+
+    What the rows lack becomes (n, 0). Frames are an array (n,) of arrays: as many as each sound's length gives.
+    """
+    nothing, frames = np.zeros((len(rows), 0)), np.empty(len(rows), object)
+    for place, row in enumerate(rows):
+        frames[place] = row.get("frames")
+    together = {name: np.stack([row[name] for row in rows]) if name in rows[0] else nothing
+                for name in ("logits", "features", "clip")}
+    return Features(together["logits"], together["features"], frames, together["clip"], nothing)

@@ -15,7 +15,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.models.extraction import embed_world
+from v2a_utils.models.extraction import embed_world, world_store
 from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
@@ -61,6 +61,12 @@ class World:
     def sounds(self) -> np.ndarray:
         """The true sounds, (n, samples)."""
         return np.stack([synthesise(scene) for scene in self.scenes])
+
+    def pairs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Embeddings of that many pairs of the training split, without the scenes, which take longer than a map."""
+        store = world_store(self.stack, "train", number)
+        visual, audio = (store.numpy(column)[:number] for column in ("visual", "audio"))
+        return visual, audio
 
     @cached_property
     def key(self) -> str:

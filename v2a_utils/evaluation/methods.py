@@ -8,7 +8,6 @@ from torch import nn
 from v2a_utils.evaluation.generation import World
 from v2a_utils.mappers.closed_form import CLOSED_FORM
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.models.extraction import world_store
 from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings
 from v2a_utils.soundworld import other_take, sound_caption, synthesise
@@ -82,12 +81,12 @@ def is_mapper(method: Method) -> bool:
     return method.source not in (*NOT_TRAINED, *CLOSED_FORM)
 
 
-def missing(stack: Stack, name: str) -> str | None:
+def missing(stack: Stack, method: Method) -> str | None:
     """Why a method cannot be run with a stack, in a sentence; None when it can."""
-    if not is_mapper(METHODS[name]):
+    if not is_mapper(method):
         return None
     try:
-        trained_mapper(stack, METHODS[name].source)
+        trained_mapper(stack, method.source)
     except ValueError as error:
         return str(error)
     return None
@@ -103,9 +102,7 @@ def conditions(world: World, method: Method, seed: int, sizes: Sizes) -> np.ndar
     if method.source == "none":
         return map_embeddings(stack, world.visual, "none")
     if method.source in CLOSED_FORM:
-        pairs = world_store(stack, "train", sizes.pairs)  # without the scenes, which take longer than the map
-        visual, audio = (pairs.numpy(column)[: sizes.pairs] for column in ("visual", "audio"))
-        return CLOSED_FORM[method.source](visual, audio)(world.visual)
+        return CLOSED_FORM[method.source](*world.pairs(sizes.pairs))(world.visual)
     return trained_mapper(stack, method.source).map(world.visual, seed=seed, **method.settings)
 
 
@@ -123,9 +120,9 @@ def make_sounds(world: World, name: str, seed: int, sizes: Sizes) -> tuple[np.nd
     return world.generate(f"{name}, seed {seed}", conditions(world, method, seed, sizes), options)
 
 
-def trained_parameters(stack: Stack, name: str) -> int:
+def trained_parameters(stack: Stack, method: Method) -> int:
     """How many parameters of a method are trained to join the two spaces."""
-    source = METHODS[name].source
+    source = method.source
     if source in NOT_TRAINED:
         return 0
     if source in CLOSED_FORM:

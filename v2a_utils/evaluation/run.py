@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,13 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import write_json, write_table
 from v2a_utils.evaluation.evaluator import Evaluator
-from v2a_utils.evaluation.features import ATTRIBUTES, Features, extract, stack_seeds
+from v2a_utils.evaluation.features import Features, extract, stack_seeds
 from v2a_utils.evaluation.generation import World
-from v2a_utils.evaluation.methods import (
-    COMPARED, METHODS, Sizes, conditions, make_sounds, missing, trained_parameters,
-)
-from v2a_utils.evaluation.scorer import Score
+from v2a_utils.evaluation.methods import METHODS, Sizes, conditions, make_sounds, missing, trained_parameters
+from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, summarise, write_summary
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import build, recipe_for
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import Interval, frechet_distance, rate_interval
 from v2a_utils.models.extraction import embed_world
 from v2a_utils.models.stacks import Stack
 from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
@@ -54,7 +50,7 @@ def choose(stack: Stack, names: list[str] | None) -> list[str]:
     """
     if unknown := set(names or ()) - METHODS.keys():
         raise ValueError(f"unknown method {', '.join(sorted(unknown))}: the methods are {', '.join(METHODS)}")
-    reasons = {name: missing(stack, name) for name in names or METHODS}
+    reasons = {name: missing(stack, METHODS[name]) for name in names or METHODS}
     absent = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in absent.items():
         if names:
@@ -76,43 +72,19 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
     evaluators = {split: Evaluator(world, sizes) for split, world in worlds.items()}
     if not evaluators["test"].known.any():
         tqdm.write(f"accuracy is left out: {stack.tagger.backbone} has none of the pictures' classes")
-    rows, sounds, tested = [], [], {}
-    for name in tqdm(names, "methods", unit="method"):
-        found, singles, made = _method(evaluators, name, sizes)
-        rows, sounds = rows + found, sounds + singles
-        tested |= made
-    singles = pd.DataFrame(sounds)
-    shown = singles[(singles.seed == 0) & (singles.split == "test")]
-    tables = {"evaluation": pd.DataFrame(rows), "differences": differences(evaluators["test"], tested),
-              "sounds": shown, "singles": singles, "gap": gap_table(stack, names, sizes),
-              "efficiency": data_efficiency(stack, worlds["test"], sizes)}
-    for name, table in tables.items():
-        write_table(table, out / f"{name}.csv")
-    write_json(out / "run.json", {
+
+    def make(name: str, split: str) -> tuple[Features, np.ndarray]:
+        return make_and_extract(worlds[split], name, 1 if split == "sweep" else sizes.seeds, sizes)
+
+    methods = {name: METHODS[name] for name in names}
+    tables = summarise(evaluators, methods, make, partial(trained_parameters, stack))
+    tables |= {"gap": gap_table(_clouds(stack, names, sizes), World(stack, "test", sizes.gap).audio, sizes.draws),
+               "efficiency": data_efficiency(stack, worlds["test"], sizes)}
+    return write_summary(out, tables, {
         "stack": stack.name, "generator": worlds["test"].key[:16], "sizes": vars(sizes),
         "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
-        "settings": {name: f"{METHODS[name].source} {json.dumps(METHODS[name].settings)}, "
-                           f"{sizes.steps or METHODS[name].steps} steps, guidance {METHODS[name].guidance:g}"
-                     for name in names},
+        "settings": {name: describe(method, sizes.steps) for name, method in methods.items()},
     })
-    return tables["evaluation"]
-
-
-def _method(evaluators: dict[str, Evaluator], name: str, sizes: Sizes) -> tuple[list, list, dict[str, Features]]:
-    """Rows of evaluation.csv and of singles.csv of one method, and its features on the test split."""
-    group, rows, sounds, tested = METHODS[name].group, [], [], {}
-    for split in ("test", "ood") if group == "table" else ("sweep",):
-        world = evaluators[split].world
-        made, seconds = make_and_extract(world, name, sizes.seeds if group == "table" else 1, sizes)
-        parts = {split: made}
-        if split == "test":  # beside the sweeps stand sounds of the same number
-            tested[name] = made
-            parts["sweep"] = made.rows(slice(sizes.sweep), slice(1))
-        for part, features in parts.items():
-            found = _rows(evaluators[part], name, features, seconds)
-            rows += [{"method": name, "group": group, "split": part} | row for row in found]
-        sounds += [{"method": name, "split": split} | row for row in _singles(evaluators[split], made)]
-    return rows, sounds, tested
 
 
 def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple[Features, np.ndarray]:
@@ -125,64 +97,17 @@ def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple
     return stack_seeds(features), np.array(seconds)
 
 
-def _rows(evaluator: Evaluator, name: str, made: Features, seconds: np.ndarray) -> list[dict]:
-    """Rows of evaluation.csv for one method and world."""
-    n, parameters, tagger = len(made.logits), trained_parameters(evaluator.stack, name), evaluator.stack.tagger
-    seconds_each = Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0)
-    trained = Interval(parameters, parameters, parameters, n)
-    rows = [_row(seconds_each), _row(Score("trained parameters", trained, np.array([parameters]), "", 0))]
-    rows += [_row(score) for score in evaluator.scores(made)]
-    hits, labels = evaluator.hits(made), np.array([scene.label for scene in evaluator.world.scenes])
-    for label in sorted(set(labels[evaluator.known])):
-        mine = hits[(labels == label) & evaluator.known]
-        score = Score("accuracy", rate_interval(mine), mine.mean(0), tagger.backbone, tagger.sample_rate)
-        rows.append(_row(score, label))
-    return rows
-
-
-def _row(score: Score, label: str = "") -> dict:
-    value, low, high, n = score.interval
-    return {"measure": score.measure, "label": label, "value": value, "low": low, "high": high, "n": n,
-            "seeds": len(score.by_seed), "seed_low": score.by_seed.min(), "seed_high": score.by_seed.max(),
-            "backbone": score.backbone, "sample_rate": score.sample_rate}
-
-
-def _singles(evaluator: Evaluator, made: Features) -> Iterator[dict]:
-    """Rows of singles.csv: one sound each."""
-    hits, scores = evaluator.hits(made), evaluator.each(made)["CS"]
-    truths = {name: np.where(rows, truth, np.nan) for name, rows, _, truth in evaluator.attributes(made)}
-    for index, seed in np.ndindex(hits.shape):
-        right = hits[index, seed] if evaluator.known[index] else np.nan
-        measured = dict(zip(ATTRIBUTES, made.attributes[index, seed]))
-        yield {"seed": seed, "index": index, "label": evaluator.world.scenes[index].label, "right": right,
-               "CS": scores[index, seed]} | measured | {f"true {name}": true[index] for name, true in truths.items()}
-
-
-def differences(evaluator: Evaluator, made: dict[str, Features]) -> pd.DataFrame:
-    """Every measure of one method minus that of another on the same pictures, of the pairs in COMPARED that were made.
-
-    The intervals resample both together, so that what makes a picture hard for both falls out.
-    """
-    pairs = [pair for pair in COMPARED if set(pair) <= made.keys()]
-    rows = [{"method": first, "other": second, "measure": measure} | interval._asdict()
-            for first, second in tqdm(pairs, "differences", unit="pair")
-            for measure, interval in evaluator.differences(made[first], made[second])]
-    return pd.DataFrame(rows, columns=["method", "other", "measure", *Interval._fields])
-
-
-def gap_table(stack: Stack, names: list[str], sizes: Sizes) -> pd.DataFrame:
-    """What the methods of the table leave of the gap, by `gap.measure`: their conditions against the true sounds'."""
-    world, rows = World(stack, "test", sizes.gap), []
-    for name in tqdm([name for name in names if METHODS[name].group == "table"], "gap", unit="method"):
+def _clouds(stack: Stack, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
+    """What the methods of the table condition the generator on, (n, d) each; of the reference another take's sound."""
+    world = World(stack, "test", sizes.gap)
+    for name in (name for name in names if METHODS[name].group == "table"):
         if METHODS[name].source == "true":
             continue  # nothing is left of it
         if METHODS[name].source == "real":
-            cloud = stack.audio.embed_audio([synthesise(other_take(scene, 0)) for scene in world.scenes], SAMPLE_RATE)
+            takes = [synthesise(other_take(scene, 0)) for scene in world.scenes]
+            yield name, stack.audio.embed_audio(takes, SAMPLE_RATE)
         else:
-            cloud = conditions(world, METHODS[name], 0, sizes)
-        for measure, interval in gap.measure(cloud, world.audio, draws=sizes.draws).items():
-            rows.append({"method": name, "measure": measure} | interval._asdict())
-    return pd.DataFrame(rows, columns=["method", "measure", *Interval._fields])
+            yield name, conditions(world, METHODS[name], 0, sizes)
 
 
 def data_efficiency(stack: Stack, world: World, sizes: Sizes) -> pd.DataFrame:
@@ -200,8 +125,5 @@ def data_efficiency(stack: Stack, world: World, sizes: Sizes) -> pd.DataFrame:
             train = replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, number))
             train_mapper(mapper, pairs.visual[:number], pairs.audio[:number], train)
             mapped = mapper.eval().map(world.visual)
-            for measure, value in (("cosine", gap.pair_cosines(mapped, world.audio).mean()),
-                                   ("recall@10", gap.recall(gap.retrieval_ranks(mapped, world.audio))),
-                                   ("FD of embeddings", frechet_distance(mapped, world.audio))):
-                rows.append({"mapper": kind, "pairs": number, "measure": measure, "value": value, "n": len(mapped)})
+            rows += efficiency_rows(kind, number, mapped, world.audio)
     return pd.DataFrame(rows)

@@ -50,12 +50,13 @@ class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
     models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the
-    reference sounds, row by row. visual: CLIP's embeddings of the pictures (n, d), or None. right: which of the
-    tagger's classes count as right for each picture (empty where it knows none), or None. Intervals resample pictures,
-    all seeds of a picture together; `draws` is the number of resamples.
+    reference sounds, row by row, or None where there are none, which leaves out FD, FAD, KL and recall@10. visual:
+    CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as right for each
+    picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture together; `draws`
+    is the number of resamples.
     """
 
-    def __init__(self, models: dict[str, Listener], truth: Features, visual: np.ndarray | None = None,
+    def __init__(self, models: dict[str, Listener], truth: Features | None, visual: np.ndarray | None = None,
                  right: list[frozenset[str]] | None = None, draws: int = 200):
         self.models, self.truth, self.visual, self.draws = models, truth, visual, draws
         self.right = right or [frozenset()] * len(truth.features)
@@ -71,10 +72,12 @@ class Scorer:
     def each(self, made: Features) -> dict[str, np.ndarray]:
         """What is measured sound by sound, (n, seeds) by measure; accuracy of the pictures whose class is known."""
         seeds, truth = range(made.logits.shape[1]), self.truth
-        found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
-                                            for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-        ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
-        found["recall@10"] = np.stack(ranks, 1) <= 10
+        found = {}
+        if truth is not None:
+            found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
+                                                for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
+            ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
+            found["recall@10"] = np.stack(ranks, 1) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
         if self.known.any():
@@ -89,8 +92,8 @@ class Scorer:
         def fad(rows: np.ndarray) -> float:
             return _distance(Moments(rows), self.reference["frames"])
 
-        found = {"FD": Cloud(made.features, fd, 0.3)}
-        if "framewise" in self.models:
+        found = {} if self.truth is None else {"FD": Cloud(made.features, fd, 0.3)}
+        if self.truth is not None and "framewise" in self.models:
             found["FAD"] = Cloud(made.frames, fad, 0.3)
         return found | {"IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1)}
 

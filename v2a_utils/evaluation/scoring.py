@@ -22,7 +22,7 @@ from v2a_utils.data.audio import read_audio
 from v2a_utils.data.files import whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.features import Features, stack_seeds
+from v2a_utils.evaluation.features import stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
 from v2a_utils.models.audioset import right_classes
@@ -104,8 +104,8 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
         names = list(truth)
         right = _right(labels, names, models["tagger"].names) if labels else None
         visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
-        scorer = FieldScorer(models, _features(truth), visual, right, draws)
-        stacked = stack_seeds([_features(seed) for seed in made])
+        scorer = FieldScorer(models, stack_clips(list(truth.values())), visual, right, draws)
+        stacked = stack_seeds([stack_clips(list(seed.values())) for seed in made])
         tables.append(_table(scorer, stacked))
         notes += [note for note in said if note not in notes] + _too_few(tables[-1], scorer.few(stacked))
     table = pd.concat(tables)
@@ -167,16 +167,6 @@ def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
         said = "; ".join(f"{what}: {min(each):.2f} to {max(each):.2f} s" for what, each in lengths.items())
         notes.append(f"lengths differ ({said}): each sound is heard whole; --seconds cuts all of them")
     return notes
-
-
-def _features(clips: dict[str, dict[str, np.ndarray]]) -> Features:
-    found = list(clips.values())
-    frames, nothing = np.empty(len(found), object), np.zeros((len(found), 0))
-    for place, row in enumerate(found):
-        frames[place] = row.get("frames")  # as many as its length gives
-    logits, features, clip = (np.stack([row[name] for row in found]) if name in found[0] else nothing
-                              for name in ("logits", "features", "clip"))
-    return Features(logits, features, frames, clip, nothing)
 
 
 def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:

@@ -63,17 +63,32 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
     """
     if suffix not in FORMATS or seeds < 1:
         raise ValueError(f"{seeds} seeds as {suffix}: give 1 or more, as {' or '.join(FORMATS)}")
-    _check_store(stack, store)
-    names = file_names(store.numpy("id"))
-    record = {"stack": stack.name, "generator": generator_key(stack), "mapper": _mapper_key(stack, mapper),
-              "options": vars(options), "seeds": seeds, "format": suffix,
-              "store": hashlib.sha256(store.numpy("visual").tobytes()).hexdigest()}
+    check_store(stack, store)
+
+    def conditions(seed: int) -> np.ndarray:
+        return store.numpy("audio") if mapper == TRUE else map_embeddings(stack, store.numpy("visual"), mapper, seed)
+
+    made_from = {"mapper": _mapper_key(stack, mapper),
+                 "store": hashlib.sha256(store.numpy("visual").tobytes()).hexdigest()}
+    return make_files(stack, store.numpy("id"), conditions, out, options, made_from, seeds, suffix, run)
+
+
+def make_files(stack: Stack, ids: Iterable[str], conditions: Callable[[int], np.ndarray], out: Path,
+               options: SoundOptions, made_from: dict[str, str], seeds: int = 1, suffix: str = "flac",
+               run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None) -> list[Path]:
+    """A sound file for every id and seed, of `conditions(seed)`, (ids, d); otherwise as `generate`.
+
+    `made_from` says what the conditions were made of: a folder of others is refused.
+    """
+    names = file_names(ids)
+    record = {"stack": stack.name, "generator": generator_key(stack)} | made_from | {
+        "options": vars(options), "seeds": seeds, "format": suffix}
     claim_folder(out, record)
     jobs, paths = [], []
     for seed in range(options.seed, options.seed + seeds):
         folder = out / f"seed{seed}" if seeds > 1 else out
         own = [folder / f"{name}.{suffix}" for name in names]
-        jobs += _jobs(stack, store, mapper, own, replace(options, seed=seed))
+        jobs += _jobs(conditions, own, replace(options, seed=seed))
         paths += own
     rate, began, count = stack.generator.sample_rate, time.perf_counter(), sum(len(job.paths) for job in jobs)
     with tqdm(total=len(paths), initial=len(paths) - count, unit="sound") as bar:
@@ -175,7 +190,7 @@ def claim_folder(out: Path, record: dict) -> None:
     write_json(path, record)
 
 
-def _check_store(stack: Stack, store: Store) -> None:
+def check_store(stack: Stack, store: Store) -> None:
     """ValueError unless a store holds one embedding a clip, made by this stack's CLIP."""
     if not len(store):
         raise ValueError(f"{store.path}: no clip in it")
@@ -192,13 +207,12 @@ def _mapper_key(stack: Stack, mapper: str) -> str:
     return mapper if mapper in (TRUE, "none") else f"{mapper} {state_sha256(trained_mapper(stack, mapper))}"
 
 
-def _jobs(stack: Stack, store: Store, mapper: str, paths: list[Path], options: SoundOptions) -> list[Job]:
+def _jobs(conditions: Callable[[int], np.ndarray], paths: list[Path], options: SoundOptions) -> list[Job]:
     """The jobs of one seed of which a file is missing."""
     missing = [start for start in range(0, len(paths), BATCH)
                if not all(path.is_file() for path in paths[start : start + BATCH])]
     if not missing:
         return []
-    conditions = store.numpy("audio") if mapper == TRUE else map_embeddings(
-        stack, store.numpy("visual"), mapper, options.seed)
-    return [Job(paths[start : start + BATCH], conditions[start : start + BATCH], batch_options(options, start))
+    rows = conditions(options.seed)
+    return [Job(paths[start : start + BATCH], rows[start : start + BATCH], batch_options(options, start))
             for start in missing]

@@ -1,0 +1,80 @@
+"""SoundWorld written as the data sets of the paper are: films with a list as VGGSound's, pictures named as ImageHear's.
+
+What reads those data sets (`data.sources`) reads these too, so that a reproduction can be tried on them.
+"""
+
+import base64
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from v2a_utils.data.files import whole_file
+from v2a_utils.data.media import encode_sound
+from v2a_utils.data.sources import VGGSOUND_SECONDS
+from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, synthesise
+from v2a_utils.soundworld.films import FRAME_RATE, film
+
+VGGSOUND_LIST = "vggsound.csv"
+TEST_EVERY = 5  # of the films every fifth is of the split test, which other scenes than those of train are drawn from
+
+
+def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:
+    """`count` films of SoundWorld, four fifths of them train, and their list; returns the list's path.
+
+    Films lie in OUT/video, named `<YouTube id>_<start ms>_<end ms>.mp4`; the id is made up, 11 characters by a hash of
+    the scene. The names tell of ten seconds, as VGGSound's do; the films last 2.56. A row of OUT/vggsound.csv is an id,
+    a start second, a label (the main thing's class) and a split. Films that are there are not written again.
+    """
+    rows = []
+    for number in tqdm(range(count), unit="film"):
+        split = "test" if number % TEST_EVERY == TEST_EVERY - 1 else "train"
+        scene = make_scene(split, number, seed)
+        name, start = youtube_id(scene), number % 300
+        path = out / "video" / f"{name}_{start * 1000}_{(start + VGGSOUND_SECONDS) * 1000}.mp4"
+        if not path.is_file():
+            write_film(path, film(scene), FRAME_RATE, synthesise(scene), SAMPLE_RATE)
+        rows.append((name, start, scene.label, split))
+    with whole_file(out / VGGSOUND_LIST) as temporary, open(temporary, "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return out / VGGSOUND_LIST
+
+
+def write_imagehear(out: Path, count: int, seed: int = 0) -> list[Path]:
+    """`count` pictures of single things in styles that are never seen in training, named `<class><n>.jpg`."""
+    numbers, paths, index = Counter(), [], 0
+    out.mkdir(parents=True, exist_ok=True)
+    while len(paths) < count:
+        scene = make_scene("ood", index, seed)
+        index += 1
+        if len(scene.things) == 1:
+            numbers[scene.label] += 1
+            paths.append(out / f"{scene.label}{numbers[scene.label]}.jpg")
+            with whole_file(paths[-1]) as temporary:
+                draw(scene).save(temporary, quality=95)
+    return paths
+
+
+def youtube_id(scene: Scene) -> str:
+    """Eleven characters as YouTube's ids have them, by a hash of the scene's id."""
+    return base64.urlsafe_b64encode(hashlib.sha256(scene.id.encode()).digest())[:11].decode()
+
+
+def write_film(path: Path, frames: Sequence[Image.Image], frame_rate: int, waveform: np.ndarray,
+               sample_rate: int) -> None:
+    """Write an mp4 of RGB frames (H.264) and a mono sound (AAC)."""
+    with whole_file(path) as temporary, av.open(str(temporary), "w") as container:
+        pictures = container.add_stream("libx264", rate=frame_rate, options={"crf": "18", "preset": "veryfast"})
+        pictures.width, pictures.height, pictures.pix_fmt = *frames[0].size, "yuv420p"
+        pictures.thread_count = 1  # the same file everywhere
+        sound = container.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=96_000)
+        for frame in frames:
+            container.mux(pictures.encode(av.VideoFrame.from_image(frame)))
+        container.mux(pictures.encode(None))
+        container.mux(encode_sound(sound, waveform, sample_rate))

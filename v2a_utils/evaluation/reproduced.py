@@ -1,0 +1,92 @@
+"""A reproduction's summary read back in the paper's form: its Table 1, its ablations, and what fills the gaps."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from v2a_utils.evaluation.results import PAPER_TABLE, Results
+from v2a_utils.evaluation.settings import ROWS, SWEEPS
+from v2a_utils.plotting import MAPPED
+
+NOT_MEASURED = "not measured here"
+COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
+    ("FD", "test"), ("FAD", "test"), ("CS", "test"), ("CS", "ood"), ("seconds a sound", "test"),
+    ("trained parameters", "test")])) | {"accuracy ↑ (ImageHear)": ("accuracy", "ood")}
+OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that pictures without sounds have not
+
+
+def paper_form(results: Results) -> pd.DataFrame:
+    """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none."""
+    columns = {title: {row.Index: _text(measure, row) for row in results.find(measure, split, "table").itertuples()}
+               for title, (measure, split) in COLUMNS.items()}
+    rows = list(dict.fromkeys([*ROWS, *results.table[results.table.group == "table"].method]))
+    table = pd.DataFrame(columns).reindex(rows).astype(object).fillna(NOT_MEASURED).rename_axis("method")
+    table.loc[list(OF_SOUNDS), [title for title, (_, split) in COLUMNS.items() if split == "ood"]] = "–"
+    return table
+
+
+def _text(measure: str, row) -> str:
+    if measure == "trained parameters":
+        return f"{row.value / 1e6:.3f}" if row.value else "0"
+    if measure == "seconds a sound":
+        return f"{row.value:.2f}" if row.value else "–"
+    return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
+
+
+def beside_paper(results: Results) -> pd.DataFrame:
+    """Our rows, and below them the paper's own Table 1 as printed there: of other data and models, but on its own."""
+    here = paper_form(results)
+    paper = PAPER_TABLE.map(lambda value: "–" if np.isnan(value) else f"{value:g}").assign(
+        **{title: "–" for title in COLUMNS if title not in PAPER_TABLE})
+    return pd.concat({f"here, {results.run['stack']}": here, "the paper's": paper}, names=["who", "method"])
+
+
+def ablation(results: Results, group: str) -> pd.DataFrame:
+    """One sweep in the columns FD, FAD, CS and accuracy, numbers indexed by setting, the table's own setting among them.
+
+    All on the same test clips with one seed. Empty where the sweep was not measured.
+    """
+    table = results.table[(results.table.split == "sweep") & results.table.label.isna()]
+    rows = table[table.group == group]
+    if rows.empty:
+        return pd.DataFrame()
+    names = {name: name.replace(group, "").strip() for name in rows.method.unique()}
+    configuration = results.run["configuration"]
+    usual = configuration["sweep_mapper"]
+    own = {"size": "as in the table", "pairs": str(results.run["sizes"]["pairs"])}.get(
+        group, f"{configuration.get(group, '')}")
+    wide = table[table.method.isin([*names, usual])].pivot_table(index="method", columns="measure", values="value")
+    wide = wide.rename(index=names | {usual: f"{own} *"})
+    order = sorted(wide.index, key=lambda name: float(name.strip(" *"))) if all(
+        name.strip(" *").replace(".", "").isdigit() for name in wide.index) else list(wide.index)
+    return wide.loc[order, [name for name in ("FD", "FAD", "CS", "accuracy", "trained parameters") if name in wide]]
+
+
+def ablation_figure(results: Results, groups: list[str]) -> Figure:
+    """FD (down is better) and CS (up is better) along each sweep; the table's own setting is marked *."""
+    figure, axes = plt.subplots(2, len(groups), figsize=(3.1 * len(groups), 4.6), squeeze=False)
+    for column, group in zip(axes.T, groups):
+        found = ablation(results, group)
+        for axis, measure, label in zip(column, ("FD", "CS"), ("← FD (tagger features)", "CS (100 × cosine) →")):
+            if measure not in found:
+                axis.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axis.transAxes)
+                axis.set(xticks=[], yticks=[])
+                continue
+            axis.plot(range(len(found)), found[measure], "s-", color=MAPPED)
+            axis.set(xticks=range(len(found)), xticklabels=found.index, ylabel=label)
+            best = found[measure].idxmin() if measure == "FD" else found[measure].idxmax()
+            axis.set_title(f"best {measure}: {best.strip(' *')}", fontsize=9)
+        column[-1].set_xlabel(group)
+        column[-1].tick_params(axis="x", rotation=30)
+    return figure
+
+
+def to_fill(results: Results) -> pd.DataFrame:
+    """What the summary lacks, why, and the command that fills it once the reason is gone."""
+    command = "python -m v2a_utils reproduce CONFIG"
+    lacking = dict(results.run["left_out"])
+    there = set(results.table[results.table.group != "table"].group)
+    lacking |= {f"sweep of {group}": "not in the configuration" for group in SWEEPS if group not in there}
+    return pd.DataFrame([(name, reason, command) for name, reason in lacking.items()],
+                        columns=[NOT_MEASURED, "why", "what fills it"])
