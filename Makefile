@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
-        bench-bridges bench-photographs lock
+        bench-bridges bench-photographs bench-order lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -45,6 +45,9 @@ bench-generation: .venv/ready  ## set up, then measure the generator's speed and
 
 bench-ablations: .venv/ready  ## set up, then train the mini mappers with one ingredient changed at a time
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations
+
+bench-order: .venv/ready  ## set up, then train the mini mappers with several seeds on several worlds
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.order
 
 bench-pairs: .venv/ready  ## set up, then train the mini mappers on few and many pairs, against the bridge over words
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.pairs

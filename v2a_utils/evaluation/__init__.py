@@ -13,5 +13,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
     "listening_test": ["BlindTest"],
     "methods": ["METHODS", "Sizes"],
     "results": ["PAPER_TABLE", "Results", "agreement", "backbones", "claims", "gap_left", "our_table"],
+    "robustness": ["by_judge", "by_training", "reach"],
     "run": ["SUMMARY"],
 })
