@@ -95,7 +95,7 @@ def test_every_claim_has_a_verdict_and_its_evidence(results):
     assert verdicts["1. ... and a sound for CLIP's "] == "holds"  # the reference comes before no mapper
     assert verdicts["2. a light mapper narrows it: "] == "does not hold"
     assert verdicts["4. a generative mapper is bett"] == "does not hold"
-    assert verdicts["4. ... and in variability (div"] == "does not hold"  # farther from the reference than the regression
+    assert verdicts["4. ... and in variability (div"] == "does not hold"  # farther than the regression
     assert verdicts["4. a regression mapper is slig"] == "holds"
     assert "-86.5%" in found.evidence.iloc[-1] and "cannot be tested" in found.verdict.iloc[-1]
 

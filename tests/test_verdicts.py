@@ -26,9 +26,8 @@ def test_many_questions_ask_for_stronger_evidence_and_the_strong_ones_still_get_
 
 
 def test_a_question_that_was_decided_leaves_more_of_the_5_percent_to_the_others():
-    weak = Interval(1, 0.15, 1.85, 200)  # p about 0.02: enough for one question of two only if the other is decided
+    weak = Interval(1, 0.15, 1.85, 200)  # p is 0.02: too much for one question of three, unless the others are decided
     strong, nothing = Interval(1, 0.9, 1.1, 200), Interval(0.1, -1, 1.2, 200)
-    assert judge({"one": weak, "two": nothing})["one"] != "holds" or judge({"one": weak, "two": strong})["one"] == "holds"
     assert judge({"one": weak, "two": strong, "three": strong})["one"] == "holds"
     assert judge({"one": weak, "two": nothing, "three": nothing})["one"].startswith("undecided")
 
@@ -89,7 +88,7 @@ def test_the_rule_is_told_with_its_three_outcomes():
     assert opposite(Interval(1, 0, 3, 9)) == Interval(-1, -3, 0, 9) and opposite(None) is None
 
 
-# ----------------------------------------------------------------------------------------------------- the order's reach
+# ---------------------------------------------------------------------------------------------------- the order's reach
 
 
 def trainings(turned: bool = False) -> pd.DataFrame:
@@ -106,7 +105,8 @@ class Compared:
     """A summary in which the first of two mappers has a lower FD and FAD, and nothing else is decided."""
 
     def __init__(self):
-        self.values = pd.Series(range(1, 5), ["diffusion", "regression, deep", "regression", "better mapper"], dtype=float)
+        names = ["diffusion", "regression, deep", "regression", "better mapper"]
+        self.values = pd.Series(range(1, 5), names, dtype=float)
 
     def difference(self, first, second, measure):
         return Interval(-1, -1.2, -0.8, 100) if measure in ("FD", "FAD") else Interval(0.01, -1, 1, 100)
@@ -124,10 +124,11 @@ def test_the_better_mapper_is_named_by_each_judge_with_lower_fd_counted_as_bette
 
 def test_trainings_decide_by_cosine_and_a_world_that_turns_the_order_is_told():
     found = by_training(trainings())
-    assert set(found["cosine, world 0"]) == {"diffusion", "regression, deep"} and found.shape == (len(PAIRS), 2 * len(SHORT))
+    assert found["cosine, world 0"].tolist() == ["diffusion", "diffusion", "regression, deep"]
+    assert found.shape == (len(PAIRS), 2 * len(SHORT))
     assert (found["recall@10, world 1"] == "undecided").all()
     answers = reach(Compared(), trainings()).answer
-    assert "No decided one turns round." in answers.iloc[-1]
-    assert "diffusion better 2, " in answers.iloc[1].replace("undecided 4, ", "") or "diffusion better 2" in answers.iloc[1]
+    assert "No decided comparison is reversed." in answers.iloc[-1]
+    assert "diffusion against regression: undecided 4, diffusion better 2;" in answers.iloc[1]
     assert "1.00" in answers.iloc[0]
-    assert "Turned round" in reach(Compared(), trainings(turned=True)).answer.iloc[-1]
+    assert "Reversed between the worlds: diffusion against" in reach(Compared(), trainings(turned=True)).answer.iloc[-1]

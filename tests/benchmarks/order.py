@@ -19,6 +19,7 @@ from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.recipes import RECIPES
 
+STEPS = 500
 RUNS = (
     Run("order", "regression", "regression"),
     Run("order", "regression, deep", "regression", RECIPES["mini"]["regression_deep"].sizes),
@@ -31,8 +32,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.order", description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="trainings of every mapper on each world (default: 5)")
     parser.add_argument("--worlds", type=int, default=2, help="seeds of SoundWorld (default: 2)")
-    parser.add_argument("--steps", type=int, default=SHORT.steps, help=f"of a training (default: {SHORT.steps})")
-    parser.add_argument("--pairs", type=int, default=4000, help="to learn from (default: 4000)")
+    parser.add_argument("--steps", type=int, default=STEPS, help=f"of a training (default: {STEPS})")
+    parser.add_argument("--pairs", type=int, default=3000, help="to learn from (default: 3000)")
     parser.add_argument("--held-out", type=int, default=1000, help="pairs to judge by (default: 1000)")
     parser.add_argument("--out", type=Path, default=SUMMARY / "order.csv", help="the table (default: %(default)s)")
     options = parser.parse_args()

@@ -54,7 +54,7 @@ def trade_off(results: Results) -> Figure:
 
 
 def paired(results: Results, than: str = "diffusion") -> Figure:
-    """FD and CS of every method that was compared with one, minus that one's, with the intervals that verdicts rest on."""
+    """FD and CS of the methods that were compared with one, minus that one's, with the intervals of the verdicts."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
     for axis, measure, better in zip(axes, ("FD", "CS"), ("left", "right")):
         found = {method: results.difference(method, than, measure) for method in METHODS if method in AGAINST}

@@ -61,7 +61,7 @@ class Results:
         return Interval(*(rows.loc[method, name] for name in ("value", "low", "high")), int(rows.loc[method, "n"]))
 
     def left(self, method: str, measure: str) -> Interval:
-        """One number of what a method leaves of the gap between embeddings. ValueError for one that was not measured."""
+        """One number of what a method leaves of the gap between embeddings. ValueError where it was not measured."""
         rows = self.gap[(self.gap.method == method) & (self.gap.measure == measure)]
         if rows.empty:
             raise ValueError(f"{measure} of the gap that {method} leaves is not in the summary")
@@ -95,7 +95,8 @@ def our_table(results: Results) -> pd.DataFrame:
 
 def gap_left(results: Results) -> pd.DataFrame:
     """What every method leaves of the gap between embeddings, as text: values, and under each its 95% interval."""
-    texts = results.gap.apply(lambda row: str(Interval(row.value, row.low, row.high, row.n)).replace(" [", "\n["), axis=1)
+    rows = results.gap[list(Interval._fields)].itertuples(index=False)
+    texts = [str(Interval(*row)).replace(" [", "\n[") for row in rows]
     table = results.gap.assign(text=texts).pivot(index="method", columns="measure", values="text")
     return table.loc[list(dict.fromkeys(results.gap.method)), list(dict.fromkeys(results.gap.measure))]
 
@@ -103,7 +104,8 @@ def gap_left(results: Results) -> pd.DataFrame:
 def backbones(results: Results) -> pd.DataFrame:
     """Who measured what: for each backbone and sample rate in Hz the measures, and pictures times seeds by split."""
     rows = results.table[(results.table.group == "table") & results.table.label.isna() & results.table.backbone.notna()]
-    counts = rows.groupby(["measure", "split"])[["n", "seeds"]].max().apply(lambda row: f"{row.n} × {row.seeds}", axis=1)
+    most = rows.groupby(["measure", "split"])[["n", "seeds"]].max()
+    counts = most.n.astype(str) + " × " + most.seeds.astype(str)
     wide = rows.drop_duplicates("measure").set_index("measure")[["backbone", "sample_rate"]].join(counts.unstack())
     keys = list(wide.columns)
     wide = wide.fillna("–").reset_index().groupby(keys, sort=False).measure.agg(", ".join).reset_index()

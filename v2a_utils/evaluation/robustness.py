@@ -16,7 +16,7 @@ SHORT = {"cosine": 1, "recall@10": 1, "Fréchet distance": -1}  # measures of th
 
 
 def by_judge(results: Results) -> pd.DataFrame:
-    """For each pair of mappers and each judge, which is the better by the paired difference (one Holm family), as text."""
+    """For each pair of mappers and each judge: which is the better by the paired difference (one Holm family)."""
     differences = {}
     for first, second in PAIRS:
         for measure in JUDGES:
@@ -67,13 +67,12 @@ def reach(results: Results, order: pd.DataFrame) -> pd.DataFrame:
     worlds, number = order.world.nunique(), order.seed.nunique()
     rows = [
         ("How much is the choice of the listener and of the measure?",
-         f"Two of the {len(JUDGES)} judges ({', '.join(JUDGES)}) order all methods with a rank correlation between "
-         f"{among[0]:.2f} and {among[1]:.2f}, but the {len(TRAINED)} trained mappers with one between {near[0]:.2f} and "
-         f"{near[1]:.2f}."),
+         f"Two of the {len(JUDGES)} judges ({', '.join(JUDGES)}) order all methods with a rank correlation of "
+         f"{among[0]:.2f} to {among[1]:.2f}, the {len(TRAINED)} trained mappers with {near[0]:.2f} to {near[1]:.2f}."),
         ("Does the order of the mappers survive another judge?", _sum_up(judged)),
         ("... another seed of sampling?",
-         f"FD of the diffusion lies between {seeds.seed_low:.1f} and {seeds.seed_high:.1f} over {seeds.seeds:.0f} seeds; "
-         f"it differs from that of the regression by {results.difference('diffusion', 'regression', 'FD')}."),
+         f"FD of the diffusion lies from {seeds.seed_low:.1f} to {seeds.seed_high:.1f} over {seeds.seeds:.0f} seeds "
+         f"and differs from that of the regression by {results.difference('diffusion', 'regression', 'FD')}."),
         (f"... another training seed, another world seed? ({number} short trainings of each mapper on each of {worlds} "
          "worlds, judged by embeddings)", _sum_up(trained) + " " + _worlds(trained)),
     ]
@@ -94,4 +93,4 @@ def _worlds(table: pd.DataFrame) -> str:
     """Whether any comparison that is decided in one world is decided the other way in another."""
     turned = [f"{pair} by {measure}" for pair, row in table.iterrows() for measure in SHORT
               if len(set(row[[column for column in row.index if column.startswith(measure)]]) - {"undecided"}) > 1]
-    return f"Turned round from one world to the other: {'; '.join(turned)}." if turned else "No decided one turns round."
+    return f"Reversed between the worlds: {'; '.join(turned)}." if turned else "No decided comparison is reversed."
