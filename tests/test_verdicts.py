@@ -56,10 +56,10 @@ def test_no_difference_and_too_few_values_have_no_verdict(difference, said):
 
 def test_errors_in_a_table_without_any_effect_are_rare_and_5_percent_for_one_question():
     rng = np.random.default_rng(1)
-    alone = [judge({"a": student_interval(rng.normal(size=30))})["a"].startswith("undecided") for _ in range(600)]
-    assert np.mean(alone) == pytest.approx(0.95, abs=0.025)
-    tables = [judge({str(k): student_interval(rng.normal(size=30)) for k in range(10)}) for _ in range(300)]
-    assert np.mean([all(one.startswith("undecided") for one in table.values()) for table in tables]) > 0.91
+    alone = [judge({"a": student_interval(rng.normal(size=30))})["a"].startswith("undecided") for _ in range(300)]
+    assert np.mean(alone) == pytest.approx(0.95, abs=0.035)
+    tables = [judge({str(k): student_interval(rng.normal(size=30)) for k in range(10)}) for _ in range(60)]
+    assert np.mean([all(one.startswith("undecided") for one in table.values()) for table in tables]) > 0.85
 
 
 def test_students_interval_is_that_of_the_textbook():

@@ -26,9 +26,10 @@ from v2a_utils.measures.metrics import Interval
 LEVEL, POWER, LEAST = 0.05, 0.8, 5
 FAR = 10**6  # more pictures than this are out of reach
 RULE = (
-    "A claim says on which side of 0 a difference lies. It **holds** where the two-sided test of the difference, paired "
-    "where both were measured on the same pictures, rejects 0 on that side, it **does not hold** where it rejects 0 on the other; otherwise it is **undecided at this "
-    "n**. All verdicts of a table together contain a wrong one in at most 5% of repetitions (Holm's correction)."
+    "A claim says on which side of 0 a difference lies. It **holds** where the two-sided test of the difference (paired "
+    "where both methods had the same pictures) rejects 0 on that side, it **does not hold** where it rejects 0 on the "
+    "other; otherwise it is **undecided at this n**. All verdicts of a table together contain a wrong one in at most 5% "
+    "of repetitions (Holm's correction)."
 )
 
 
