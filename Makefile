@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
-        bench-pairs bench-bridges bench-photographs bench-mutations lock
+        bench-pairs bench-bridges bench-photographs bench-order bench-mutations lock
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -50,6 +50,9 @@ bench-generation: .venv/ready  ## set up, then measure the generator's speed and
 
 bench-ablations: .venv/ready  ## set up, then train the mini mappers with one ingredient changed at a time
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations
+
+bench-order: .venv/ready  ## set up, then train the mini mappers with several seeds on several worlds
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.order
 
 bench-pairs: .venv/ready  ## set up, then train the mini mappers on few and many pairs, against the bridge over words
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.pairs

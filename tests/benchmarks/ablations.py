@@ -82,10 +82,10 @@ class Data:
     takes: np.ndarray
 
     @classmethod
-    def embed(cls, pairs: int, held_out: int, pictures: int, takes: int) -> "Data":
-        """Of SoundWorld through the mini stack: split `train` to learn from, `val` to judge."""
+    def embed(cls, pairs: int, held_out: int, pictures: int, takes: int, seed: int = 0) -> "Data":
+        """Of the SoundWorld of a seed through the mini stack: split `train` to learn from, `val` to judge."""
         stack = load_stack("mini")
-        train, val = embed_world(stack, "train", pairs), embed_world(stack, "val", held_out)
+        train, val = embed_world(stack, "train", pairs, seed), embed_world(stack, "val", held_out, seed)
         sounds = [synthesise(other_take(scene, take)) for scene in val.scenes[:pictures] for take in range(takes)]
         heard = stack.audio.embed_audio(sounds, SAMPLE_RATE)
         return cls(train.visual, train.audio, val.visual, val.audio, heard.reshape(pictures, takes, -1))

@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
     "methods": ["METHODS", "Sizes"],
     "reproduced": ["ablation", "ablation_figure", "beside_paper", "paper_form", "to_fill"],
     "results": ["PAPER_TABLE", "Results", "agreement", "backbones", "claims", "gap_left", "our_table"],
+    "robustness": ["by_judge", "by_training", "reach"],
     "run": ["SUMMARY"],
     "settings": ["Settings"],
 })

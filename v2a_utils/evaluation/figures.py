@@ -7,9 +7,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from v2a_utils.evaluation.methods import Method
+from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.evaluation.results import TRUTHS, Results
 from v2a_utils.measures.metrics import Interval
+from v2a_utils.measures.verdicts import judge
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
 COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED, "words, drawn": MAPPED,
@@ -19,7 +20,7 @@ MARKS = {"reference": "^", "true CLAP embedding": "P", "text caption": "v", "no 
          "diffusion": "s", "better mapper": "*"}
 CURVES = {"draws": "mean of several draws", "guidance": "guidance of the generator"}
 SHOWN = ("reference", "regression", "diffusion")
-NEAR = ("true CLAP embedding", "nearest neighbour", "regression", "regression, deep", "diffusion", "better mapper")
+AGAINST = ("true CLAP embedding", "nearest neighbour", "words", "regression", "regression, deep", "better mapper")
 
 
 def _colour(method: str) -> str:
@@ -27,29 +28,42 @@ def _colour(method: str) -> str:
 
 
 def trade_off(results: Results) -> Figure:
-    """CS against FD: every method, and beside it the near ones with the curves along which draws and guidance move."""
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
-    across, up = (results.find(measure, "sweep", "table") for measure in ("CS", "FD"))
-    near = [method for method in NEAR if method in across.index]
-    for axis, methods in zip(axes, (across.index, near)):
-        for method in methods:
-            x, y = across.loc[method], up.loc[method]
-            axis.errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
-                          yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=1, ms=8, label=method)
-        axis.set(xlabel="CS (100 × cosine) →", ylabel="← FD (tagger features)", yscale="log")
-        axis.yaxis.set_major_formatter("{x:g}")
-        axis.yaxis.set_minor_formatter("{x:g}")
-    for (group, title), style in zip(CURVES.items(), ("-", ":")):
+    """CS against FD of every method, and beside it the curves along which draws and guidance move the diffusion."""
+    figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
+    across, up = (results.find(measure, "test", "table") for measure in ("CS", "FD"))
+    for method in across.index:
+        x, y = across.loc[method], up.loc[method]
+        axes[0].errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
+                         yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=0.8, ms=8, label=method)
+    for (group, title), mark in zip(CURVES.items(), "sD"):
         points = sweep_points(results, group, ("CS", "FD"))
-        axes[1].plot(*zip(*points.values()), style, color=MAPPED, marker=".", label=title)
-        for setting, point in points.items():
-            axes[1].annotate(f"{setting:g}", point, xytext=(-4, -11), textcoords="offset points", fontsize=7,
-                             color=MAPPED)
-    made = up.index.drop("reference")
-    axes[0].set_title(f"Lowest FD: {up.value[made].idxmin()}; highest CS: {across.value[made].idxmax()}")
-    axes[1].set_title(f"Near by: FD from {up.value[near].min():.1f} to {up.value[near].max():.1f}")
-    axes[0].legend(fontsize=8, loc="lower left")
-    axes[1].legend(fontsize=8)
+        axes[1].plot(*zip(*points.values()), color=MAPPED, marker=mark, label=title, ls="-" if mark == "s" else ":",
+                     mfc="white" if mark == "s" else MAPPED)
+        for setting in (min(points), max(points)):
+            axes[1].annotate(f"{setting:g}", points[setting], xytext=(6, 5), textcoords="offset points", fontsize=9)
+    for axis in axes:
+        axis.set(xlabel="CS (100 × cosine) →", ylabel="← FD (tagger features)")
+    axes[0].set(yscale="log", title=f"All methods (n = {up.n.max()}, {up.seeds.max()} seeds)")
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].yaxis.set_minor_formatter("{x:g}")
+    number = results.find("FD", "sweep").n.max()
+    axes[1].set_title(f"The diffusion, one setting changed (n = {number}, 1 seed)")
+    axes[0].legend(fontsize=8, loc="lower left", ncols=2)
+    axes[1].legend(fontsize=9)
+    return figure
+
+
+def paired(results: Results, than: str = "diffusion") -> Figure:
+    """FD and CS of the methods that were compared with one, minus that one's, with the intervals of the verdicts."""
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
+    for axis, measure, better in zip(axes, ("FD", "CS"), ("left", "right")):
+        found = {method: results.difference(method, than, measure) for method in METHODS if method in AGAINST}
+        found = {method: difference for method, difference in found.items() if difference}
+        apart = sum(verdict in ("holds", "does not hold") for verdict in judge(found).values())
+        show_intervals(axis, found, [_colour(method) for method in found],
+                       f"{measure}: {apart} of {len(found)} differ from the {than} (Holm)")
+        axis.axvline(0, color="black", lw=0.8)
+        axis.set_xlabel(f"{measure}, method minus {than} ({better} of 0 is better)")
     return figure
 
 
@@ -66,17 +80,18 @@ def sweep_points(results: Results, group: str, measures: tuple[str, ...]) -> dic
 
 
 def steps_quality(results: Results) -> Figure:
-    """FD and accuracy against the generator's denoising steps."""
-    figure, axes = plt.subplots(1, 2, figsize=(8, 3))
-    points = sweep_points(results, "steps", ("FD", "accuracy"))
-    for axis, column, label in zip(axes, (0, 1), ("← FD (tagger features)", "right class (share) →")):
-        axis.plot(list(points), [point[column] for point in points.values()], color=MAPPED, marker="s")
-        axis.set(xscale="log", xticks=list(points), xticklabels=[f"{steps:g}" for steps in points],
-                 xlabel="denoising steps", ylabel=label)
+    """FD and accuracy against the generator's denoising steps, with intervals over pictures."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    steps = list(sweep_points(results, "steps", ("FD",)))
+    methods = ["diffusion" if number == Method.steps else f"{number:g} steps" for number in steps]
+    for axis, measure, label in zip(axes, ("FD", "accuracy"), ("← FD (tagger features)", "right class (share) →")):
+        cells = [results.interval(method, measure, "sweep") for method in methods]
+        sides = [[cell.value - cell.low for cell in cells], [cell.high - cell.value for cell in cells]]
+        axis.errorbar(steps, [cell.value for cell in cells], sides, color=MAPPED, marker="s", capsize=3)
+        axis.set(xscale="log", xticks=steps, xticklabels=[f"{number:g}" for number in steps], xlabel="denoising steps",
+                 ylabel=label, ylim=(0, 1.08 * max(cell.high for cell in cells)),
+                 title=f"{cells[0].value:.3g} at {steps[0]:g} steps, {cells[-1].value:.3g} at {steps[-1]:g}")
         axis.minorticks_off()
-    least = min((steps for steps in points if points[steps][0] <= 1.1 * points[max(points)][0]), default=max(points))
-    axes[0].set_title(f"From {least:g} steps on within 10% of {max(points):g}")
-    axes[1].set_title(f"n = {results.find('FD', 'sweep').n.max()} pictures")
     return figure
 
 
@@ -153,8 +168,8 @@ def truths(results: Results) -> Figure:
 def tracking(found: dict[str, Interval]) -> Figure:
     """Which measure ranks methods as the truth does (of `results.agreement`)."""
     figure, axis = plt.subplots(figsize=(6, 2.8))
-    best = next(iter(found))
-    show_intervals(axis, found, NEUTRAL, f"{best} follows attribute fidelity best (n = {found[best].n} methods)")
+    methods = next(iter(found.values())).n
+    show_intervals(axis, found, NEUTRAL, f"Do measures rank the {methods} methods as attribute fidelity does?")
     axis.set_xlabel("rank correlation with attribute fidelity over methods")
     axis.axvline(0, color="black", lw=0.6)
     return figure

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from v2a_utils.measures.metrics import Interval, bootstrap
+from v2a_utils.measures.verdicts import judge, nearer, opposite
 
 PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V2A-Mapper); VGG is VGGSound's test split
     [["Reference", 0, 0, 8.925, np.nan, np.nan, np.nan], ["Im2Wav", 51.500, 6.005, 7.827, 9.843, 864.12, 360.40],
@@ -59,6 +60,14 @@ class Results:
             raise ValueError(f"{measure} of {method} on {split} is not in the summary")
         return Interval(*(rows.loc[method, name] for name in ("value", "low", "high")), int(rows.loc[method, "n"]))
 
+    def left(self, method: str, measure: str) -> Interval:
+        """One number of what a method leaves of the gap between embeddings. ValueError where it was not measured."""
+        rows = self.gap[(self.gap.method == method) & (self.gap.measure == measure)]
+        if rows.empty:
+            raise ValueError(f"{measure} of the gap that {method} leaves is not in the summary")
+        value, low, high, n = rows[["value", "low", "high", "n"]].iloc[0]
+        return Interval(value, low, high, int(n))
+
     def difference(self, first: str, second: str, measure: str) -> Interval | None:
         """A measure of the first method minus that of the second on the same test pictures; None if not taken."""
         table = self.differences
@@ -71,7 +80,7 @@ class Results:
 
 
 def our_table(results: Results) -> pd.DataFrame:
-    """The methods' table in the paper's form, values with 95% intervals over pictures, as text."""
+    """The methods' table in the paper's form, as text: values, and under each its 95% interval over pictures."""
     columns = {}
     for title, (measure, split) in COLUMNS.items():
         rows = results.find(measure, split, "table")
@@ -80,86 +89,82 @@ def our_table(results: Results) -> pd.DataFrame:
         elif measure == "seconds a sound":
             columns[title] = rows.value.map(lambda value: f"{value:.2f}" if value else "–")
         else:
-            columns[title] = rows.apply(lambda row: f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]", axis=1)
+            columns[title] = rows.apply(lambda row: f"{row.value:.3g}\n[{row.low:.3g}, {row.high:.3g}]", axis=1)
     return pd.DataFrame(columns).reindex(results.find("FD", "test", "table").index).fillna("–")
 
 
 def gap_left(results: Results) -> pd.DataFrame:
-    """What every method leaves of the gap between embeddings, values with 95% intervals, as text."""
-    texts = results.gap.apply(lambda row: str(Interval(row.value, row.low, row.high, row.n)), axis=1)
+    """What every method leaves of the gap between embeddings, as text: values, and under each its 95% interval."""
+    rows = results.gap[list(Interval._fields)].itertuples(index=False)
+    texts = [str(Interval(*row)).replace(" [", "\n[") for row in rows]
     table = results.gap.assign(text=texts).pivot(index="method", columns="measure", values="text")
     return table.loc[list(dict.fromkeys(results.gap.method)), list(dict.fromkeys(results.gap.measure))]
 
 
 def backbones(results: Results) -> pd.DataFrame:
-    """Who measured: backbone, sample rate in Hz, n and seeds of every measure and split of the table."""
+    """Who measured what: for each backbone and sample rate in Hz the measures, and pictures times seeds by split."""
     rows = results.table[(results.table.group == "table") & results.table.label.isna() & results.table.backbone.notna()]
-    return rows.groupby(["measure", "split"])[["backbone", "sample_rate", "n", "seeds"]].max()
+    most = rows.groupby(["measure", "split"])[["n", "seeds"]].max()
+    counts = most.n.astype(str) + " × " + most.seeds.astype(str)
+    wide = rows.drop_duplicates("measure").set_index("measure")[["backbone", "sample_rate"]].join(counts.unstack())
+    keys = list(wide.columns)
+    wide = wide.fillna("–").reset_index().groupby(keys, sort=False).measure.agg(", ".join).reset_index()
+    return wide.set_index("backbone")[["measure", *keys[1:]]]
 
 
 # ----------------------------------------------------------------------------------------------------------- claims
 
 
-def verdict(difference: Interval | None, lower: bool = False) -> str:
-    """Is the first of two methods better, by the 95% interval of their difference, the first minus the second?
-
-    It "holds" where the interval lies on the better side of 0 ("lower" where lower is better), "does not hold here"
-    where it lies on the other, else it is undecided.
-    """
-    if difference is None:
-        return "not measured"
-    low, high = (-difference.high, -difference.low) if lower else (difference.low, difference.high)
-    if low > 0:
-        return "holds"
-    return "does not hold here" if high < 0 else f"undecided at this n ({difference.n})"
-
-
-def nearer(first: Interval | None, second: Interval | None) -> str:
-    """Does the first of two differences from one standard lie nearer to 0 than the second? By their intervals."""
-    if first is None or second is None:
-        return "not measured"
-    (near, far), (other_near, other_far) = (
-        (0.0 if one.low <= 0 <= one.high else min(abs(one.low), abs(one.high)), max(abs(one.low), abs(one.high)))
-        for one in (first, second))
-    if far < other_near:
-        return "holds"
-    return "does not hold here" if other_far < near else f"undecided at this n ({first.n})"
-
-
 def claims(results: Results) -> pd.DataFrame:
-    """The claims of the paper's abstract, each with a verdict computed from the summary, and its evidence.
+    """The claims of the paper's abstract in our words, each with a verdict by `verdicts.RULE`, and its evidence.
 
-    One rule for all (`verdict`): the 95% interval of the difference between two methods on the same pictures.
+    One table, so corrected for all its questions together; differences are between methods on the same pictures.
     """
-    def against(first: str, second: str, measure: str) -> tuple[str, str]:
+    def better(first: str, second: str, measure: str) -> tuple[Interval | None, str]:
         difference = results.difference(first, second, measure)
-        return verdict(difference, measure in LOWER_IS_BETTER), f"{measure}, {first} minus {second}: {difference}"
+        evidence = f"{measure}, {first} minus {second}: {difference}"
+        return opposite(difference) if measure in LOWER_IS_BETTER else difference, evidence
 
-    told = results.gap.set_index(["measure", "method"]).loc["told apart, linear"]
-    apart = Interval(*told.loc["no mapper", ["value", "low", "high", "n"]])
-    chance = Interval(apart.value - 0.5, apart.low - 0.5, apart.high - 0.5, int(apart.n))
-    spreads = [results.difference(method, "reference", "diversity") for method in ("diffusion", "regression")]
+    apart = results.left("no mapper", "told apart, linear")
+    right = results.interval("diffusion", "accuracy")
     rows = [
-        ("1. there is a domain gap: a linear classifier tells CLIP's embeddings from CLAP's", verdict(chance),
-         f"told apart, linear: {apart} (chance 0.5)"),
+        ("1. there is a domain gap: a linear classifier tells CLIP's embeddings from CLAP's", _above(apart, 0.5),
+         f"accuracy of the classifier: {apart} (chance 0.5)"),
         ("1. ... and a sound for CLIP's embedding as it is misses the picture",
-         *against("reference", "no mapper", "accuracy")),
-        ("2. a light mapper narrows it", verdict(results.difference("diffusion", "no mapper", "accuracy")),
-         _share_of_the_way(results)),
-        ("3. the frozen generator makes relevant sound of it (more often right than real sounds)",
-         *against("diffusion", "reference", "accuracy")),
-        ("3. ... of high fidelity (nearer to real sounds than other real sounds)",
-         *against("diffusion", "reference", "FD")),
-        ("4. a generative mapper is better in fidelity (FD)", *against("diffusion", "regression", "FD")),
-        ("4. ... also than a regression of its size", *against("diffusion", "regression, deep", "FD")),
-        ("4. ... and in variability (nearer to the spread of real sounds)", nearer(*spreads),
-         f"diversity, diffusion minus reference: {spreads[0]}; regression minus reference: {spreads[1]}"),
-        ("4. a regression mapper is slightly better in relevance (CS)", *against("regression", "diffusion", "CS")),
-        ("4. ... also one of the generative mapper's size", *against("regression, deep", "diffusion", "CS")),
-        ("5. 86% fewer trained parameters, 53% better FD, 19% better CS than the state of the art",
-         "cannot be tested without the real weights", _paper_against_im2wav()),
+         *better("reference", "no mapper", "accuracy")),
+        ("2. a light mapper narrows it: more sounds of the picture's class than without",
+         better("diffusion", "no mapper", "accuracy")[0], _share_of_the_way(results)),
+        ("3. the frozen generator makes relevant sound: more often of the picture's class than not", _above(right, 0.5),
+         f"accuracy, diffusion: {right}"),
+        ("3. ... as often as real sounds are, or more", *better("diffusion", "reference", "accuracy")),
+        ("3. ... and of high fidelity: nearer to real sounds than without a mapper (FD)",
+         *better("diffusion", "no mapper", "FD")),
+        ("3. ... as near as other real sounds are, or nearer (FD)", *better("diffusion", "reference", "FD")),
+        ("4. a generative mapper is better in fidelity (FD)", *better("diffusion", "regression", "FD")),
+        ("4. ... also than a regression of its size", *better("diffusion", "regression, deep", "FD")),
+        ("4. ... and in variability (diversity nearer to that of real sounds)", *_variability(results, "regression")),
+        ("4. ... also than a regression of its size (diversity)", *_variability(results, "regression, deep")),
+        ("4. a regression mapper is slightly better in relevance (CS)", *better("regression", "diffusion", "CS")),
+        ("4. ... also one of the generative mapper's size (CS)", *better("regression, deep", "diffusion", "CS")),
     ]
-    return pd.DataFrame(rows, columns=["claim", "verdict", "evidence"]).set_index("claim")
+    table = pd.DataFrame(rows, columns=["claim", "difference", "evidence"]).set_index("claim")
+    table.insert(0, "verdict", judge(dict(zip(table.index, table.difference))))
+    table.loc["5. 86% fewer trained parameters, 53% better FD, 19% better CS than the state of the art"] = [
+        "cannot be tested without the real weights", None, _paper_against_im2wav()]
+    return table[["verdict", "evidence"]]
+
+
+def _above(interval: Interval, chance: float) -> Interval:
+    """By how much a share lies above a value."""
+    return Interval(interval.value - chance, interval.low - chance, interval.high - chance, interval.n)
+
+
+def _variability(results: Results, other: str) -> tuple[Interval | None, str]:
+    """By how much the diffusion's diversity lies nearer to that of real sounds than the other mapper's does."""
+    ours, theirs = (results.difference(method, "reference", "diversity") for method in ("diffusion", other))
+    between = results.difference("diffusion", other, "diversity")
+    evidence = f"diversity, diffusion minus reference: {ours}; {other} minus reference: {theirs}"
+    return (nearer(ours, theirs, between) if ours and theirs and between else None), evidence
 
 
 def _share_of_the_way(results: Results) -> str:

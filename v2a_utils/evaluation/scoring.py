@@ -22,7 +22,7 @@ from v2a_utils.data.audio import read_audio
 from v2a_utils.data.files import whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.features import stack_clips, stack_seeds
+from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
 from v2a_utils.models.audioset import right_classes

@@ -17,7 +17,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 
 def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """Add the gap vector: the centres meet, the axes stay strangers (Liang et al. 2022, section 5)."""
+    """Add the gap vector: the centres meet, the axes remain unrelated (Liang et al. 2022, section 5)."""
     _check_widths(visual, audio)
     gap_vector = audio.mean(0) - widened(visual, audio.shape[1]).mean(0)
     return lambda rows: _unit(widened(rows, audio.shape[1]) + gap_vector)
@@ -43,7 +43,7 @@ def procrustes(visual: np.ndarray, audio: np.ndarray) -> Map:
 
 
 def ridge(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """Ridge regression, its penalty chosen by leave-one-out: the best straight map for the mean squared error."""
+    """Ridge regression, its penalty chosen by leave-one-out: the linear map of least squared error with it."""
     model = RidgeCV(np.logspace(-4, 2, 7)).fit(visual, audio)
     return lambda rows: _unit(model.predict(rows))
 

@@ -139,8 +139,8 @@ class FlowMapper(GenerativeMapper):
             draws: int = 1) -> np.ndarray:
         """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
-        One step gives the conditional mean, as a regression does; more steps give samples. `temperature` multiplies the
-        noise at the start: 0 is one typical answer, 1 a sample.
+        One step gives the guess from pure noise, for a perfectly trained network the conditional mean, as of a
+        regression; more steps give samples. `temperature` multiplies the starting noise: 0 is one answer, 1 a sample.
         """
         return self._sample(visual, seed, draws, steps, guidance, sampler="flow", temperature=temperature)
 

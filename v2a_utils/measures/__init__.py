@@ -10,4 +10,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["gap"], {
     "gap": ["mean_cosine", "mutual_neighbours"],
     "metrics": ["Moments", "bootstrap", "clip_scores", "frechet_distance", "hits", "inception_score",
                 "kl_divergence", "rate_interval"],
+    "verdicts": ["RULE", "judge", "nearer", "opposite", "student_interval"],
 })

@@ -34,7 +34,7 @@ def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def centroid_share(first: np.ndarray, second: np.ndarray) -> float:
-    """Centroid distance as a share of the mean distance of a pair: how much of what parts a pair is common to all.
+    """Centroid distance as a share of the mean distance of a pair: how much of a pair's distance all pairs share.
 
     0 where the pairs do not differ at all.
     """
@@ -43,12 +43,12 @@ def centroid_share(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear", seed: int = 0) -> np.ndarray:
-    """Can a classifier tell the clouds apart? Hit (1) or miss (0) on each held-out row (Lopez-Paz and Oquab 2017).
+    """Classifier two-sample test (Lopez-Paz and Oquab 2017): hit (1) or miss (0) on each held-out row.
 
     Half of the rows of each cloud train it, the other half are judged; rows with the same number, which may belong
     together, fall into the same half. The mean is its accuracy: 0.5 for clouds that cannot be told apart, 1 for clouds
-    that never mix. `judge` "linear" is a logistic regression, which sees no more than a difference of means and is soon
-    blind; "boosted" is gradient boosting, which sees shapes.
+    that never mix. `judge` "linear" is a logistic regression, which sees little more than a difference of means;
+    "boosted" is gradient boosting, which sees shapes.
     """
     _check(first, second)
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def linear_cka(first: np.ndarray, second: np.ndarray) -> float:
     """Linear centred kernel alignment of pairs, 0..1 (Kornblith et al. 2019, eq. 5); widths may differ.
 
-    1 when the clouds agree up to rotation, scale and shift on what is alike.
+    1 when one cloud is a rotated, scaled and shifted copy of the other.
     """
     first, second = (cloud - cloud.mean(0) for cloud in (np.asarray(first, float), np.asarray(second, float)))
     cross = np.sum((second.T @ first) ** 2)
@@ -113,8 +113,8 @@ def mutual_neighbours(first: np.ndarray, second: np.ndarray, k: int = 10) -> np.
 def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> np.ndarray:
     """How often each target is among the k nearest of a query, (n,); their skewness is the hubness.
 
-    About 0 when all targets are found alike often; large when a few hubs are everybody's neighbour (Radovanovic,
-    Nanopoulos and Ivanovic 2010, JMLR 11).
+    The skewness is about 0 when all targets are found equally often, and large when a few hubs are the neighbours of
+    nearly all queries (Radovanovic, Nanopoulos and Ivanovic 2010, JMLR 11).
     """
     _check(queries, targets)
     near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)

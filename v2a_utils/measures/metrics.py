@@ -33,7 +33,8 @@ class Interval(NamedTuple):
     n: int
 
     def __str__(self) -> str:
-        digits = 3 if abs(self.value) < 10 else 0
+        largest = np.abs(np.nan_to_num(self[:3], posinf=1, neginf=1)).max()
+        digits = 0 if abs(self.value) >= 10 else 3 if not 0 < largest < 0.01 else 1 - int(np.floor(np.log10(largest)))
         return f"{self.value:.{digits}f} [{self.low:.{digits}f}, {self.high:.{digits}f}]"
 
     def percent(self) -> str:
