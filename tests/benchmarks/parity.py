@@ -36,6 +36,7 @@ from v2a_utils.soundworld import SAMPLE_RATE, make_scene, other_take, synthesise
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
 CASES = {"16 kHz, mono": (16_000, 1), "44.1 kHz, stereo": (44_100, 2)}
+KEY = ["case", "program", "measure", "backbone"]
 PANNS = "PANNs CNN14 16k"
 CNN14_16K = (16_000, 512, 160, 64, 50, 8000)  # rate, window, hop, mels, and their lowest and highest Hz
 Numbers = Iterator[tuple[str, str, float]]  # measure, backbone, value
@@ -50,7 +51,7 @@ def main() -> None:
     warnings.simplefilter("ignore")  # the programs' own
     torch.set_grad_enabled(False)
     torchaudio.load, torchaudio.save = read, write
-    known = pd.read_csv(OUT) if OUT.is_file() else pd.DataFrame(columns=["program"])
+    known = pd.read_csv(OUT) if OUT.is_file() else pd.DataFrame(columns=KEY)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = options.work or Path(name)
@@ -67,8 +68,9 @@ def main() -> None:
             for row in (row for program in PROGRAMS for row in compare(program, case, folders, ours, options.count)):
                 print(*row.values(), flush=True)
                 rows.append(row)
-    kept = known[~known.program.isin({row["program"] for row in rows})]
-    write_table(pd.concat([pd.DataFrame(rows), kept]) if len(kept) else pd.DataFrame(rows), OUT)
+                new = pd.DataFrame(rows)
+                kept = known[~known.set_index(KEY).index.isin(new.set_index(KEY).index)]
+                write_table(pd.concat([new, kept]) if len(kept) else new, OUT)
     print(pd.read_csv(OUT).to_string(index=False))
 
 
