@@ -64,7 +64,7 @@ class Reproduction:
 
     @cached_property
     def listing(self) -> Listing:
-        """The clips with sounds, at most so many of each split as the settings say; of a given store its own."""
+        """The clips with sounds, at most so many to learn from as the settings say; of a given store its own."""
         if (store := self.settings.store) is not None:
             if "source" not in store.settings:
                 raise ValueError(f"{store.path}: does not say what it was made from; embed it again")
@@ -73,14 +73,10 @@ class Reproduction:
             return replace(listing, sources=[replace(source, split=splits[source.id]) for source in listing.sources
                                              if source.id in splits])
         listing = open_source(self.settings.videos, self.settings.clips, self.settings.seed)
-        left = {"train": self.settings.train_clips, "test": self.settings.test_clips}
-        chosen = []
-        for source in listing.sources:
-            part = "test" if source.split == "test" else "train"  # val is a part of train
-            if left[part] is None or left[part] > 0:
-                chosen.append(source)
-                left[part] = None if left[part] is None else left[part] - 1
-        return replace(listing, sources=chosen)
+        learned = [source for source in listing.sources if source.split != "test"][: self.settings.train_clips]
+        chosen = {source.id for source in learned}
+        return replace(listing, sources=[source for source in listing.sources
+                                         if source.split == "test" or source.id in chosen])
 
     def store(self, which: str = "videos", aggregate: str | None = None) -> Store:
         """The store of "videos" or "pictures", made now unless it is there."""

@@ -30,8 +30,8 @@ class Settings:
     work: str = "results/reproduction"  # embeddings, mappers and sounds, which may be large
     out: str | None = None  # summary (default: WORK/summary)
     engine: str = "local"  # or "ray", for extraction and generation
-    train_clips: int | None = None  # at most so many of the list's split train, and of test
-    test_clips: int | None = None
+    train_clips: int | None = None  # at most so many of the list's split train are embedded
+    test_clips: int | None = None  # at most so many of its split test get sounds
     aggregate: str = "mean"  # of a video's frames
     frame_rate: float = 1.0  # frames a second
     mappers: tuple[str, ...] = tuple(MAPPERS)  # trained here; others are taken from the stack, where it has them
