@@ -7,7 +7,7 @@ export HF_HUB_OFFLINE ?= 1
 WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-generation bench-ablations bench-pairs \
-        bench-bridges bench-photographs lock
+        bench-bridges bench-photographs lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -30,6 +30,11 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
+
+book: .venv-book/ready  ## a site of the executed notebooks, without running them: out/book/html/index.html
+	.venv-book/bin/python notebooks/book/stage.py out/book/source
+	.venv-book/bin/python -m sphinx -q -W --keep-going -b html out/book/source out/book/html
+	@echo "open out/book/html/index.html"
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.extraction
@@ -58,10 +63,20 @@ bench-photographs: .venv/ready  ## set up, then make a sound for every photograp
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \
 	    pyproject.toml -o requirements.txt
+	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+	    notebooks/book/requirements.in -o notebooks/book/requirements.txt
 
-.venv/ready: requirements.txt pyproject.toml
+# the book's builder has an environment of its own, so that its pins and the project's do not meet
+.venv-book/ready: notebooks/book/requirements.txt | $(BOOT)/bin/uv
+	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv-book
+	$(BOOT)/bin/uv pip install --quiet --python .venv-book/bin/python -r notebooks/book/requirements.txt
+	touch $@
+
+$(BOOT)/bin/uv:
 	python3 -m venv $(BOOT)
 	$(BOOT)/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: requirements.txt pyproject.toml | $(BOOT)/bin/uv
 	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
