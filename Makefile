@@ -36,6 +36,12 @@ book: .venv-book/ready  ## a site of the executed notebooks, without running the
 	.venv-book/bin/python -m sphinx -q -W --keep-going -b html out/book/source out/book/html
 	@echo "open out/book/html/index.html"
 
+figures: .venv/ready  ## the figures and sounds of README and book, from models and evaluation as they are: data/figures
+	$(PYTHON) -W ignore -m v2a_utils.showcase
+
+classroom: .venv/ready  ## copies for a class, students' with checks and teachers' with solutions: out/classroom
+	$(PYTHON) -m v2a_utils.classroom
+
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.extraction
 
