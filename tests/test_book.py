@@ -37,9 +37,24 @@ def stage():
 # ---------------------------------------------------------------------------------------------- without the builder
 
 
+def test_the_readme_shows_figures_and_sounds_that_are_there_and_small():
+    text = (ROOT / "README.md").read_text()
+    shown = re.findall(r"!\[([^]]+)\]\((.*?)\)", text)
+    assert len(shown) >= 4 and all(len(alternative) > 40 for alternative, _ in shown)
+    linked = [target for target in re.findall(r"\]\((.*?)\)", text) if not target.startswith("http")]
+    assert not [target for target in linked if not (ROOT / target).exists()]
+    assert sum(target.endswith(".mp3") for target in linked) >= 4
+    assert sum(path.stat().st_size for path in (ROOT / "data" / "figures").iterdir()) < 1_500_000
+
+
+def test_the_readme_brings_both_commands_on_its_first_screen():
+    first = (ROOT / "README.md").read_text().splitlines()[:20]
+    assert {"make sound", "make test"} <= {" ".join(line.split()[:2]) for line in first}
+
+
 def test_every_page_is_in_the_table_of_contents():
     listed = set(re.findall(r"^([a-z_]+)$", (BOOK / "index.md").read_text(), re.MULTILINE)) | {"index"}
-    assert {path.stem for path in PAGES} | {"report"} == listed
+    assert {path.stem for path in PAGES} | {"report", "slides"} == listed
 
 
 def test_every_page_has_one_title():
@@ -66,7 +81,7 @@ def test_pages_link_only_to_what_the_book_has():
     for path in PAGES:
         for target in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", path.read_text()):
             module = ROOT / target.removeprefix("api/").removesuffix("/index")
-            assert (target == "report" or (BOOK / f"{target}.md").is_file() or module.is_dir()
+            assert (target in ("report", "slides") or (BOOK / f"{target}.md").is_file() or module.is_dir()
                     or module.with_suffix(".py").is_file() or (ROOT / f"{target}.ipynb").is_file()), (path.name, target)
 
 
@@ -83,6 +98,16 @@ def test_a_copy_needs_no_kernel_and_folds_its_solution(stage):
     assert one["metadata"]["tags"] == ["solution", "hide-cell"] and "alt=" in one["outputs"][1]["data"]["text/html"]
     assert one["metadata"]["mystnb"]["image"]["alt"] == "Figure 1. A dog."
     assert other["metadata"]["mystnb"]["image"]["alt"] == "Figure to the section A title"
+
+
+def test_slides_show_no_code_and_end_before_the_exercises(stage):
+    notebook = {"metadata": {}, "cells": [
+        {"cell_type": "markdown", "metadata": {}, "source": ["# 00 · A title\n", "\n", "Text."]},
+        {"cell_type": "code", "metadata": {}, "source": ["1"], "outputs": []},
+        {"cell_type": "markdown", "metadata": {}, "source": ["*A caption.*\n", "\n", "## Exercises"]}]}
+    first, code = stage.slides(stage.staged(notebook))["cells"]
+    assert first["source"].startswith("# A first lecture: A title\n") and "Text." in first["source"]
+    assert "remove-input" in code["metadata"]["tags"]
 
 
 # ------------------------------------------------------------------------------------------------- the site, if built

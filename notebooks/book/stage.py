@@ -64,6 +64,23 @@ def staged(notebook: dict) -> dict:
     return notebook
 
 
+def slides(notebook: dict) -> dict:
+    """A staged notebook turned into slides, in place: no code, and nothing from its limits and exercises on.
+
+    `_static/book.css` gives every section a screen of its own on pages that hold the mark.
+    """
+    cells = notebook["cells"]
+    end = next((index for index, cell in enumerate(cells)
+                if re.search(r"^## (Limits|Exercises)", "".join(cell["source"]), re.MULTILINE)), len(cells))
+    notebook["cells"] = cells[:end]
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["metadata"]["tags"].append("remove-input")
+    title = re.sub(r"^# (\d\d · )?", "# A first lecture: ", "".join(cells[0]["source"]))
+    cells[0]["source"] = title.replace("\n", '\n\n<div class="slides"></div>\n', 1)
+    return notebook
+
+
 def stage(out: Path) -> None:
     """Write the book's source into `out`, which is emptied before."""
     shutil.rmtree(out, ignore_errors=True)
@@ -76,6 +93,8 @@ def stage(out: Path) -> None:
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         notebook = staged(json.loads(path.read_text()))
         (out / "notebooks" / path.name).write_text(json.dumps(notebook))
+        if path.name.startswith("00_"):
+            (out / "slides.ipynb").write_text(json.dumps(slides(notebook)))
 
 
 if __name__ == "__main__":
