@@ -11,7 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from umap import UMAP
 
 from v2a_utils.data.files import whole_file
 from v2a_utils.evaluation.results import Results, claims
@@ -34,8 +33,8 @@ VERDICTS = {"holds": (MAPPED, "s", "holds"), "does not": ("#D55E00", "X", "does 
 
 def idea() -> Figure:
     """The whole system as a drawing: what is frozen, what is trained, and where the gap lies."""
-    figure, ax = plt.subplots(figsize=(9, 3.1))
-    ax.set(xlim=(0, 90), ylim=(0, 31))
+    figure, ax = plt.subplots(figsize=(9, 2.6))
+    ax.set(xlim=(0, 91), ylim=(1, 27))
     ax.set_axis_off()
     top, low = 22, 6
     _box(ax, 1, top, 11, "picture\nor video", "white", "black")
@@ -77,6 +76,8 @@ def gap(stack: Stack, count: int, seed: int) -> Figure:
 
     The plane is fitted once, on CLIP's and CLAP's embeddings together; mapped pictures are placed into it.
     """
+    from umap import UMAP  # slow to load, and no other figure needs it
+
     scenes = [make_scene("test", index, seed) for index in range(count)]
     visual = stack.vision.embed_images([draw(scene) for scene in scenes])
     audio = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
@@ -91,7 +92,7 @@ def gap(stack: Stack, count: int, seed: int) -> Figure:
         (axes[1], mapped, plane.transform(mapped), MAPPED, "after the mapper"),
     ):
         right = rate_interval(labels[(points @ audio.T).argmax(1)] == labels)
-        show_points(ax, {"sounds (CLAP)": (sounds, AUDIO), f"pictures, {name}": (placed, colour)},
+        show_points(ax, {f"pictures, {name}": (placed, colour), "sounds (CLAP)": (sounds, AUDIO)},
                     f"{name}: the nearest sound is of the right kind\n"
                     f"for {right.value:.0%} of {count} pictures (95%: {right.low:.0%} to {right.high:.0%})")
         ax.set(xlabel="UMAP 1 (no unit)")
@@ -113,7 +114,7 @@ def pictures_with_sounds(stack: Stack, seed: int) -> tuple[Figure, dict[str, np.
     rate = stack.generator.sample_rate
     figure, axes = plt.subplots(2, len(scenes), figsize=(9, 4.6), sharey="row", height_ratios=(1.25, 1), squeeze=False)
     for column, (scene, wave) in enumerate(zip(scenes, made)):
-        show_picture(axes[0, column], draw(scene), f"a {scene.label}")
+        show_picture(axes[0, column], draw(scene), scene.label)
         image = show_spectrogram(axes[1, column], wave, rate)
         axes[1, column].set_ylabel("frequency (Hz)" if column == 0 else "")
     figure.colorbar(image, ax=axes[1, -1], label="dB below loudest")
@@ -126,20 +127,21 @@ def pictures_with_sounds(stack: Stack, seed: int) -> tuple[Figure, dict[str, np.
 
 def verdicts(results: Results) -> Figure:
     """The paper's claims, each with its verdict here; colour and sign say the same as the word."""
-    table = claims(results)
-    rows = [(textwrap.wrap(claim, 78), verdict) for claim, verdict in table.verdict.items()]
-    lines = sum(max(len(text), 1) + 0.55 for text, _ in rows)
-    figure, ax = plt.subplots(figsize=(9, 0.23 * lines + 0.5))
-    ax.set(xlim=(0, 100), ylim=(lines, -1))
+    rows = [(textwrap.wrap(claim, 84), verdict) for claim, verdict in claims(results).verdict.items()]
+    heights = [0.75 + 0.75 * len(text) for text, _ in rows]
+    figure, ax = plt.subplots(figsize=(9, 0.24 * sum(heights) + 0.4))
+    ax.set(xlim=(0, 100), ylim=(sum(heights), 0))
     ax.set_axis_off()
-    at = 0.4
-    for text, verdict in rows:
-        colour, marker, word = next(look for begins, look in VERDICTS.items() if verdict.startswith(begins))
-        ax.text(0, at, "\n".join(text), va="top", fontsize=10)
-        ax.plot(74, at + 0.45, marker, color=colour, markersize=8, markeredgewidth=2, clip_on=False)
-        ax.text(76, at, word, va="top", fontsize=10, weight="bold" if word == "holds" else "normal")
-        at += len(text) + 0.55
-        ax.axhline(at - 0.35, color="#DDDDDD", linewidth=0.6)
+    top = 0.0
+    for (text, verdict), height in zip(rows, heights):
+        looks = (look for begins, look in VERDICTS.items() if verdict.startswith(begins))
+        colour, marker, word = next(looks, (NEUTRAL, "o", verdict))
+        middle = top + height / 2
+        ax.text(0, middle, "\n".join(text), va="center", fontsize=10)
+        ax.plot(76, middle, marker, color=colour, markersize=8, markeredgewidth=2)
+        ax.text(78, middle, word, va="center", fontsize=10, weight="bold" if word == "holds" else "normal")
+        top += height
+        ax.axhline(top, color="#DDDDDD", linewidth=0.6)
     stack, count = results.run["stack"], results.run["sizes"]["pictures"]
     ax.set_title(f"What the paper claims, and what came out here (stack {stack}, {count} pictures, 95% intervals)",
                  loc="left", fontsize=11)
