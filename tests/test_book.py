@@ -154,7 +154,7 @@ def site(stage, tmp_path_factory) -> dict[Path, Page]:
     result = subprocess.run([BUILDER, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", folder / "source",
                              folder / "html"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
-    return {path: Page(path) for path in (folder / "html").rglob("*.html")}
+    return {path: Page(path) for path in (folder / "html").rglob("*.html") if "_static" not in path.parts}
 
 
 def test_the_site_has_every_lesson_and_every_module(site):
