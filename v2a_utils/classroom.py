@@ -1,7 +1,7 @@
-"""Copies of the notebooks for a class: `python -m v2a_utils.classroom` writes students' and teachers' into out/classroom.
+"""Copies of the notebooks for a class: `python -m v2a_utils.classroom` writes students' and teachers'.
 
-The notebooks tag their solutions, and `notebooks/exercises.toml` says for each exercise what a student fills in, how our
-solution answers, and which checks follow. A student's copy has no solutions and no outputs.
+The notebooks tag their solutions, and `notebooks/exercises.toml` says for each exercise what a student fills in, how
+our solution answers, and which checks follow. A student's copy has no solutions and no outputs.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def students(notebook: nbformat.NotebookNode, tasks: list[dict[str, str]]) -> nb
 
 
 def teachers(notebook: nbformat.NotebookNode, tasks: list[dict[str, str]]) -> nbformat.NotebookNode:
-    """A copy with our solutions, each followed by the check that students see; here it must hold, else the run stops."""
+    """A copy with our solutions, each followed by the check that students see; here a failed check stops the run."""
     made, given, cells = copy.deepcopy(notebook), iter(tasks), []
     for cell in made.cells:
         cells.append(cell)

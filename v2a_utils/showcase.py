@@ -59,8 +59,8 @@ def idea() -> Figure:
 
 
 def _box(ax, left: float, middle: float, width: float, text: str, colour: str, ink: str = "white") -> None:
-    ax.add_patch(FancyBboxPatch((left + 0.6, middle - 3.4), width - 1.2, 6.8, boxstyle="round,pad=0.6", facecolor=colour,
-                                edgecolor="black", linewidth=0.8))
+    ax.add_patch(FancyBboxPatch((left + 0.6, middle - 3.4), width - 1.2, 6.8, boxstyle="round,pad=0.6",
+                                facecolor=colour, edgecolor="black", linewidth=0.8))
     ax.text(left + width / 2, middle, text, ha="center", va="center", color=ink, weight="bold")
 
 
@@ -103,7 +103,7 @@ def gap(stack: Stack, count: int, seed: int) -> Figure:
 
 
 def pictures_with_sounds(stack: Stack, seed: int) -> tuple[Figure, dict[str, np.ndarray]]:
-    """A row of pictures over the spectrograms of the sounds made from them; and these sounds (samples,) by their name."""
+    """A row of pictures over the spectrograms of the sounds made from them; and these sounds (samples,) by name."""
     first = {}
     for scene in (make_scene("test", index, seed) for index in range(300)):
         if len(scene.things) == 1:

@@ -1,4 +1,4 @@
-"""Sphinx's configuration of the book. `make book` stages the pages first (stage.py) and builds without running a cell."""
+"""Sphinx's configuration of the book. `make book` stages the pages (stage.py), then builds without running a cell."""
 
 import re
 import tomllib
