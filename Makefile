@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 WORKERS ?= 2
 
 .PHONY: sound paper test lab bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
-        bench-pairs bench-bridges bench-photographs bench-order bench-mutations lock
+        bench-pairs bench-bridges bench-photographs bench-order bench-mutations lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -32,6 +32,17 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
+
+book: .venv-book/ready  ## a site of the executed notebooks, without running them: out/book/html/index.html
+	.venv-book/bin/python notebooks/book/stage.py out/book/source
+	.venv-book/bin/python -m sphinx -q -W --keep-going -b html out/book/source out/book/html
+	@echo "open out/book/html/index.html"
+
+figures: .venv/ready  ## the figures and sounds of README and book, from models and evaluation as they are: data/figures
+	$(PYTHON) -W ignore -m v2a_utils.showcase
+
+classroom: .venv/ready  ## copies for a class, students' with checks and teachers' with solutions: out/classroom
+	$(PYTHON) -m v2a_utils.classroom
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.extraction
@@ -69,10 +80,20 @@ bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one
 lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --extra test \
 	    pyproject.toml -o requirements.txt
+	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+	    notebooks/book/requirements.in -o notebooks/book/requirements.txt
 
-.venv/ready: requirements.txt pyproject.toml
+# the book's builder has an environment of its own, so that its pins and the project's do not meet
+.venv-book/ready: notebooks/book/requirements.txt | $(BOOT)/bin/uv
+	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv-book
+	$(BOOT)/bin/uv pip install --quiet --python .venv-book/bin/python -r notebooks/book/requirements.txt
+	touch $@
+
+$(BOOT)/bin/uv:
 	python3 -m venv $(BOOT)
 	$(BOOT)/bin/python -m pip install --quiet --disable-pip-version-check uv
+
+.venv/ready: requirements.txt pyproject.toml | $(BOOT)/bin/uv
 	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .

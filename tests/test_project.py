@@ -114,7 +114,7 @@ def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
 
 
 ROOMS = ("soundworld", "data", "models", "measures", "mappers", "pipeline", "plotting", "widgets", "evaluation",
-         "pretraining", "commands", "__main__")  # along the way of the data
+         "pretraining", "showcase", "classroom", "commands", "__main__")  # along the way of the data
 
 
 def room_of(module: str) -> int:

@@ -1,0 +1,101 @@
+"""Lay out what Sphinx builds the book from: pages, executed notebooks, figures and sounds, in one folder.
+
+The notebooks stay as they are. Their copies lose what only works with a running kernel, fold their solutions, and give
+every figure an alternative text: the caption that follows it.
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PANEL = "*A panel stands here when the notebook runs: `make lab`.*"
+
+
+def plain(markdown: str) -> str:
+    """Markdown's text without its marks, on one line."""
+    text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", markdown)
+    return " ".join(re.sub(r"[*`$\\]", "", text).split())
+
+
+def caption(cells: list[dict], index: int) -> str:
+    """The caption of a code cell's figure: the first paragraph that opens as one in the cells below, else the heading.
+
+    A caption opens with an asterisk: "**Figure 1.** ..." or "*...*".
+    """
+    for cell in cells[index + 1 : index + 4]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            first = text.strip().split("\n\n")[0]
+            if first.startswith("*"):
+                return plain(first)
+            break
+    headings = [line for cell in cells[:index] if cell["cell_type"] == "markdown"
+                for line in "".join(cell["source"]).splitlines() if re.match(r"#+ ", line)]
+    return "Figure to the section " + plain(headings[-1].lstrip("# "))
+
+
+def without_a_kernel(output: dict) -> dict:
+    """An output as a page can show it: a word in a panel's place, and a text for every picture inside HTML."""
+    data = output.get("data", {})
+    if WIDGET in data:
+        return {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": PANEL}}
+    if "text/html" in data:
+        html = "".join(data["text/html"])
+        data["text/html"] = re.sub(r"<img (?![^>]*\balt=)", '<img alt="The picture that belongs to this sound" ', html)
+    return output
+
+
+def staged(notebook: dict) -> dict:
+    """A copy's content made ready for the book, in place."""
+    notebook["metadata"].pop("widgets", None)
+    for index, cell in enumerate(notebook["cells"]):
+        if cell["cell_type"] != "code":
+            continue
+        cell["outputs"] = [without_a_kernel(output) for output in cell["outputs"]]
+        cell["metadata"] = {"tags": cell["metadata"].get("tags", [])}
+        if "solution" in cell["metadata"]["tags"]:
+            cell["metadata"]["tags"].append("hide-cell")
+        cell["metadata"]["mystnb"] = {"image": {"alt": caption(notebook["cells"], index)}}
+    return notebook
+
+
+def slides(notebook: dict) -> dict:
+    """A staged notebook turned into slides, in place: no code, and nothing from its limits and exercises on.
+
+    `_static/book.css` gives every section a screen of its own on pages that hold the mark.
+    """
+    cells = notebook["cells"]
+    end = next((index for index, cell in enumerate(cells)
+                if re.search(r"^## (Limits|Exercises)", "".join(cell["source"]), re.MULTILINE)), len(cells))
+    notebook["cells"] = cells[:end]
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["metadata"]["tags"].append("remove-input")
+    title = re.sub(r"^# (\d\d · )?", "# A first lecture: ", "".join(cells[0]["source"]))
+    cells[0]["source"] = title.replace("\n", '\n\n<div class="slides"></div>\n', 1)
+    return notebook
+
+
+def stage(out: Path) -> None:
+    """Write the book's source into `out`, which is emptied before."""
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(HERE, out, ignore=shutil.ignore_patterns("__pycache__", "stage.py", "requirements.*"))
+    shutil.copytree(ROOT / "v2a_utils", out / "v2a_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "data" / "figures", out / "figures")
+    shutil.copy(ROOT / "pyproject.toml", out)
+    shutil.copy(ROOT / "data" / "mini" / "REPORT.md", out / "report.md")
+    (out / "notebooks").mkdir()
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        notebook = staged(json.loads(path.read_text()))
+        (out / "notebooks" / path.name).write_text(json.dumps(notebook))
+        if path.name.startswith("00_"):
+            (out / "slides.ipynb").write_text(json.dumps(slides(notebook)))
+
+
+if __name__ == "__main__":
+    stage(Path(sys.argv[1]))
