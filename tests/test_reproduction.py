@@ -210,7 +210,7 @@ def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alo
         halves((255 - 10 * number, 0, 0), (0, 0, 10 * number)).save(tmp_path / "clips" / f"clip_{number}.png")
         soundfile.write(tmp_path / "clips" / f"clip_{number}.wav", sine(200 + 100 * number), 16_000)
     write_json(tmp_path / "quick.json", {"train": {"steps": 40, "batch_size": 8}})
-    for command in ("embed clips --out store --splits 50 25 25",
+    for command in ("embed clips --out store --splits 40 20 40",
                     "train store --mapper regression --config quick.json --out mine",
                     "sound clips/clip_3.png --mapper mine --steps 1 --candidates 1 --out sounds",
                     "evaluate --data store --methods reference mine --quick --out scores"):

@@ -1,6 +1,7 @@
 """The evaluation's summary read back: the table, the claims with their verdicts, and what the measures agree on."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,8 +126,8 @@ def claims(results: Results) -> pd.DataFrame:
         evidence = f"{measure}, {first} minus {second}: {difference}"
         return opposite(difference) if measure in LOWER_IS_BETTER else difference, evidence
 
-    apart = results.left("no mapper", "told apart, linear")
-    right = results.interval("diffusion", "accuracy")
+    apart = _measured(results.left, "no mapper", "told apart, linear")
+    right = _measured(results.interval, "diffusion", "accuracy")
     rows = [
         ("1. there is a domain gap: a linear classifier tells CLIP's embeddings from CLAP's", _above(apart, 0.5),
          f"accuracy of the classifier: {apart} (chance 0.5)"),
@@ -154,9 +155,17 @@ def claims(results: Results) -> pd.DataFrame:
     return table[["verdict", "evidence"]]
 
 
-def _above(interval: Interval, chance: float) -> Interval:
+def _measured(find: Callable[[str, str], Interval], method: str, measure: str) -> Interval | None:
+    """What a method of `Results` finds; None where it was not measured."""
+    try:
+        return find(method, measure)
+    except ValueError:
+        return None
+
+
+def _above(interval: Interval | None, chance: float) -> Interval | None:
     """By how much a share lies above a value."""
-    return Interval(interval.value - chance, interval.low - chance, interval.high - chance, interval.n)
+    return interval and Interval(interval.value - chance, interval.low - chance, interval.high - chance, interval.n)
 
 
 def _variability(results: Results, other: str) -> tuple[Interval | None, str]:
