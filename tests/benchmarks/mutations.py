@@ -51,9 +51,9 @@ def is_noticed(name: str, file: str, text: str, instead: str, tests: str) -> boo
         if content.count(text) != 1:
             raise ValueError(f"{file} has {content.count(text)} places with {text!r}: bring MUTATIONS up to date")
         broken.write_text(content.replace(text, instead))
-        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider"]
-        run = subprocess.run(command + [f"tests/{one}" for one in tests.split()], cwd=ROOT, capture_output=True,
-                             env=os.environ | {"PYTHONPATH": folder}, text=True, check=False)
+        command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
+        run = subprocess.run(command + [str(ROOT / "tests" / one) for one in tests.split()], cwd=folder, text=True,
+                             env=os.environ | {"PYTHONPATH": folder}, capture_output=True, check=False)
     failed = next((line for line in run.stdout.splitlines() if line.startswith("FAILED")), "")
     noticed = run.returncode == 1 and bool(failed)
     print(f"{'noticed' if noticed else 'UNNOTICED'}: {name}  {failed.partition(' - ')[0]}", flush=True)
