@@ -28,7 +28,7 @@ from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.models import extraction as embeddings, stacks
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
-from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.pretraining.data import SIZES

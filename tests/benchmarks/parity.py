@@ -31,8 +31,8 @@ from torch import nn
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import score
-from v2a_utils.models.listeners import Vggish, Wav2Clip
-from v2a_utils.models.stacks import LISTENERS, load_stack, load_tagger
+from v2a_utils.models.backbones import Vggish, Wav2Clip
+from v2a_utils.models.stacks import BACKBONES, load_stack, load_tagger
 from v2a_utils.soundworld import SAMPLE_RATE, make_scene, other_take, synthesise
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
@@ -249,7 +249,7 @@ def by_hear21passt(made: Path, true: Path) -> Numbers:
 def by_torchaudio(made: Path, true: Path) -> Numbers:
     """torchaudio's Fréchet distance of our listeners' features."""
     for name, found in our_features(made, true).items():
-        if name == "PaSST":  # the eigenvalues of CNN14's 2048 numbers take minutes
+        if name == "PaSST":  # the eigenvalues of CNN14's 2048 dimensions take minutes
             yield from torchaudio_distance("FD", name, *(torch.from_numpy(each["features"]).double() for each in found))
         else:
             yield from torchaudio_distance("FAD", "VGGish", *(
@@ -278,7 +278,7 @@ def by_torchmetrics(made: Path, true: Path) -> Numbers:
 def our_features(made: Path, true: Path) -> dict[str, list[dict[str, np.ndarray]]]:
     """What `score` kept on disk of the sounds of both folders, by tagger."""
     stack, found = load_stack("paper", "cpu"), {}
-    for models in ({part: getattr(stack, part) for part in LISTENERS}, {"tagger": load_tagger("passt", "cpu")}):
+    for models in ({part: getattr(stack, part) for part in BACKBONES}, {"tagger": load_tagger("passt", "cpu")}):
         extractor = scoring.Extractor(models)
         rows = [[extractor(path) for path in sorted(folder.glob("*.wav"))] for folder in (made, true)]
         found[models["tagger"].backbone] = [{name: np.stack([row[name] for row in each]) for name in each[0]}
