@@ -57,7 +57,7 @@ class Panel:
         self.examples = {"one": draw(make_scene("test", 0)), "two": draw(make_scene("test", 1))}
         widgets.upload_panel(stack, self.examples, QUICK)
         first, controls, last, _, self.history = shown[0].children
-        self.source, self.upload = first.children
+        self.source, self.upload, self.note = first.children
         self.mapper, self.steps, self.guidance, self.seed = controls.children
         self.button, self.bar = last.children
 
@@ -95,9 +95,21 @@ def test_every_control_of_the_panel_changes_the_sound_and_the_last_sounds_stay(p
         assert len(panel.entries) == number and not panel.button.disabled
         before = panel.saved
     assert "none, 3 steps, guidance 6, seed 7" in panel.entries[0] and panel.bar.value == 3
-    for _ in range(widgets.HISTORY):
+    for seed in range(widgets.HISTORY):
+        panel.seed.value = seed
         panel.button.click()
     assert len(panel.entries) == widgets.HISTORY
+    names = re.findall('download="(.*?)"', panel.history.value)
+    assert len(set(names)) == len(names)
+
+
+def test_a_second_press_makes_no_second_sound_and_says_why(panel):
+    panel.button.click()
+    panel.button.click()
+    assert len(panel.entries) == 1 and panel.note.value == widgets.SAME
+    panel.source.value = "two"
+    panel.button.click()
+    assert len(panel.entries) == 2 and panel.note.value == widgets.ASK
 
 
 def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(panel, stack, capsys):
@@ -112,6 +124,9 @@ def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(p
     panel.source.value = "one"
     give("broken.png", b"no picture")
     assert "broken.png" in capsys.readouterr().out and panel.entries == [] and not panel.button.disabled
+    assert panel.note.value == "broken.png (0 kB) is here"
+    panel.button.click()  # not taken for a second press: it is said again
+    assert "broken.png" in capsys.readouterr().out
     buffer = io.BytesIO()
     Image.new("RGB", (50, 50), "red").save(buffer, "PNG")
     give("red.png", buffer.getvalue())

@@ -53,9 +53,9 @@ def cards(
     """
     links = [_wav_link(wave, sample_rate, name) for wave, name in zip(waveforms, downloads or [])]
     row = "".join(
-        f'<div style="width:{CARD + 60}px;margin:4px"><b>{html.escape(title)}</b><br>'
+        f'<div style="width:{CARD + 60}px;margin:4px;line-height:1.4"><b>{html.escape(title)}</b><br>'
         f'<img width="{CARD}" src="data:image/png;base64,{_png(picture)}" alt="{html.escape(title)}"><br>'
-        f'<audio controls style="width:{CARD + 50}px" src="data:audio/mpeg;base64,'
+        f'<audio controls aria-label="{html.escape(title)}" style="width:{CARD + 50}px" src="data:audio/mpeg;base64,'
         f'{base64.b64encode(encode_mp3(waveform, sample_rate)).decode()}"></audio>{link}</div>'
         for picture, waveform, title, link in zip(pictures, waveforms, titles, links or [""] * len(titles))
     )
@@ -66,7 +66,8 @@ def _wav_link(waveform: np.ndarray, sample_rate: int, name: str) -> str:
     buffer = io.BytesIO()
     soundfile.write(buffer, even_loudness(waveform), sample_rate, format="WAV", subtype="PCM_16")
     content = base64.b64encode(buffer.getvalue()).decode()
-    return f'<br><a download="{html.escape(name)}" href="data:audio/wav;base64,{content}">{html.escape(name)}</a>'
+    return (f'<br><a download="{html.escape(name)}" href="data:audio/wav;base64,{content}" '
+            f'style="text-decoration:underline;overflow-wrap:anywhere">save {html.escape(name)}</a>')
 
 
 def _png(picture: Image.Image) -> str:
@@ -96,6 +97,81 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
 
 
 HISTORY = 8  # sounds that a panel keeps
+ASK = "a picture or a video of at most 10 MB: Jupyter's connection carries no larger file"
+SAME = "The same picture with the same settings gives the same sound, the one that is there. Change something first."
+WIDTHS = {"picture": 330, "mapper": 230, "steps": 150, "guidance": 150, "seed": 190}  # pixels, label and field
+
+
+def _row(*controls: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Controls side by side; where the notebook is narrow, the row breaks and no control is cut."""
+    for control in controls:
+        control.layout.flex, control.layout.max_width = "0 1 auto", "98%"
+        if control.description in WIDTHS:
+            control.layout.width, control.style.description_width = f"{WIDTHS[control.description]}px", "70px"
+    return ipywidgets.HBox(controls, layout=ipywidgets.Layout(flex_flow="row wrap"))
+
+
+class UploadPanel:
+    """Makes the sound of an example or of a picture or video that the reader uploads; see `upload_panel`."""
+
+    def __init__(self, stack: Stack, examples: dict[str, Image.Image], options: SoundOptions):
+        self.stack, self.examples, self.given, self.options = stack, examples, options, settle(stack, options)
+        mappers = list(dict.fromkeys([*mapper_choices(stack), self.options.mapper]))
+        self.upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
+        self.source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
+        self.controls = {
+            "mapper": ipywidgets.Dropdown(options=mappers, value=self.options.mapper),
+            "steps": ipywidgets.BoundedIntText(self.options.steps, min=1, max=200),
+            "guidance": ipywidgets.BoundedFloatText(self.options.guidance, min=0, max=10, step=0.5),
+            "seed": ipywidgets.BoundedIntText(self.options.seed, min=0, max=2**32 - 1),
+        }
+        for name, control in self.controls.items():
+            control.description = name
+        self.button = ipywidgets.Button(description="make a sound", button_style="primary")
+        self.bar, self.note = ipywidgets.IntProgress(), ipywidgets.HTML(ASK)
+        self.answer, self.history = ipywidgets.Output(), ipywidgets.HTML()
+        self.kept: list[tuple[Image.Image, np.ndarray, str, str]] = []
+        self.newest = None  # what the newest sound was made from
+        self.button.on_click(self.make)
+        self.upload.observe(self._arrived, "value")
+
+    def widget(self) -> ipywidgets.VBox:
+        """The controls, the answer and the last sounds, one below the other."""
+        return ipywidgets.VBox([_row(self.source, self.upload, self.note), _row(*self.controls.values()),
+                                _row(self.button, self.bar), self.answer, self.history])
+
+    def _arrived(self, _) -> None:
+        if self.upload.value:
+            file = self.upload.value[-1]
+            self.note.value = f"{html.escape(file['name'])} ({file['size'] / 1e3:,.0f} kB) is here"
+            self.source.value = UPLOAD
+
+    def make(self, _=None) -> None:
+        """Make the sound that the controls ask for; one sentence where it cannot be made, and nothing is lost."""
+        shown = replace(self.given, **{name: control.value for name, control in self.controls.items()})
+        picture = self.upload.value if self.source.value == UPLOAD else self.source.value
+        if self.newest == (picture, shown):  # also a second press while the first one's sound was being made
+            self.note.value = SAME
+            return
+        # a mapper that the reader did not ask for: photographs may go their own way
+        wanted = replace(shown, mapper=self.given.mapper) if shown.mapper == self.options.mapper else shown
+        self.button.disabled, self.bar.max, self.bar.value, self.newest = True, wanted.steps, 0, None
+        self.answer.clear_output()
+        with self.answer:
+            try:
+                frames = _uploaded_frames(picture) if self.source.value == UPLOAD else [self.examples[picture]]
+                sound = show_sound(self.stack, frames, wanted, lambda done, steps: setattr(self.bar, "value", done))
+                self._keep(frames[0], sound, shown)
+                self.newest, self.note.value = (picture, shown), ASK
+            except ValueError as error:  # what the reader gave cannot be used: no traceback
+                print(error)
+            finally:
+                self.button.disabled = False
+
+    def _keep(self, picture: Image.Image, sound: Sound, options: SoundOptions) -> None:
+        self.kept = [(picture, sound.waveform, *_titles(options, sound)), *self.kept][:HISTORY]
+        pictures, waves, titles, names = zip(*self.kept)
+        self.history.value = cards(pictures, waves, sound.sample_rate, titles, names).data
 
 
 def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundOptions = SoundOptions()) -> None:
@@ -105,60 +181,22 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     once, so that there is something to see where no front end runs. Mappers can be chosen that the stack has, and the
     one of `options`, which may be a folder.
     """
-    given, options = options, settle(stack, options)
-    mappers = list(dict.fromkeys([*mapper_choices(stack), options.mapper]))
-    upload = ipywidgets.FileUpload(accept="image/*,video/*", multiple=False, description="upload")
-    source = ipywidgets.Dropdown(options=[*examples, UPLOAD], description="picture")
-    controls = {
-        "mapper": ipywidgets.Dropdown(options=mappers, value=options.mapper),
-        "steps": ipywidgets.BoundedIntText(options.steps, min=1, max=200),
-        "guidance": ipywidgets.BoundedFloatText(options.guidance, min=0, max=10, step=0.5),
-        "seed": ipywidgets.BoundedIntText(options.seed, min=0, max=2**32 - 1),
-    }
-    for name, control in controls.items():
-        control.description = name
-    button = ipywidgets.Button(description="make a sound", button_style="primary")
-    bar, answer, history = ipywidgets.IntProgress(), ipywidgets.Output(), ipywidgets.HTML()
-    kept: list[tuple[Image.Image, np.ndarray, str, str]] = []
-
-    def chosen() -> list[Image.Image]:
-        return _uploaded_frames(upload.value) if source.value == UPLOAD else [examples[source.value]]
-
-    def make(_=None) -> None:
-        wanted = replace(given, **{name: control.value for name, control in controls.items()})
-        if wanted.mapper == options.mapper:  # not asked for by the reader: photographs may go their own way
-            wanted = replace(wanted, mapper=given.mapper)
-        button.disabled, bar.max, bar.value = True, wanted.steps, 0
-        answer.clear_output()
-        with answer:
-            try:
-                frames = chosen()
-                sound = show_sound(stack, frames, wanted, lambda done, steps: setattr(bar, "value", done))
-                kept.insert(0, (frames[0], sound.waveform, *_titles(replace(wanted, mapper=controls["mapper"].value), sound)))
-                del kept[HISTORY:]
-                pictures, waves, titles, names = zip(*kept)
-                history.value = cards(pictures, waves, sound.sample_rate, titles, names).data
-            except ValueError as error:  # what the reader gave cannot be used: one sentence, no traceback
-                print(error)
-            finally:
-                button.disabled = False
-
-    button.on_click(make)
-    upload.observe(lambda change: setattr(source, "value", UPLOAD), "value")
-    display(ipywidgets.VBox([ipywidgets.HBox([source, upload]), ipywidgets.HBox([*controls.values()]),
-                             ipywidgets.HBox([button, bar]), answer, history]))
+    panel = UploadPanel(stack, examples, options)
+    display(panel.widget())
     name, picture = next(iter(examples.items()))
-    print(f"What the panel shows, for the example {name!r}, the {options.mapper} mapper and seed {options.seed}:")
-    show_sound(stack, [picture], options)
+    print(f"What the panel shows, for the example {name!r}, the {panel.options.mapper} mapper and seed "
+          f"{panel.options.seed}:")
+    show_sound(stack, [picture], panel.options)
 
 
 def _titles(options: SoundOptions, sound: Sound) -> tuple[str, str]:
     """What stands above a sound of the history, and the name of its file."""
     settings = f"{options.mapper}, {options.steps} steps, guidance {options.guidance:g}, seed {options.seed}"
+    name = f"{Path(options.mapper).name}-steps{options.steps}-guidance{options.guidance:g}-seed{options.seed}.wav"
     if not sound.heard:
-        return settings, f"sound-{Path(options.mapper).name}-{options.seed}.wav"
+        return settings, f"sound-{name}"
     heard, share = sound.heard[0]
-    return f"{settings}: {heard} {share:.0%}", f"{heard}-{Path(options.mapper).name}-{options.seed}.wav"
+    return f"{settings}: {heard} {share:.0%}", f"{heard}-{name}"
 
 
 CAUSES = ("size", "count", "distance", "hue", "timbre", "tempo")  # of a scene's main thing
@@ -181,7 +219,7 @@ def explore_panel(scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, pl
 
     for control in (number, colouring):
         control.observe(show, "value")
-    display(ipywidgets.VBox([ipywidgets.HBox([number, colouring]), answer]))
+    display(ipywidgets.VBox([_row(number, colouring), answer]))
     print("What the panel shows for scene 0:")
     show_neighbours(scenes, audio, mapped, planes, 0, "class")
 

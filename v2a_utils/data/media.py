@@ -130,7 +130,7 @@ def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]])
 
 def _reason(error: Exception, path: str | Path) -> str:
     """What a library says of a file, in one line."""
-    return str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
+    return str(error).replace("\n", " ").replace(f"'{path}'", "").strip(" :") or type(error).__name__
 
 
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
