@@ -70,7 +70,7 @@ class Lab:
     def theme(self, name: str) -> None:
         """Choose a theme, "Light" or "Dark", from the menu."""
         self.menu("Settings", "Theme", f"JupyterLab {name}")
-        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for()
+        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(state="attached")
 
     def widen(self, width: int) -> None:
         """Another width of the window; what is shown follows."""
@@ -117,7 +117,7 @@ def faint(place) -> list[str]:
             }
             return [255, 255, 255];
         };
-        const words = [...place.querySelectorAll('*')].filter(one => one.offsetWidth &&
+        const words = [...place.querySelectorAll('*:not(.headerlink)')].filter(one => one.offsetWidth &&
             (one.matches('input, select') || [...one.childNodes].some(node => node.nodeType == 3 && node.data.trim())));
         return words.filter(one => {
             const [a, b] = [luminance(parse(getComputedStyle(one).color)), luminance(behind(one))];
