@@ -27,7 +27,7 @@ from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.random_models import random_audioldm
-from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 from v2a_utils.soundworld import CLASSES
 

@@ -191,7 +191,7 @@ def test_a_store_gives_its_sounds_and_one_of_another_clap_is_refused(stack, tmp_
 
 
 def test_a_cloud_of_another_width_is_refused(stack):
-    with pytest.raises(ValueError, match="8 numbers"):
+    with pytest.raises(ValueError, match="8 dimensions"):
         build_bridge(stack, [("a dog", "a dog")], SOUNDS)
 
 

@@ -89,7 +89,7 @@ def test_hubness_is_large_when_one_target_is_everybodys_neighbour():
 def test_a_cloud_is_widened_with_zeros_and_never_narrowed(clouds):
     wide = gap.widened(clouds[0], 20)
     assert np.array_equal(wide[:, :16], clouds[0]) and not wide[:, 16:].any()
-    with pytest.raises(ValueError, match="16 numbers cannot be widened to 8"):
+    with pytest.raises(ValueError, match="16 dimensions cannot be widened to 8"):
         gap.widened(clouds[0], 8)
 
 

@@ -129,7 +129,7 @@ def test_a_line_needs_clips_of_equal_number_and_thirty_of_them(clouds):
 
 
 @pytest.mark.parametrize("wrong, message", [
-    (np.full((20, 24), np.nan), "NaN"), (np.ones((1, 24)), "two rows"), (np.ones((20, 8)), "8 numbers"),
+    (np.full((20, 24), np.nan), "NaN"), (np.ones((1, 24)), "two rows"), (np.ones((20, 8)), "8 dimensions"),
 ], ids=["NaN", "one row", "other width"])
 def test_clouds_without_a_meaning_are_refused(clouds, wrong, message):
     with pytest.raises(ValueError, match=message):

@@ -18,7 +18,7 @@ from v2a_utils.evaluation.reproduction import Reproduction
 from v2a_utils.evaluation.results import Results, claims
 from v2a_utils.evaluation.settings import read_settings
 from v2a_utils.models import extraction, stacks
-from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance")

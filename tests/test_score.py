@@ -51,7 +51,7 @@ def notes_of(folder) -> list[str]:
 
 
 def own(stack) -> Extractor:
-    return Extractor({name: getattr(stack, name) for name in stacks.LISTENERS})
+    return Extractor({name: getattr(stack, name) for name in stacks.BACKBONES})
 
 
 def test_numbers_are_those_of_the_measures_on_the_files_matched_by_name(folders, stack):
@@ -137,7 +137,7 @@ def test_differing_rates_and_lengths_are_said_and_seconds_cuts(folders, stack):
     whole = own(stack)(folders / "made" / "a.wav")
     run(folders, stack, seconds=1.0)
     assert len(notes_of(folders)) == 1
-    cut = Extractor({name: getattr(stack, name) for name in stacks.LISTENERS}, 1.0)(folders / "made" / "a.wav")
+    cut = Extractor({name: getattr(stack, name) for name in stacks.BACKBONES}, 1.0)(folders / "made" / "a.wav")
     assert (whole["seconds"], cut["seconds"]) == (2, 1) and len(whole["frames"]) == 2 * len(cut["frames"])
 
 
@@ -213,7 +213,7 @@ def test_pictures_that_do_not_fit_are_refused_in_a_sentence(folders, stack, plac
 
 
 def test_listeners_that_do_not_fit_are_refused_in_a_sentence(folders, stack, monkeypatch, capsys):
-    with pytest.raises(ValueError, match="unknown listener 'paper'"):
+    with pytest.raises(ValueError, match="unknown audio backbone 'paper'"):
         run(folders, stack, listeners=["paper"])
     arguments = ["score", str(folders / "made"), "--reference", str(folders / "true")]
     assert main([*arguments, "--listeners", "mini", "paper"]) == 2 and "one stack" in capsys.readouterr().err

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch = known.add_parser("fetch", help="get the public models and lists that the stack paper needs")
     fetch.add_argument("--for", dest="purpose", default="sound",
                        choices=("sound", "training", "evaluation", "benchmark"), help="what they shall be there for; "
-                       "benchmark: the listeners of av-benchmark (default: sound)")
+                       "benchmark: the audio backbones of av-benchmark (default: sound)")
     fetch.add_argument("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
     fetch.add_argument("--list", action="store_true", help="only print what there is and what of it lies here")
     fetch.add_argument("--from", dest="carried", type=Path, metavar="FOLDER",

@@ -393,7 +393,7 @@ def score(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.seconds:g} seconds: give more than 0")
     stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
     if len(stacks) > 1:
-        raise ValueError(f"listeners of {' and '.join(sorted(stacks))}: those of one stack at a time")
+        raise ValueError(f"audio backbones of {' and '.join(sorted(stacks))}: those of one stack at a time")
     table = score(load_stack(*stacks), options.sounds, options.reference, options.pictures, options.labels, options.out,
                   options.draws, options.listeners, options.seconds)
     print(table.drop(columns="interval_by").to_string(index=False, float_format="%.4g"))

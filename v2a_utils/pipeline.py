@@ -133,7 +133,7 @@ def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0)
         return trained_mapper(stack, mapper).map(visual, seed=seed)
     wanted = stack.generator.embed_dim
     if visual.shape[1] != wanted:
-        raise ValueError(f"without a mapper CLIP's {visual.shape[1]} numbers cannot stand for CLAP's {wanted}")
+        raise ValueError(f"without a mapper CLIP's {visual.shape[1]} dimensions cannot stand for CLAP's {wanted}")
     return visual
 
 

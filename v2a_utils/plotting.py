@@ -115,3 +115,17 @@ def show_points(ax, groups: dict[str, tuple[np.ndarray, str]], title: str = "", 
         ax.scatter(*points.T, s=14, color=colour, marker=MARKERS.get(colour, "o"), alpha=0.7, label=name)
     ax.set_title(title)
     ax.legend()
+
+
+def label_apart(ax, names: list[str], points: np.ndarray, fontsize: float = 8) -> None:
+    """Names beside their points (n, 2), each only where it runs into none of those written before it."""
+    ax.autoscale_view()
+    ax.figure.canvas.draw()  # so that places on the screen are known
+    taken: list = []
+    for name, point in zip(names, points):
+        text = ax.annotate(name, point, xytext=(4, 2), textcoords="offset points", fontsize=fontsize)
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)

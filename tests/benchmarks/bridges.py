@@ -25,6 +25,7 @@ from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.words import WordsBridge
+from v2a_utils.measures.metrics import unit_norm
 from v2a_utils.models.extraction import embed_world
 from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.soundworld import CLASSES, class_prompt, make_scene, picture_caption, sound_caption
@@ -140,14 +141,14 @@ def methods_over(words: str, bridge: WordsBridge) -> Iterator[Way]:
     def row(name: str, answers: np.ndarray, sharp: bool = False) -> Way:
         def mapped(visual: np.ndarray) -> np.ndarray:
             shares = bridge.attention(visual)
-            return _unit((np.eye(len(answers))[shares.argmax(1)] if sharp else shares) @ answers)
+            return unit_norm((np.eye(len(answers))[shares.argmax(1)] if sharp else shares) @ answers)
         return f"method, {words}", name, len(heard), len(sounds), mapped
 
     yield row("words alone", heard)
     yield row("words, centroid shifted (C3)", heard + shift)
     yield row("nearest sentence, nearest sound", sounds[(heard @ sounds.T).argmax(1)], sharp=True)
     yield row("softmax over sounds (first try)", _softmax(scale * heard @ sounds.T) @ sounds)
-    yield row("the same, centroid shifted", _softmax(scale * _unit(heard + shift) @ sounds.T) @ sounds)
+    yield row("the same, centroid shifted", _softmax(scale * unit_norm(heard + shift) @ sounds.T) @ sounds)
     yield way(f"method, {words}", "Bayes over sounds, mean (shipped)", bridge)
     for draws in (1, 4):
         yield way(f"method, {words}", f"Bayes over sounds, {draws} draw(s)", bridge, form="draw", draws=draws)
@@ -163,7 +164,7 @@ def pseudo_pairs(stack: Stack, visual: np.ndarray, steps: int) -> Iterator[Way]:
     seen = bridge.seen.cpu().numpy()
     moved = seen[rows] - seen.mean(0) + visual.mean(0)
     noise = (visual - visual.mean(0)).std() * rng.standard_normal(moved.shape)
-    told = _unit(moved + 0.5 * noise)
+    told = unit_norm(moved + 0.5 * noise)
     shares = bridge._sounds_of(torch.from_numpy(rows)).numpy()
     heard = bridge.sounds.numpy()[[rng.choice(len(share), p=share / share.sum()) for share in shares.astype(float)]]
     for name, inputs, targets in (("pictures, sounds drawn by the bridge", visual, drawn),
@@ -205,16 +206,12 @@ def _rotation(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 
 def _turned(rows: np.ndarray, turn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     centre, matrix, target = turn
-    return _unit((rows - centre) @ matrix + target)
+    return unit_norm((rows - centre) @ matrix + target)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     weights = np.exp(logits - logits.max(1, keepdims=True))
     return weights / weights.sum(1, keepdims=True)
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.measures import gap
+from v2a_utils.measures.metrics import unit_norm
 from v2a_utils.models.extraction import embed_world
 from v2a_utils.models.stacks import load_stack
 from v2a_utils.soundworld import CLASSES, Scene, class_prompt
@@ -113,7 +114,7 @@ def ridge(visual: np.ndarray, audio: np.ndarray, bridge: Map, config: TrainConfi
 
     def mapped(rows: np.ndarray) -> np.ndarray:
         found = offset(rows) + model.predict(features(rows))
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+        return unit_norm(found).astype(np.float32)
 
     return mapped
 
@@ -182,8 +183,7 @@ def cost(
 
 
 def _unit_rows(rng: np.random.Generator, number: int, width: int) -> np.ndarray:
-    rows = rng.standard_normal((number, width), np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit_norm(rng.standard_normal((number, width))).astype(np.float32)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import argparse
 import csv
 import importlib
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -30,12 +31,13 @@ from torch import nn
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import score
-from v2a_utils.models.listeners import Vggish, Wav2Clip
-from v2a_utils.models.stacks import LISTENERS, load_stack, load_tagger
+from v2a_utils.models.backbones import Vggish, Wav2Clip
+from v2a_utils.models.stacks import BACKBONES, load_stack, load_tagger
 from v2a_utils.soundworld import SAMPLE_RATE, make_scene, other_take, synthesise
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
-CASES = {"16 kHz, mono": (16_000, 1), "44.1 kHz, stereo": (44_100, 2)}
+CASES = {"16 kHz, mono": (16_000, 1), "32 kHz, mono": (32_000, 1), "44.1 kHz, mono": (44_100, 1),
+         "44.1 kHz, stereo": (44_100, 2)}
 KEY = ["case", "program", "measure", "backbone"]
 PANNS = "PANNs CNN14 16k"
 CNN14_16K = (16_000, 512, 160, 64, 50, 8000)  # rate, window, hop, mels, and their lowest and highest Hz
@@ -81,23 +83,27 @@ def compare(program: str, case: str, folders: list[Path], ours: dict, count: int
     except PackageNotFoundError:
         print(f"{program} is not installed: its earlier numbers stay")
         return
-    for measure, backbone, value in PROGRAMS[program](*folders):
-        mine = ours[measure, backbone]
-        yield {"case": case, "program": program, "version": release, "measure": measure, "backbone": backbone,
-               "n": count, "score": mine, "theirs": value, "relative difference": abs(mine - value) / abs(value)}
+    with tempfile.TemporaryDirectory() as name:  # some leave files beside the sounds
+        copies = [shutil.copytree(folder, Path(name) / folder.name) for folder in folders]
+        for measure, backbone, value in PROGRAMS[program](*copies):
+            mine = ours[measure, backbone]
+            yield {"case": case, "program": program, "version": release, "measure": measure, "backbone": backbone,
+                   "n": count, "score": mine, "theirs": value, "relative difference": abs(mine - value) / abs(value)}
 
 
 # ------------------------------------------------------------------------------------------------- sounds and weights
 
 
 def write_sounds(made: Path, true: Path, count: int, rate: int, channels: int) -> None:
-    """Pairs of sounds of SoundWorld, true ones and other takes, at a rate, in 16 bits and without an offset."""
+    """Pairs of sounds of SoundWorld, true ones and other takes under a hiss that tells them apart, at a rate, in 16
+    bits and without an offset."""
     for folder in (made, true):
         folder.mkdir(parents=True)
     for index in range(count):
-        scene = make_scene("test", index)
-        for folder, one in ((true, scene), (made, other_take(scene, 1))):
+        scene, hiss = make_scene("test", index), np.random.default_rng(index)
+        for folder, one, level in ((true, scene, 0), (made, other_take(scene, 1), 0.05)):
             wave = synthesise(one)
+            wave = wave + level * np.abs(wave).max() * hiss.standard_normal(len(wave))
             wave = soxr.resample(wave - wave.mean(), SAMPLE_RATE, rate)
             sides = np.stack([wave, 0.5 * np.roll(wave, 200)], 1)[:, :channels]
             soundfile.write(folder / f"{scene.id}.wav", sides, rate, subtype="PCM_16")
@@ -108,10 +114,14 @@ def write_weights(extras: Path) -> None:
     from frechet_audio_distance.models import pann
 
     torch.manual_seed(0)
+    vggish = Vggish()
+    for weight in (each for each in vggish.parameters() if each.ndim > 1):
+        nn.init.kaiming_normal_(weight)  # what tells sounds apart stays so through all layers
     panns = pann.Cnn14_16k(*CNN14_16K, 527)
     panns.bn0.running_mean.fill_(-30.0)  # as trained on dB
+    panns.fc_audioset.weight.mul_(30.0)  # so that class scores differ from sound to sound, as those of trained ones do
     states = {"tagger/Cnn14_16k_mAP=0.438.pth": {"model": panns.state_dict()},
-              "vggish/vggish.pth": Vggish().state_dict(), "passt/passt-s.pt": random_passt().state_dict(),
+              "vggish/vggish.pth": vggish.state_dict(), "passt/passt-s.pt": random_passt().state_dict(),
               "wav2clip/Wav2CLIP.pt": {f"audio_{name}": value for name, value in Wav2Clip().state_dict().items()}}
     for file, state in states.items():
         path = extras / file
@@ -239,7 +249,7 @@ def by_hear21passt(made: Path, true: Path) -> Numbers:
 def by_torchaudio(made: Path, true: Path) -> Numbers:
     """torchaudio's Fréchet distance of our listeners' features."""
     for name, found in our_features(made, true).items():
-        if name == "PaSST":  # the eigenvalues of CNN14's 2048 numbers take minutes
+        if name == "PaSST":  # the eigenvalues of CNN14's 2048 dimensions take minutes
             yield from torchaudio_distance("FD", name, *(torch.from_numpy(each["features"]).double() for each in found))
         else:
             yield from torchaudio_distance("FAD", "VGGish", *(
@@ -268,7 +278,7 @@ def by_torchmetrics(made: Path, true: Path) -> Numbers:
 def our_features(made: Path, true: Path) -> dict[str, list[dict[str, np.ndarray]]]:
     """What `score` kept on disk of the sounds of both folders, by tagger."""
     stack, found = load_stack("paper", "cpu"), {}
-    for models in ({part: getattr(stack, part) for part in LISTENERS}, {"tagger": load_tagger("passt", "cpu")}):
+    for models in ({part: getattr(stack, part) for part in BACKBONES}, {"tagger": load_tagger("passt", "cpu")}):
         extractor = scoring.Extractor(models)
         rows = [[extractor(path) for path in sorted(folder.glob("*.wav"))] for folder in (made, true)]
         found[models["tagger"].backbone] = [{name: np.stack([row[name] for row in each]) for name in each[0]}

@@ -9,8 +9,8 @@ from v2a_utils.evaluation.attributes import COUNTED, attribute_fidelity
 from v2a_utils.evaluation.features import ATTRIBUTES, Features, extract
 from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import Sizes
-from v2a_utils.evaluation.scorer import Score, Scorer, _unit
-from v2a_utils.measures.metrics import Moments, coverage
+from v2a_utils.evaluation.scorer import Score, Scorer
+from v2a_utils.measures.metrics import Moments, coverage, unit_norm
 from v2a_utils.models.audioset import right_classes
 from v2a_utils.soundworld import PITCHED, SAMPLE_RATE, other_take, pitch, synthesise
 
@@ -44,13 +44,13 @@ class Evaluator(Scorer):
         scenes = self.world.scenes[: self.sizes.covered]
         sounds = [synthesise(other_take(scene, 1000 + take)) for scene in scenes for take in range(self.sizes.takes)]
         features = self.stack.tagger.features(sounds, SAMPLE_RATE)
-        return _unit(features).reshape(len(scenes), self.sizes.takes, -1)
+        return unit_norm(features).reshape(len(scenes), self.sizes.takes, -1)
 
     def by_picture(self, made: Features) -> dict[str, np.ndarray]:
         """Diversity, and of the first pictures coverage of the sounds that each could have."""
         found = super().by_picture(made)
         if found:
-            met = [coverage(true, one) for true, one in zip(self.takes, _unit(made.features))]
+            met = [coverage(true, one) for true, one in zip(self.takes, unit_norm(made.features))]
             found["coverage"] = np.array(met)
         return found
 

@@ -5,7 +5,11 @@ Titles say what the numbers say, so they are computed too.
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.evaluation.results import TRUTHS, Results
@@ -29,28 +33,51 @@ def _colour(method: str) -> str:
 
 def trade_off(results: Results) -> Figure:
     """CS against FD of every method, and beside it the curves along which draws and guidance move the diffusion."""
-    figure, axes = plt.subplots(1, 2, figsize=(12, 4.6))
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=(1.25, 1))
     across, up = (results.find(measure, "test", "table") for measure in ("CS", "FD"))
     for method in across.index:
         x, y = across.loc[method], up.loc[method]
         axes[0].errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
                          yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=0.8, ms=8, label=method)
+    _enlarge(axes[0], across.value, up.value)
     for (group, title), mark in zip(CURVES.items(), "sD"):
         points = sweep_points(results, group, ("CS", "FD"))
         axes[1].plot(*zip(*points.values()), color=MAPPED, marker=mark, label=title, ls="-" if mark == "s" else ":",
                      mfc="white" if mark == "s" else MAPPED)
-        for setting in (min(points), max(points)):
-            axes[1].annotate(f"{setting:g}", points[setting], xytext=(6, 5), textcoords="offset points", fontsize=9)
+        for setting in {min(points), max(points)} if group == "guidance" else {max(points)}:
+            axes[1].annotate(f"{group} {setting:g}", points[setting], xytext=(6, 6), textcoords="offset points",
+                             fontsize=9)
     for axis in axes:
         axis.set(xlabel="CS (100 × cosine) →", ylabel="← FD (tagger features)")
+        axis.margins(x=0.12)
     axes[0].set(yscale="log", title=f"All methods (n = {up.n.max()}, {up.seeds.max()} seeds)")
-    axes[0].yaxis.set_major_formatter("{x:g}")
-    axes[0].yaxis.set_minor_formatter("{x:g}")
+    _plain_ticks(axes[0].yaxis)
     number = results.find("FD", "sweep").n.max()
     axes[1].set_title(f"The diffusion, one setting changed (n = {number}, 1 seed)")
-    axes[0].legend(fontsize=8, loc="lower left", ncols=2)
-    axes[1].legend(fontsize=9)
+    axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=4)
+    axes[1].legend(fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
+
+
+def _enlarge(axis: Axes, across: pd.Series, up: pd.Series) -> None:
+    """The methods near the diffusion once more, in small axes in the empty lower left; nothing where it is alone."""
+    if "diffusion" not in across.index:
+        return
+    near = across.index[(abs(across - across["diffusion"]) < 5) & (abs(np.log(up / up["diffusion"])) < 0.3)]
+    if len(near) < 3:
+        return
+    inset = axis.inset_axes((0.09, 0.09, 0.5, 0.42))
+    for method in near:
+        inset.plot(across[method], up[method], MARKS[method], color=_colour(method), ms=8)
+    inset.margins(0.15)
+    inset.tick_params(labelsize=8)
+
+
+def _plain_ticks(axis: Axis) -> None:
+    """A logarithmic axis with a few plain numbers that do not run into each other."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def paired(results: Results, than: str = "diffusion") -> Figure:
@@ -90,7 +117,7 @@ def steps_quality(results: Results) -> Figure:
         axis.errorbar(steps, [cell.value for cell in cells], sides, color=MAPPED, marker="s", capsize=3)
         axis.set(xscale="log", xticks=steps, xticklabels=[f"{number:g}" for number in steps], xlabel="denoising steps",
                  ylabel=label, ylim=(0, 1.08 * max(cell.high for cell in cells)),
-                 title=f"{cells[0].value:.3g} at {steps[0]:g} steps, {cells[-1].value:.3g} at {steps[-1]:g}")
+                 title=f"{measure}: {cells[0].value:.3g} at {steps[0]:g} steps, {cells[-1].value:.3g} at {steps[-1]:g}")
         axis.minorticks_off()
     return figure
 
@@ -109,7 +136,8 @@ def efficiency(results: Results) -> Figure:
         axis.minorticks_off()
     most = table[(table.pairs == table.pairs.max()) & (table.measure == "cosine")].set_index("mapper").value
     axes[0].set_title(f"With {table.pairs.max()} pairs: " + ", ".join(f"{k} {v:.2f}" for k, v in most.items()))
-    axes[1].set(yscale="log", title=f"n = {table.n.max()} test pictures")
+    axes[1].set(yscale="log", title=f"n = {table.n.max()} test pictures, one training each")
+    _plain_ticks(axes[1].yaxis)
     axes[0].legend(fontsize=8)
     return figure
 
@@ -134,7 +162,7 @@ def per_class(results: Results, methods: tuple[str, ...] = SHOWN) -> Figure:
 
 def attributes(results: Results, methods: tuple[str, ...] = SHOWN) -> Figure:
     """What was measured in sounds against what the picture shows, by method (rows) and attribute (columns)."""
-    figure, axes = plt.subplots(len(methods), 3, figsize=(9, 2.3 * len(methods)), sharex="col", sharey="col")
+    figure, axes = plt.subplots(len(methods), 3, figsize=(10, 2.3 * len(methods)), sharex="col", sharey="col")
     columns = {"size → pitch": ("pitch", "pitch that the size implies (Hz)", "pitch heard (Hz)"),
                "count → events": ("events", "number of things seen", "onsets heard"),
                "distance → loudness": ("loudness", "minus the distance seen (0..1)", "level heard (dB)")}
@@ -144,10 +172,10 @@ def attributes(results: Results, methods: tuple[str, ...] = SHOWN) -> Figure:
             axis.scatter(sounds[f"true {name}"], sounds[measured], s=8, color=_colour(method), lw=0, alpha=0.7)
             found = results.find(name)
             value = results.interval(method, name) if method in found.index else "not measured"
-            axis.set_title(f"{method}: {value}", fontsize=8)
-            axis.set_ylabel(heard, fontsize=8)
+            axis.set_title(f"{method}: {value}", fontsize=9)
+            axis.set_ylabel(heard, fontsize=9)
     for axis, (_, seen, _) in zip(np.atleast_2d(axes)[-1], columns.values()):
-        axis.set_xlabel(seen, fontsize=8)
+        axis.set_xlabel(seen, fontsize=9)
     for axis in np.atleast_2d(axes)[:, 0]:
         axis.set(xscale="log", yscale="log")
     return figure

@@ -1,6 +1,7 @@
 """A blind listening test of two methods, for one listener and one notebook: the paper's subjective test, in small."""
 
 import csv
+import html
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from IPython.display import display
 from PIL import Image
 
 from v2a_utils.measures.metrics import Interval, rate_interval
-from v2a_utils.widgets import cards, player
+from v2a_utils.widgets import cards
 
 ANSWERS = ("A", "B", "no difference")
 
@@ -86,18 +87,18 @@ class BlindTest:
 
     def panel(self) -> None:
         """Display the test: a picture, two players, three buttons; at the end the verdict."""
-        place = ipywidgets.Output()
+        # not an Output: nbclient answers one on the socket from which it awaits the cell's end, and may then wait for
+        # ever (github.com/jupyter/nbclient/issues/312), one execution of notebook 05 in ten
+        place = ipywidgets.HTML()
         buttons = [ipywidgets.Button(description=choice) for choice in ANSWERS]
 
         def show() -> None:
-            place.clear_output(wait=True)
-            with place:
-                if self.finished:
-                    print(self.verdict())
-                    return
-                print(f"Pair {len(self.answers) + 1} of {len(self.pictures)}: which sound belongs to the picture?")
-                picture, a, b = self.pair()
-                display(cards([picture], [a], self.sample_rate, ["A"]), player(b, self.sample_rate))
+            if self.finished:
+                place.value = html.escape(self.verdict())
+                return
+            picture, *sounds = self.pair()
+            place.value = (f"Pair {len(self.answers) + 1} of {len(self.pictures)}: which sound belongs to the picture?"
+                           + cards([picture] * 2, sounds, self.sample_rate, ["A", "B"]).data)
 
         def clicked(button: ipywidgets.Button) -> None:
             if not self.finished:
@@ -106,5 +107,5 @@ class BlindTest:
 
         for button in buttons:
             button.on_click(clicked)
-        display(ipywidgets.VBox([place, ipywidgets.HBox(buttons)]))
         show()
+        display(ipywidgets.VBox([place, ipywidgets.HBox(buttons)]))

@@ -65,7 +65,7 @@ def ablation(results: Results, group: str) -> pd.DataFrame:
 
 def ablation_figure(results: Results, groups: list[str]) -> Figure:
     """FD (down is better) and CS (up is better) along each sweep; the table's own setting is marked *."""
-    figure, axes = plt.subplots(2, len(groups), figsize=(3.1 * len(groups), 4.6), squeeze=False)
+    figure, axes = plt.subplots(2, len(groups), figsize=(2.4 * len(groups), 4.6), squeeze=False, sharex="col")
     for column, group in zip(axes.T, groups):
         found = ablation(results, group)
         for axis, measure, label in zip(column, ("FD", "CS"), ("← FD (tagger features)", "CS (100 × cosine) →")):
@@ -74,11 +74,12 @@ def ablation_figure(results: Results, groups: list[str]) -> Figure:
                 axis.set(xticks=[], yticks=[])
                 continue
             axis.plot(range(len(found)), found[measure], "s-", color=MAPPED)
-            axis.set(xticks=range(len(found)), xticklabels=found.index, ylabel=label)
-            best = found[measure].idxmin() if measure == "FD" else found[measure].idxmax()
-            axis.set_title(f"best {measure}: {best.strip(' *')}", fontsize=9)
+            axis.set(xticks=range(len(found)), ylabel=label if group == groups[0] else "")
+            axis.set_title(f"{measure} {found[measure].min():.3g} to {found[measure].max():.3g}", fontsize=9)
+            axis.margins(0.15)
         column[-1].set_xlabel(group)
-        column[-1].tick_params(axis="x", rotation=30)
+        if len(found):
+            column[-1].set_xticks(range(len(found)), found.index, rotation=30, ha="right")
     return figure
 
 

@@ -38,7 +38,7 @@ from v2a_utils.mappers.folders import save_mapper, trained_mapper
 from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.recipes import recipe_for
 from v2a_utils.models import extraction
-from v2a_utils.models.stacks import LISTENERS, Stack
+from v2a_utils.models.stacks import BACKBONES, Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
 
@@ -285,12 +285,12 @@ class Reproduction:
     def _tables(self, clips: dict[str, Clips]) -> dict[str, pd.DataFrame]:
         """The tables that need sounds; empty where a part for making or scoring them is missing."""
         try:
-            for part in ("audioldm", *LISTENERS):
+            for part in ("audioldm", *BACKBONES):
                 self.stack.place(part)
         except ValueError as error:
             self._leave_out("sounds", str(error))
             return summarise({}, {}, None, None, compared=())
-        extractor = Extractor({part: getattr(self.stack, part) for part in LISTENERS})
+        extractor = Extractor({part: getattr(self.stack, part) for part in BACKBONES})
         truth = file_features(extractor, self.references(), len(clips["test"].ids))
         cache = self.work / "scores"
         evaluators = {split: ClipsScorer(extractor, own, None if split == "ood" else truth.rows(slice(len(own.ids)), 0),

@@ -123,20 +123,20 @@ def claims(results: Results) -> pd.DataFrame:
     """
     def better(first: str, second: str, measure: str) -> tuple[Interval | None, str]:
         difference = results.difference(first, second, measure)
-        evidence = f"{measure}, {first} minus {second}: {difference}"
+        evidence = f"{measure}, {first} minus {second}: {difference or 'not measured'}"
         return opposite(difference) if measure in LOWER_IS_BETTER else difference, evidence
 
     apart = _measured(results.left, "no mapper", "told apart, linear")
     right = _measured(results.interval, "diffusion", "accuracy")
     rows = [
         ("1. there is a domain gap: a linear classifier tells CLIP's embeddings from CLAP's", _above(apart, 0.5),
-         f"accuracy of the classifier: {apart} (chance 0.5)"),
+         f"accuracy of the classifier: {apart or 'not measured'} (chance 0.5)"),
         ("1. ... and a sound for CLIP's embedding as it is misses the picture",
          *better("reference", "no mapper", "accuracy")),
         ("2. a light mapper narrows it: more sounds of the picture's class than without",
          better("diffusion", "no mapper", "accuracy")[0], _share_of_the_way(results)),
         ("3. the frozen generator makes relevant sound: more often of the picture's class than not", _above(right, 0.5),
-         f"accuracy, diffusion: {right}"),
+         f"accuracy, diffusion: {right or 'not measured'}"),
         ("3. ... as often as real sounds are, or more", *better("diffusion", "reference", "accuracy")),
         ("3. ... and of high fidelity: nearer to real sounds than without a mapper (FD)",
          *better("diffusion", "no mapper", "FD")),
@@ -172,7 +172,8 @@ def _variability(results: Results, other: str) -> tuple[Interval | None, str]:
     """By how much the diffusion's diversity lies nearer to that of real sounds than the other mapper's does."""
     ours, theirs = (results.difference(method, "reference", "diversity") for method in ("diffusion", other))
     between = results.difference("diffusion", other, "diversity")
-    evidence = f"diversity, diffusion minus reference: {ours}; {other} minus reference: {theirs}"
+    evidence = (f"diversity, diffusion minus reference: {ours or 'not measured'}; {other} minus reference: "
+                f"{theirs or 'not measured'}")
     return (nearer(ours, theirs, between) if ours and theirs and between else None), evidence
 
 
@@ -181,7 +182,7 @@ def _share_of_the_way(results: Results) -> str:
     difference = results.difference("diffusion", "no mapper", "accuracy")
     found = results.find("accuracy").value
     if not {"no mapper", "diffusion", "true CLAP embedding"} <= set(found.index):  # a tagger that knows no such class
-        return f"accuracy, diffusion minus no mapper: {difference}"
+        return f"accuracy, diffusion minus no mapper: {difference or 'not measured'}"
     none, mapped, true = (found[method] for method in ("no mapper", "diffusion", "true CLAP embedding"))
     gained = f"{(mapped - none) / (true - none):.0%} of the way" if true > none else "no way to go"
     return (f"accuracy, diffusion minus no mapper: {difference}; {gained} from no mapper ({none:.3f}) to the true CLAP "

@@ -12,10 +12,10 @@ from v2a_utils.evaluation.features import Features
 from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
     Interval, Moments, bootstrap, class_hits, clip_scores, diversity, few_rows, frechet_distance,
-    infinite_frechet_distance, inception_score, kl_divergence, rate_interval,
+    infinite_frechet_distance, inception_score, kl_divergence, rate_interval, unit_norm,
 )
 from v2a_utils.models.audioset import TOO_GENERAL
-from v2a_utils.models.tagger import Listener
+from v2a_utils.models.backbones import AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # of other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")
@@ -56,7 +56,7 @@ class Scorer:
     is the number of resamples.
     """
 
-    def __init__(self, models: dict[str, Listener], truth: Features | None, visual: np.ndarray | None = None,
+    def __init__(self, models: dict[str, AudioBackbone], truth: Features | None, visual: np.ndarray | None = None,
                  right: list[frozenset[str]] | None = None, draws: int = 200):
         self.models, self.truth, self.visual, self.draws = models, truth, visual, draws
         self.right = right or [frozenset()] * len(truth.features)
@@ -76,7 +76,7 @@ class Scorer:
         if truth is not None:
             found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
                                                 for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-            ranks = [gap.retrieval_ranks(_unit(made.features[:, seed]), _unit(truth.features)) for seed in seeds]
+            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), unit_norm(truth.features)) for seed in seeds]
             found["recall@10"] = np.stack(ranks, 1) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
@@ -199,7 +199,3 @@ def _few_rows_are_known() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="a Fréchet distance of")
         yield
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-9)

@@ -2,7 +2,7 @@
 
 Features are kept by the SHA-256 of each file, so a second run is quick and a killed one goes on. Whatever is left out
 or unusual is said. Of several channels the mean is heard, as in av-benchmark and fadtk; audioldm_eval takes the first.
-Every listener gets every sound at its own rate, resampled by soxr from whatever rate the file has, where the other
+Every backbone gets every sound at its own rate, resampled by soxr from whatever rate the file has, where the other
 programs use filters of torchaudio or resampy (tests/benchmarks/parity.py measures what that matters). Each sound is
 heard whole, as in audioldm_eval, or all are cut to one length, as in av-benchmark. One that is shorter than a frame of
 FAD, 0.96 s, is filled up with silence, and PaSST, which needs 10 s, fills or cuts every sound to them.
@@ -26,8 +26,8 @@ from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.models.stacks import LISTENERS, Stack, load_tagger
-from v2a_utils.models.tagger import FRAME, Listener
+from v2a_utils.models.stacks import BACKBONES, Stack, load_tagger
+from v2a_utils.models.backbones import FRAME, AudioBackbone
 from v2a_utils.models.weights import sha256, state_sha256
 
 CACHE = Path("results/features")
@@ -41,12 +41,12 @@ AV_BENCHMARK = {  # its names of our numbers, by measure and backbone
 
 
 class Extractor:
-    """Features of sound files by listeners (tagger, and framewise, wav2clip), kept on disk by the files' SHA-256.
+    """Features of sound files by audio backbones (tagger, and framewise, wav2clip), kept on disk by the files' SHA-256.
 
     `seconds` cuts longer sounds; None hears them whole.
     """
 
-    def __init__(self, models: dict[str, Listener], seconds: float | None = None):
+    def __init__(self, models: dict[str, AudioBackbone], seconds: float | None = None):
         self.models, self.seconds = models, seconds
         key = " ".join([f"{FORMAT} {seconds}", *(state_sha256(model.model) for model in models.values())])
         self.folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -98,7 +98,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     clips = match_sounds(sounds, reference)
     tables, notes = [], list(clips.notes)
     for name in listeners or [stack.name]:
-        models = ({part: getattr(stack, part) for part in LISTENERS} if name == stack.name
+        models = ({part: getattr(stack, part) for part in BACKBONES} if name == stack.name
                   else {"tagger": load_tagger(name, stack.device)})
         truth, made, said = _listen(clips, Extractor(models, seconds), name)
         names = list(truth)
@@ -161,7 +161,7 @@ def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
     notes = []
     if len(set().union(*rates.values())) > 1:
         said = "; ".join(f"{what}: {', '.join(each)}" for what, each in rates.items())
-        notes.append(f"sample rates differ ({said}): each listener gets all sounds at its own rate, but what lies "
+        notes.append(f"sample rates differ ({said}): each backbone gets all sounds at its own rate, but what lies "
                      "above half the rate of a file is not in it")
     if max(map(max, lengths.values())) - min(map(min, lengths.values())) > 0.05:
         said = "; ".join(f"{what}: {min(each):.2f} to {max(each):.2f} s" for what, each in lengths.items())

@@ -67,7 +67,7 @@ def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form
     seen, heard = embed_sentences(stack, words)
     sounds = np.zeros((0, heard.shape[1]), np.float32) if sounds is None else sounds
     if sounds.shape[1] != heard.shape[1]:
-        raise ValueError(f"sounds of {sounds.shape[1]} numbers do not lie in the space of this CLAP, {heard.shape[1]}")
+        raise ValueError(f"sounds of {sounds.shape[1]} dimensions do not lie in the space of this CLAP, {heard.shape[1]}")
     audio_scale = float(stack.audio.model.logit_scale_a.detach().exp()) if len(sounds) else START_SCALE
     bridge = WordsBridge(seen.shape[1], heard.shape[1], words, len(sounds),
                          float(stack.vision.model.logit_scale.detach().exp()), audio_scale, form)

@@ -12,6 +12,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
 from v2a_utils.measures.gap import widened
+from v2a_utils.measures.metrics import unit_norm
 
 Map = Callable[[np.ndarray], np.ndarray]
 
@@ -20,7 +21,7 @@ def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
     """Add the gap vector: the centres meet, the axes remain unrelated (Liang et al. 2022, section 5)."""
     _check_widths(visual, audio)
     gap_vector = audio.mean(0) - widened(visual, audio.shape[1]).mean(0)
-    return lambda rows: _unit(widened(rows, audio.shape[1]) + gap_vector)
+    return lambda rows: unit_norm(widened(rows, audio.shape[1]) + gap_vector)
 
 
 def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
@@ -32,20 +33,20 @@ def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
     width = audio.shape[1]
     centre, target = widened(visual, width).mean(0), audio.mean(0)
     matrix = _root(_covariance(widened(visual, width)), -0.5) @ _root(_covariance(audio), 0.5)
-    return lambda rows: _unit((widened(rows, width) - centre) @ matrix + target)
+    return lambda rows: unit_norm((widened(rows, width) - centre) @ matrix + target)
 
 
 def procrustes(visual: np.ndarray, audio: np.ndarray) -> Map:
     """The best rotation from pair to pair, after the centres (Schönemann 1966): all that a change of axes can do."""
     centre, target = visual.mean(0), audio.mean(0)
     left, _, right = np.linalg.svd((visual - centre).T @ (audio - target), full_matrices=False)
-    return lambda rows: _unit((rows - centre) @ (left @ right) + target)
+    return lambda rows: unit_norm((rows - centre) @ (left @ right) + target)
 
 
 def ridge(visual: np.ndarray, audio: np.ndarray) -> Map:
     """Ridge regression, its penalty chosen by leave-one-out: the linear map of least squared error with it."""
     model = RidgeCV(np.logspace(-4, 2, 7)).fit(visual, audio)
-    return lambda rows: _unit(model.predict(rows))
+    return lambda rows: unit_norm(model.predict(rows))
 
 
 def cca(visual: np.ndarray, audio: np.ndarray) -> Map:
@@ -58,7 +59,7 @@ def cca(visual: np.ndarray, audio: np.ndarray) -> Map:
     whiten, colour = _root(_covariance(visual), -0.5), _root(_covariance(audio), 0.5)
     cross = (visual - centre).T @ (audio - target) / len(visual)
     left, _, right = np.linalg.svd(whiten @ cross @ _root(_covariance(audio), -0.5), full_matrices=False)
-    return lambda rows: _unit((rows - centre) @ whiten @ (left @ right) @ colour + target)
+    return lambda rows: unit_norm((rows - centre) @ whiten @ (left @ right) @ colour + target)
 
 
 def nearest_neighbour(visual: np.ndarray, audio: np.ndarray) -> Map:
@@ -86,10 +87,6 @@ def _root(matrix: np.ndarray, power: float) -> np.ndarray:
 def _check_widths(visual: np.ndarray, audio: np.ndarray) -> None:
     if visual.shape[1] > audio.shape[1]:
         raise ValueError(
-            f"pictures of {visual.shape[1]} numbers do not fit into sounds' {audio.shape[1]}: use a map that is fitted "
+            f"pictures of {visual.shape[1]} dimensions do not fit into sounds' {audio.shape[1]}: use a map that is fitted "
             "to pairs, such as Procrustes or ridge"
         )
-
-
-def _unit(rows: np.ndarray) -> np.ndarray:
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)

@@ -127,7 +127,7 @@ def widened(cloud: np.ndarray, width: int) -> np.ndarray:
     The one choice made here for spaces of different width: a projection of the wider one would lose part of it.
     """
     if cloud.shape[1] > width:
-        raise ValueError(f"a cloud of {cloud.shape[1]} numbers cannot be widened to {width}: widen the other one")
+        raise ValueError(f"a cloud of {cloud.shape[1]} dimensions cannot be widened to {width}: widen the other one")
     return np.pad(cloud, ((0, 0), (0, width - cloud.shape[1])))
 
 
@@ -182,7 +182,7 @@ def measure(
 def _check(first: np.ndarray, second: np.ndarray) -> None:
     if first.shape[1] != second.shape[1]:
         raise ValueError(
-            f"embeddings of {first.shape[1]} and of {second.shape[1]} numbers share no space: map one of them first"
+            f"embeddings of {first.shape[1]} and of {second.shape[1]} dimensions share no space: map one of them first"
         )
     for cloud in (first, second):
         if len(cloud) < 2:

@@ -139,7 +139,7 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     if rows < 2:
         raise ValueError(f"a cloud of {rows} row(s) has no shape: give two rows or more")
     if len(two.mean) != width:
-        raise ValueError(f"features of {width} and of {len(two.mean)} numbers are not of one model")
+        raise ValueError(f"features of {width} and of {len(two.mean)} dimensions are not of one model")
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
     apart, traces = np.sum((one.mean - two.mean) ** 2), np.trace(one.covariance) + np.trace(two.covariance)
@@ -297,7 +297,7 @@ def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     """
     if pictures.shape != sounds.shape:
         raise ValueError(f"embeddings of shape {pictures.shape} and {sounds.shape} are no pairs of one space")
-    return 100 * (_unit(pictures) * _unit(sounds)).sum(1)
+    return 100 * (unit_norm(pictures) * unit_norm(sounds)).sum(1)
 
 
 def video_clip_scores(frames: Sequence[np.ndarray], sounds: np.ndarray) -> dict[str, np.ndarray]:
@@ -306,7 +306,7 @@ def video_clip_scores(frames: Sequence[np.ndarray], sounds: np.ndarray) -> dict[
     "mean of cosines" scores every frame; "cosine of mean" scores the mean of the unit-norm frames: the larger number.
     """
     every = [clip_scores(clip, np.broadcast_to(sound, clip.shape)).mean() for clip, sound in zip(frames, sounds)]
-    means = np.stack([_unit(clip).mean(0) for clip in frames])
+    means = np.stack([unit_norm(clip).mean(0) for clip in frames])
     return {"mean of cosines": np.array(every), "cosine of mean": clip_scores(means, sounds)}
 
 
@@ -315,13 +315,14 @@ def diversity(samples: np.ndarray) -> np.ndarray:
     number = samples.shape[1]
     if number < 2:
         raise ValueError("diversity needs two samples of each picture or more")
-    total = _unit(samples).sum(1)
+    total = unit_norm(samples).sum(1)
     return 1 - ((total**2).sum(1) - number) / (number * (number - 1))
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def unit_norm(rows: np.ndarray) -> np.ndarray:
+    """Vectors (..., d) brought to unit norm, in double precision; a vector of zeros stays one."""
     rows = np.asarray(rows, np.float64)
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
 
 
 # --------------------------------------------------------------------------------------------------------------- mels

@@ -64,7 +64,7 @@ def _under(prefix: str, state: dict) -> dict[str, torch.Tensor]:
 def infer_config(weights: dict[str, torch.Tensor]) -> dict:
     """`Clap`'s configuration from the names and shapes of laion_clap's weights.
 
-    Shapes do not tell how many heads a RoBERTa has: 64 numbers a head, as all of them have.
+    Shapes do not tell how many heads a RoBERTa has: 64 dimensions a head, as all of them have.
     """
     shape = {name: tuple(value.shape) for name, value in weights.items()}
     tables = {tuple(map(int, match.groups())): shape[name] for name in shape if (match := re.fullmatch(

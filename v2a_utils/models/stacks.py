@@ -22,9 +22,9 @@ from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import CHECKPOINT, TEXT_TOWER, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
-from v2a_utils.models.listeners import PUBLIC, load_listener
+from v2a_utils.models.backbones import PUBLIC, load_backbone
 from v2a_utils.models.photo import PhotoEye
-from v2a_utils.models.tagger import Listener
+from v2a_utils.models.backbones import AudioBackbone
 from v2a_utils.models.weights import check_sums
 
 _INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
@@ -35,11 +35,11 @@ PLACES = ("clip", "clap", "audioldm", "extras", "cache")
 # a stack's parts, in the words of the sentence that one of them is missing, and what `fetch --for` brings it
 PARTS = {
     "clip": ("CLIP", "sound"), "audioldm": ("AudioLDM", "sound"), "clap": ("CLAP", "training"),
-    "words": ("CLAP's text tower", "sound"), "extras": ("mappers and listeners", "evaluation"),
+    "words": ("CLAP's text tower", "sound"), "extras": ("mappers and audio backbones", "evaluation"),
     "tagger": ("tagger", "evaluation"), "wav2clip": ("Wav2CLIP", "evaluation"), "framewise": ("VGGish", "evaluation"),
     "familiarity": ("familiarity", "training"),
 }
-LISTENERS = ("tagger", "wav2clip", "framewise")
+BACKBONES = ("tagger", "wav2clip", "framewise")
 TAGGERS = ("cnn14-32k", "passt")  # that belong to no stack
 
 
@@ -52,17 +52,17 @@ class StackConfig:
     clip: Path  # folder with open_clip's config and weights, or a checkpoint file of `clip_name`
     clap: Path  # folder with config.json, model.safetensors, tokenizer; or somebody's checkpoint file
     audioldm: Path  # folder as diffusers saves a pipeline
-    extras: Path  # folder with mappers/, familiarity.safetensors and the listeners' folders
+    extras: Path  # folder with mappers/, familiarity.safetensors and the folders of the backbones
     checked: bool  # a SHA256SUMS lies in `extras` and is checked
     clip_seconds: float | None = None  # of a sound; None: what the UNet's configuration says
-    framewise: str = "vggish"  # folder in `extras` of the listener whose frames FAD compares
+    framewise: str = "vggish"  # folder in `extras` of the backbone whose frames FAD compares
     draws: bool = False  # its CLIP knows drawings only, so that photographs need another eye
 
     def path(self, part: str) -> Path:
         """Where a part of PARTS lies, or would."""
         if part == "words":
             return self.audioldm / TEXT_TOWER if (self.audioldm / TEXT_TOWER).is_dir() else self.clap
-        if part in LISTENERS:
+        if part in BACKBONES:
             return self.extras / (self.framewise if part == "framewise" else part)
         return self.extras / FAMILIARITY if part == "familiarity" else getattr(self, part)
 
@@ -115,15 +115,15 @@ def public_folders() -> dict[str, Path]:
             "vggsound": data / "vggsound"} | {name: config.extras / name for name in TAGGERS}
 
 
-def load_tagger(name: str, device: str | None = None) -> Listener:
+def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
     """A tagger of TAGGERS, from where `fetch --for benchmark` puts it. ValueError when it is not there."""
     if name not in TAGGERS:
-        raise ValueError(f"unknown listener {name!r}: beside those of the stack there are {', '.join(TAGGERS)}")
+        raise ValueError(f"unknown audio backbone {name!r}: beside those of the stack there are {', '.join(TAGGERS)}")
     place = public_folders()[name]
     if not place.is_dir():
-        raise ValueError(f"{place}: the listener {name} is not there; `python -m v2a_utils fetch --for benchmark` "
+        raise ValueError(f"{place}: the audio backbone {name} is not there; `python -m v2a_utils fetch --for benchmark` "
                          "fetches it")
-    return load_listener(place, device or best_device())
+    return load_backbone(place, device or best_device())
 
 
 def best_device() -> str:
@@ -153,7 +153,7 @@ class Stack:
         if part == "photo":
             return self.config.draws and PhotoEye.installed()
         place = self.config.path(part)
-        if part in LISTENERS:
+        if part in BACKBONES:
             return any(found for pattern in ("config.json", *PUBLIC) for found in place.glob(pattern))
         return place.exists()
 
@@ -217,16 +217,16 @@ class Stack:
         return Generator.load(folder, read_null(folder, self.config.extras), self.device, self.config.clip_seconds)
 
     @cached_property
-    def tagger(self) -> Listener:
-        return load_listener(self.place("tagger"), self.device)
+    def tagger(self) -> AudioBackbone:
+        return load_backbone(self.place("tagger"), self.device)
 
     @cached_property
-    def wav2clip(self) -> Listener:
-        return load_listener(self.place("wav2clip"), self.device)
+    def wav2clip(self) -> AudioBackbone:
+        return load_backbone(self.place("wav2clip"), self.device)
 
     @cached_property
-    def framewise(self) -> Listener:
-        return load_listener(self.place("framewise"), self.device)
+    def framewise(self) -> AudioBackbone:
+        return load_backbone(self.place("framewise"), self.device)
 
     @cached_property
     def photo(self) -> PhotoEye:

@@ -1,4 +1,4 @@
-"""How the mini stack was trained: its encoders, generator and listeners, on SoundWorld alone.
+"""How the mini stack was trained: its encoders, generator and audio backbones, on SoundWorld alone.
 
 In: nothing but seeds. Out: the files of `data/mini` and their report.
 """

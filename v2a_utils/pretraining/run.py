@@ -30,7 +30,7 @@ from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.stacks import Stack, load_mini_clip, stack_config
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import write_sums
-from v2a_utils.pretraining import encoders, generator, listeners
+from v2a_utils.pretraining import backbones, encoders, generator
 from v2a_utils.pretraining.data import Rendered, render
 from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
 
@@ -89,8 +89,8 @@ class Pretraining:
         return self.work / f"{part}.pt"
 
     def _train_tagger(self, data: Rendered, config: TrainConfig) -> None:
-        mels = self._listener_log_mels(data)
-        listeners.train_tagger(mels, data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
+        mels = self._trunk_log_mels(data)
+        backbones.train_tagger(mels, data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
 
     def _train_clip(self, data: Rendered, config: TrainConfig) -> None:
         encoders.train_clip(data, self.out / "clip", self._checkpoint("clip"), config, self.device)
@@ -116,8 +116,8 @@ class Pretraining:
         write_json(folder / "model_index.json", MODEL_INDEX)
 
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
-        mels, pictures = self._listener_log_mels(data), self._picture_embeddings(data)
-        listeners.train_wav2clip(mels, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
+        mels, pictures = self._trunk_log_mels(data), self._picture_embeddings(data)
+        backbones.train_wav2clip(mels, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
                                  self.device)
 
     def _train_regression(self, data: Rendered, config: TrainConfig) -> None:
@@ -164,8 +164,8 @@ class Pretraining:
     def _audio_embeddings(self, data: Rendered) -> np.ndarray:
         return self._cached("sounds", lambda: embed_sounds(self._audio_encoder(), data))
 
-    def _listener_log_mels(self, data: Rendered) -> np.ndarray:
-        return self._cached("listener_mels", lambda: listeners.listener_log_mels(data))
+    def _trunk_log_mels(self, data: Rendered) -> np.ndarray:
+        return self._cached("listener_mels", lambda: backbones.trunk_log_mels(data))
 
     def latents(self, data: Rendered) -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
-from v2a_utils.models.tagger import AudioCnn
+from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pretraining.augment import augment_log_mels
 from v2a_utils.pretraining.data import Rendered
@@ -20,12 +20,12 @@ TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "wid
          "features": 128}
 
 
-def listener_log_mels(data: Rendered) -> np.ndarray:
+def trunk_log_mels(data: Rendered) -> np.ndarray:
     """The trunk's log-mels of all sounds, float16 (n, frames, mels)."""
     model = AudioCnn(TRUNK | {"outputs": 1})
     return np.concatenate([
         model.log_mel(torch.from_numpy(data.waveforms(slice(start, start + 256))))[:, 0].half().numpy()
-        for start in tqdm(range(0, len(data.sounds), 256), "listeners' log-mels")
+        for start in tqdm(range(0, len(data.sounds), 256), "log-mels of the trunk")
     ])
 
 

@@ -10,9 +10,9 @@ import torch
 from conftest import sine
 
 from v2a_utils.models.clap import _htsat_class
-from v2a_utils.models.listeners import Vggish, Wav2Clip, load_listener
+from v2a_utils.models.backbones import Vggish, Wav2Clip, load_backbone
 from v2a_utils.models.stacks import load_tagger
-from v2a_utils.models.tagger import AudioCnn, Listener
+from v2a_utils.models.backbones import AudioCnn, AudioBackbone
 from v2a_utils.models.weights import sha256
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
@@ -43,7 +43,7 @@ def write_names(folder) -> None:
 
 def test_panns_from_its_public_file_give_the_originals_numbers(panns):
     model, folder = panns
-    ours = load_listener(folder)
+    ours = load_backbone(folder)
     with torch.inference_mode():
         theirs = model({"waveform": torch.from_numpy(SOUND)[None]}, device="cpu")
     assert ours.backbone == f"PANNs CNN14 {ours.sample_rate // 1000}k" in ("PANNs CNN14 16k", "PANNs CNN14 32k")
@@ -65,10 +65,10 @@ def test_a_file_is_held_against_a_listed_sum(panns, tmp_path):
     for name in (path.name, "class_labels_indices.csv"):
         (tmp_path / name).symlink_to(panns[1] / name)
     (tmp_path / "SHA256SUMS").write_text(f"{sha256(path)}  {path.name}\n")
-    load_listener(tmp_path)
+    load_backbone(tmp_path)
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  {path.name}\n")
     with pytest.raises(ValueError, match="Cnn14_.*SHA-256"):
-        load_listener(tmp_path)
+        load_backbone(tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def passt(tmp_path_factory):
 @pytest.mark.parametrize("seconds", [1.25, 11])
 def test_passt_gives_the_numbers_of_hear21passt_on_ten_seconds(passt, seconds):
     model, folder = passt
-    ours, sound = load_listener(folder), np.tile(SOUND, 18)[: int(seconds * 32_000)]
+    ours, sound = load_backbone(folder), np.tile(SOUND, 18)[: int(seconds * 32_000)]
     ten = np.pad(sound, (0, 320_000))[:320_000]
     with torch.inference_mode():
         logits, features = model(torch.from_numpy(ten)[None]).split([527, 768], dim=1)
@@ -105,7 +105,7 @@ def test_passt_gives_the_numbers_of_hear21passt_on_ten_seconds(passt, seconds):
 def test_passt_without_its_package_is_a_sentence(passt, monkeypatch):
     monkeypatch.setitem(sys.modules, "hear21passt.models", None)
     with pytest.raises(ValueError, match=r"pip install 'v2a-utils\[passt\]'"):
-        load_listener(passt[1])
+        load_backbone(passt[1])
 
 
 def test_a_listener_that_belongs_to_no_stack_is_opened_by_name(passt, tmp_path, monkeypatch):
@@ -114,7 +114,7 @@ def test_a_listener_that_belongs_to_no_stack_is_opened_by_name(passt, tmp_path, 
         load_tagger("passt", "cpu")
     (tmp_path / "passt").symlink_to(passt[1])
     assert load_tagger("passt", "cpu").backbone == "PaSST"
-    with pytest.raises(ValueError, match="unknown listener 'magic'"):
+    with pytest.raises(ValueError, match="unknown audio backbone 'magic'"):
         load_tagger("magic", "cpu")
 
 
@@ -130,7 +130,7 @@ def test_vggish_has_the_public_files_parameters_and_a_frame_for_every_096_second
     assert [name for name in state if name.endswith("weight")] == [
         *(f"features.{k}.weight" for k in (0, 3, 6, 8, 11, 13)), *(f"embeddings.{k}.weight" for k in (0, 2, 4))]
     assert state["embeddings.0.weight"].shape == (4096, 12_288) and state["embeddings.4.bias"].shape == (128,)
-    ours = load_listener(tmp_path)
+    ours = load_backbone(tmp_path)
     sounds = [np.tile(SOUND, 4), np.tile(SOUND[::-1], 4)]  # 5 s
     found = ours.frames(sounds, 16_000)
     assert found.shape == (2, 5, 128) and (found < 0).any()  # no ReLU at the end
@@ -147,7 +147,7 @@ def test_vggish_gives_the_numbers_of_torchvggish(tmp_path):
     sound = np.tile(SOUND, 2)
     with torch.inference_mode():
         expected = model(examples(sound.astype(np.float64), 16_000)).numpy()
-    assert np.allclose(load_listener(tmp_path).frames([sound], 16_000)[0], expected, atol=1e-5)
+    assert np.allclose(load_backbone(tmp_path).frames([sound], 16_000)[0], expected, atol=1e-5)
 
 
 def save_wav2clip(folder) -> dict:
@@ -163,7 +163,7 @@ def test_wav2clip_has_the_public_files_parameters_and_a_unit_norm_embedding(tmp_
     assert state["audio_encoder.conv1.weight"].shape == (64, 1, 7, 7)
     assert {"audio_encoder.layer4.0.downsample.1.running_var", "audio_transform.sequential.3.weight"} <= set(state)
     assert not [name for name in state if ".fc." in name]
-    found = load_listener(tmp_path).embed([SOUND, SOUND[::-1]], 16_000)
+    found = load_backbone(tmp_path).embed([SOUND, SOUND[::-1]], 16_000)
     assert found.shape == (2, 512) and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
@@ -172,7 +172,7 @@ def test_wav2clip_gives_the_numbers_of_its_original(tmp_path):
     theirs = encoder.ResNetExtractor(save_wav2clip(tmp_path), "frozen", transform=True)
     with torch.inference_mode():
         expected = theirs(torch.from_numpy(SOUND)[None]).numpy()
-    ours = load_listener(tmp_path).logits([SOUND], 16_000)
+    ours = load_backbone(tmp_path).logits([SOUND], 16_000)
     assert np.allclose(ours, expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -190,14 +190,14 @@ def test_classes_follow_from_features(stack):
 
 def test_frames_are_those_of_their_pieces():
     torch.manual_seed(0)
-    ears = Listener(AudioCnn({"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 32, "widths": [4, 8],
+    ears = AudioBackbone(AudioCnn({"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 32, "widths": [4, 8],
                               "features": 6, "outputs": 3}), list("abc"))
     sound = np.tile(SOUND, 2)
     assert np.allclose(ears.frames([sound], 16_000)[0, 1], ears.features([sound[15_360:30_720]], 16_000)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("content, message", [
-    (None, "no listener there"), (b"not a pickle", "not a checkpoint"), ({"features.0.weight": torch.zeros(1)}, "fit"),
+    (None, "no audio backbone there"), (b"not a pickle", "not a checkpoint"), ({"features.0.weight": torch.zeros(1)}, "fit"),
 ], ids=["nothing", "damaged", "other weights"])
 def test_folders_without_a_listener_are_refused_in_one_sentence(tmp_path, content, message):
     path = tmp_path / "vggish.pth"
@@ -206,11 +206,11 @@ def test_folders_without_a_listener_are_refused_in_one_sentence(tmp_path, conten
     elif content:
         torch.save(content, path)
     with pytest.raises(ValueError, match=message) as caught:
-        load_listener(tmp_path)
+        load_backbone(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_sum_in_the_files_name_is_checked(tmp_path):
     (tmp_path / "vggish-10086976.pth").write_bytes(b"half of it")
     with pytest.raises(ValueError, match="SHA-256 is not 10086976"):
-        load_listener(tmp_path)
+        load_backbone(tmp_path)
