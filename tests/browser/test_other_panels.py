@@ -62,8 +62,7 @@ def answers(tmp_path_factory):
 
 def blind_test(lab, answers):
     """Notebook 05 up to its blind test of two pairs, whose answers go to a file of this test."""
-    lab.theme("Light") if lab.page.url != "about:blank" else None
-    lab.open("05", BLIND, "BLIND, STEPS = 2, 2",
+    lab.open("05", BLIND, "BLIND = 2",
              {'SUMMARY.parents[1] / "results" / "listening.csv"': f'SUMMARY.__class__({str(answers)!r})'})
     lab.run_all()
     return output_with(lab, role="button", name="no difference")
@@ -77,8 +76,9 @@ def test_the_blind_test_asks_every_pair_once_keeps_answers_and_says_who_won(lab,
     play(place.locator("audio").first)
     play(place.locator("audio").last)
     looks_well(lab, place, "blind")
-    place.get_by_role("button", name="A", exact=True).click()
+    place.get_by_role("button", name="A", exact=True).dblclick()
     place.get_by_text("Pair 2 of 2").wait_for()
+    play(place.locator("audio").first)
     place.get_by_role("button", name="no difference").click()
     place.get_by_text("preferred to").wait_for()
     with open(answers, newline="") as file:
