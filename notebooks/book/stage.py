@@ -84,14 +84,15 @@ def slides(notebook: dict) -> dict:
 
 
 def effort(notebook: dict) -> tuple[float, float]:
-    """Minutes that reading a notebook takes at WORDS and LINES a minute, solutions left out, and that its cells ran for."""
+    """Minutes that a notebook takes to read at WORDS and LINES a minute, without solutions, and that its cells ran."""
     words = lines = seconds = 0
     for cell in notebook["cells"]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
             words += len(re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL).split())
             continue
-        lines += sum(bool(line.strip()) for line in text.splitlines()) * ("solution" not in cell["metadata"].get("tags", []))
+        if "solution" not in cell["metadata"].get("tags", []):
+            lines += sum(bool(line.strip()) for line in text.splitlines())
         moments = cell["metadata"].get("execution", {})
         if {"iopub.execute_input", "shell.execute_reply"} <= moments.keys():
             begun, done = (datetime.fromisoformat(moments[name].replace("Z", "+00:00"))
@@ -104,8 +105,9 @@ def effort_table(notebooks: dict[str, dict]) -> str:
     """Markdown for the guide: what a notebook takes to read, and took to run when it was executed for this book."""
     rows = [f"| {name} | {reading:.0f} | {running:.0f} |" if running >= 1 else f"| {name} | {reading:.0f} | under 1 |"
             for name, (reading, running) in ((name, effort(notebook)) for name, notebook in notebooks.items())]
-    return "\n".join([f"| notebook | minutes to read ({WORDS} words or {LINES} lines of code a minute) | minutes that the machine "
-                      "took for this copy |", "|---|---|---|", *rows, ""])
+    head = (f"| notebook | minutes to read ({WORDS} words or {LINES} lines of code a minute) | "
+            "minutes that the machine took for this copy |")
+    return "\n".join([head, "|---|---|---|", *rows, ""])
 
 
 def stage(out: Path) -> None:

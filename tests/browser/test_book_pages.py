@@ -5,14 +5,14 @@ from browser.lab import SCREENSHOTS, faint, play
 from conftest import ROOT
 
 HTML = ROOT / "out" / "book" / "html"
-PAGES = ["index", "notebooks/00_picture_to_sound", "notebooks/02_domain_gap", "notebooks/05_evaluation", "guide", "slides", "glossary",
-         "stacks", "functions", "api/v2a_utils/pipeline/index"]
+PAGES = ["index", "notebooks/00_picture_to_sound", "notebooks/02_domain_gap", "notebooks/05_evaluation", "guide",
+         "slides", "glossary", "stacks", "functions", "api/v2a_utils/pipeline/index"]
 pytestmark = pytest.mark.skipif(not HTML.is_dir(), reason="the book is not built: make book")
 
 
 def go(page, name: str, theme: str = "light") -> None:
     page.goto((HTML / f"{name}.html").as_uri())
-    page.evaluate("theme => { document.documentElement.dataset.theme = document.documentElement.dataset.mode = theme }", theme)
+    page.evaluate("theme => Object.assign(document.documentElement.dataset, {theme: theme, mode: theme})", theme)
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -32,7 +32,8 @@ def test_a_page_fits_its_window_and_can_be_read(page, name, width, theme):
 def test_a_player_of_the_book_plays(page):
     go(page, "notebooks/00_picture_to_sound")
     play(page.locator("audio").first)
-    assert page.evaluate("[...document.querySelectorAll('audio')].filter(one => !one.src && !one.querySelector('source')).length") == 0
+    silent = "[...document.querySelectorAll('audio')].filter(one => !one.src && !one.querySelector('source')).length"
+    assert page.evaluate(silent) == 0
 
 
 def test_formulas_are_drawn_without_a_network(page):
