@@ -105,6 +105,13 @@ def test_a_copy_needs_no_kernel_and_folds_its_solution(stage):
     assert other["metadata"]["mystnb"]["image"]["alt"] == "Figure to the section A title"
 
 
+def test_the_first_cell_for_hosted_services_gets_the_address_from_the_one_place(stage):
+    page = (BOOK / "hosted.md").read_text()
+    assert page.count("https://...") == 1 and stage.addressed(page, '[tool.v2a]\nrepository = ""') == page
+    there = stage.addressed(page, '[tool.v2a]\nrepository = "https://host/name"')
+    assert 'REPOSITORY = "https://host/name"' in there
+
+
 def test_slides_show_no_code_and_end_before_the_exercises(stage):
     notebook = {"metadata": {}, "cells": [
         {"cell_type": "markdown", "metadata": {}, "source": ["# 00 · A title\n", "\n", "Text."]},

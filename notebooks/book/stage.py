@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import tomllib
 from datetime import datetime
 from pathlib import Path
 
@@ -110,6 +111,11 @@ def effort_table(notebooks: dict[str, dict]) -> str:
     return "\n".join([head, "|---|---|---|", *rows, ""])
 
 
+def addressed(page: str, settings: str) -> str:
+    """A page with the repository's address, from pyproject.toml's text, where one belongs; as it is without one."""
+    return page.replace("https://...", tomllib.loads(settings)["tool"]["v2a"]["repository"] or "https://...")
+
+
 def stage(out: Path) -> None:
     """Write the book's source into `out`, which is emptied before."""
     shutil.rmtree(out, ignore_errors=True)
@@ -117,6 +123,7 @@ def stage(out: Path) -> None:
     shutil.copytree(ROOT / "v2a_utils", out / "v2a_utils", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data" / "figures", out / "figures")
     shutil.copy(ROOT / "pyproject.toml", out)
+    (out / "hosted.md").write_text(addressed((HERE / "hosted.md").read_text(), (out / "pyproject.toml").read_text()))
     shutil.copy(ROOT / "data" / "mini" / "REPORT.md", out / "report.md")
     (out / "notebooks").mkdir()
     sources = {path: json.loads(path.read_text()) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
