@@ -30,6 +30,11 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) tests
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --nbmake --nbmake-timeout=900 notebooks
 
+.PHONY: test-browser
+test-browser: .venv/ready book  ## set up, then drive JupyterLab and the book in the system's Chromium; pictures: out/browser
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) "$$(sed -n 's/^browser = \["\(.*\)"\].*/\1/p' pyproject.toml)"
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -v tests/browser
+
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
 

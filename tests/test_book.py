@@ -9,11 +9,16 @@ import json
 import re
 import subprocess
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.colors import to_rgb
+
+from v2a_utils.plotting import MARKERS
 
 BOOK = ROOT / "notebooks" / "book"
 PAGES = sorted(BOOK.glob("*.md"))
@@ -98,6 +103,13 @@ def test_a_copy_needs_no_kernel_and_folds_its_solution(stage):
     assert one["metadata"]["tags"] == ["solution", "hide-cell"] and "alt=" in one["outputs"][1]["data"]["text/html"]
     assert one["metadata"]["mystnb"]["image"]["alt"] == "Figure 1. A dog."
     assert other["metadata"]["mystnb"]["image"]["alt"] == "Figure to the section A title"
+
+
+def test_the_first_cell_for_hosted_services_gets_the_address_from_the_one_place(stage):
+    page = (BOOK / "hosted.md").read_text()
+    assert page.count("https://...") == 1 and stage.addressed(page, '[tool.v2a]\nrepository = ""') == page
+    there = stage.addressed(page, '[tool.v2a]\nrepository = "https://host/name"')
+    assert 'REPOSITORY = "https://host/name"' in there
 
 
 def test_slides_show_no_code_and_end_before_the_exercises(stage):
@@ -211,3 +223,30 @@ def test_search_finds_a_word_of_a_lesson_without_a_network(site):
     words = (index / "searchindex.js").read_text()
     assert words.startswith("Search.setIndex(") and "spectrogram" in words
     assert "searchindex.js" in (index / "search.html").read_text()
+
+
+# ------------------------------------------------------------------------------------------------------------ colours
+
+# what is left of linear red, green and blue without one kind of cone: Machado, Oliveira and Fernandes 2009, severity 1
+BLINDNESS = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def lab(linear: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of linear sRGB (3,) under D65."""
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    ratio = np.array(to_xyz) @ np.clip(linear, 0, 1) / (0.95047, 1, 1.08883)
+    x, y, z = np.where(ratio > 0.008856, np.cbrt(ratio), 7.787 * ratio + 16 / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLINDNESS)
+def test_the_colour_blind_tell_the_colours_of_the_collection_apart(kind):
+    srgb = np.array([to_rgb(colour) for colour in MARKERS])
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    seen = [lab(np.array(BLINDNESS[kind]) @ colour) for colour in linear]
+    differences = [np.linalg.norm(one - two) for one, two in combinations(seen, 2)]
+    assert min(differences) > 15  # 2.3 is just noticeable side by side; marks in a plot lie apart and are small

@@ -2,14 +2,18 @@
 
 import ast
 import builtins
+import json
+import re
 
 import nbformat
 import pytest
 from conftest import ROOT
+from test_book import load_stage
 
 from v2a_utils.classroom import HIDDEN, check, exercises, students, teachers, write
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STAGE = load_stage()
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -126,3 +130,30 @@ def test_the_guide_has_minutes_questions_and_cuts_for_every_notebook():
                        "**Skip with 4"):
             assert needed in part, (path.name, needed)
         assert "**With 90" in part
+
+
+GUIDE = (ROOT / "notebooks" / "book" / "guide.md").read_text()
+
+
+@each_notebook
+def test_the_guides_minutes_add_up_and_leave_time_to_read(path):
+    part = next(part for part in GUIDE.split("\n## ") if part.startswith(path.name[:2]))
+    rows = dict(re.findall(r"^\| (.+) \| (\d+) \|$", part, re.MULTILINE))
+    planned = sum(map(int, rows.values()))
+    glance = re.search(rf"^\| {path.name[:2]} [^|]+\| (\d+) \|", GUIDE, re.MULTILINE)
+    assert int(glance[1]) == planned
+    notebook = json.loads(path.read_text())
+    assert planned > STAGE.effort(notebook)[0]
+    text = "".join("".join(cell["source"]) + "\n" for cell in notebook["cells"] if cell["cell_type"] == "markdown")
+    sections = [int(number) for number in re.findall(r"^## (\d+)\.", text, re.MULTILINE)]
+    named = [int(number) for row in rows for number in re.findall(r"(?:^|; | and |, )(\d+)\b", row)]
+    assert not sections or max(named) <= max(sections)
+
+
+def test_effort_counts_words_lines_and_seconds_but_no_solution():
+    moments = {"iopub.execute_input": "2026-01-01T00:00:00.000Z", "shell.execute_reply": "2026-01-01T00:01:30.000Z"}
+    cells = [{"cell_type": "markdown", "source": "word " * 2 * STAGE.WORDS + "$$a + b$$"},
+             {"cell_type": "code", "source": "x = 1\n\n" * STAGE.LINES, "metadata": {"execution": moments}},
+             {"cell_type": "code", "source": "x = 1\n" * 99, "metadata": {"tags": ["solution"]}}]
+    assert STAGE.effort({"cells": cells}) == (3, 1.5)
+    assert STAGE.effort_table({"00": {"cells": cells}}).endswith("| 00 | 3 | 2 |\n")

@@ -78,6 +78,7 @@ def test_unequal_methods_are_refused(tmp_path):
 def test_the_panel_takes_clicks_and_shows_no_names_before_the_end(make, monkeypatch):
     shown = []
     monkeypatch.setattr(listening, "display", lambda *things: shown.extend(things))
+    monkeypatch.setattr(listening, "LEAST", 0)
     test = make()
     test.panel()
     place, row = shown[0].children
@@ -87,5 +88,22 @@ def test_the_panel_takes_clicks_and_shows_no_names_before_the_end(make, monkeypa
         assert "old" not in place.value and "new" not in place.value
         row.children[0].click()
     assert test.finished and "preferred" in place.value
+    assert all(button.disabled for button in row.children)
     row.children[0].click()
     assert len(test.answers) == 12
+
+
+def test_a_double_click_answers_one_pair(make, monkeypatch):
+    shown, now = [], [100.0]
+    monkeypatch.setattr(listening, "display", lambda *things: shown.extend(things))
+    monkeypatch.setattr(listening.time, "monotonic", lambda: now[0])
+    test = make()
+    test.panel()
+    button = shown[0].children[1].children[0]
+    now[0] += listening.LEAST
+    button.click()
+    button.click()
+    assert len(test.answers) == 1
+    now[0] += listening.LEAST
+    button.click()
+    assert len(test.answers) == 2

@@ -17,7 +17,7 @@ from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.models.mel import magnitudes, mel_filters
 
-VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#7F7F7F"  # Okabe and Ito's blue, orange, green
+VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#595959"  # Okabe and Ito's, and a grey apart
 MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second sign beside the colour
 MELS = 64
 DYNAMIC = 70.0  # dB shown below a spectrogram's loudest point

@@ -97,7 +97,7 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
 
 
 HISTORY = 8  # sounds that a panel keeps
-ASK = "a picture or a video of at most 10 MB: Jupyter's connection carries no larger file"
+ASK = "a picture or a video, at most 10 MB"  # Jupyter's connection carries no larger message
 SAME = "The same picture with the same settings gives the same sound, the one that is there. Change something first."
 WIDTHS = {"picture": 330, "mapper": 230, "steps": 150, "guidance": 150, "seed": 190}  # pixels, label and field
 

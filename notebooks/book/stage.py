@@ -8,11 +8,14 @@ import json
 import re
 import shutil
 import sys
+import tomllib
+from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
+WORDS, LINES = 150, 15  # of text and of code that are read in a minute, with the outputs beside them looked at
 PANEL = "*A panel stands here when the notebook runs: `make lab`.*"
 
 
@@ -81,6 +84,38 @@ def slides(notebook: dict) -> dict:
     return notebook
 
 
+def effort(notebook: dict) -> tuple[float, float]:
+    """Minutes that a notebook takes to read at WORDS and LINES a minute, without solutions, and that its cells ran."""
+    words = lines = seconds = 0
+    for cell in notebook["cells"]:
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            words += len(re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL).split())
+            continue
+        if "solution" not in cell["metadata"].get("tags", []):
+            lines += sum(bool(line.strip()) for line in text.splitlines())
+        moments = cell["metadata"].get("execution", {})
+        if {"iopub.execute_input", "shell.execute_reply"} <= moments.keys():
+            begun, done = (datetime.fromisoformat(moments[name].replace("Z", "+00:00"))
+                           for name in ("iopub.execute_input", "shell.execute_reply"))
+            seconds += (done - begun).total_seconds()
+    return words / WORDS + lines / LINES, seconds / 60
+
+
+def effort_table(notebooks: dict[str, dict]) -> str:
+    """Markdown for the guide: what a notebook takes to read, and took to run when it was executed for this book."""
+    rows = [f"| {name} | {reading:.0f} | {running:.0f} |" if running >= 1 else f"| {name} | {reading:.0f} | under 1 |"
+            for name, (reading, running) in ((name, effort(notebook)) for name, notebook in notebooks.items())]
+    head = (f"| notebook | minutes to read ({WORDS} words or {LINES} lines of code a minute) | "
+            "minutes that the machine took for this copy |")
+    return "\n".join([head, "|---|---|---|", *rows, ""])
+
+
+def addressed(page: str, settings: str) -> str:
+    """A page with the repository's address, from pyproject.toml's text, where one belongs; as it is without one."""
+    return page.replace("https://...", tomllib.loads(settings)["tool"]["v2a"]["repository"] or "https://...")
+
+
 def stage(out: Path) -> None:
     """Write the book's source into `out`, which is emptied before."""
     shutil.rmtree(out, ignore_errors=True)
@@ -88,10 +123,13 @@ def stage(out: Path) -> None:
     shutil.copytree(ROOT / "v2a_utils", out / "v2a_utils", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data" / "figures", out / "figures")
     shutil.copy(ROOT / "pyproject.toml", out)
+    (out / "hosted.md").write_text(addressed((HERE / "hosted.md").read_text(), (out / "pyproject.toml").read_text()))
     shutil.copy(ROOT / "data" / "mini" / "REPORT.md", out / "report.md")
     (out / "notebooks").mkdir()
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        notebook = staged(json.loads(path.read_text()))
+    sources = {path: json.loads(path.read_text()) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+    (out / "effort.txt").write_text(effort_table({path.stem.replace("_", " "): one for path, one in sources.items()}))
+    for path, notebook in sources.items():
+        notebook = staged(notebook)
         (out / "notebooks" / path.name).write_text(json.dumps(notebook))
         if path.name.startswith("00_"):
             (out / "slides.ipynb").write_text(json.dumps(slides(notebook)))

@@ -18,7 +18,7 @@ class Lab:
         self.page, self.address, self.token, self.folder = page, address, token, folder
 
     def open(self, stem: str, cells: list[str] | None = None, parameters: str = "", replaced: dict[str, str] = {}):
-        """Open a copy of a notebook ("00"), of these cells only and with other parameters, and wait until it is ready."""
+        """Open a copy of a notebook ("00"), of these cells only and with other parameters; wait until it is ready."""
         source = next((ROOT / "notebooks").glob(f"{stem}_*.ipynb"))
         notebook = nbformat.read(source, as_version=4)
         if cells:
@@ -34,7 +34,7 @@ class Lab:
         self.page.goto(f"{self.address}/lab/tree/{source.name}?token={self.token}&reset")
         code = sum(cell.cell_type == "code" for cell in notebook.cells)
         self.page.wait_for_function("([cells, count]) => document.querySelectorAll(cells).length == count",
-                                    arg=[f"{CELL} {PROMPT}", code], timeout=PATIENCE)
+                                    arg=[CELL, code], timeout=PATIENCE)
         self.idle()
 
     def menu(self, *names: str) -> None:
@@ -48,8 +48,9 @@ class Lab:
         self.menu("Run", "Run All Cells")
         self.page.wait_for_function(
             """([prompts, error]) => document.querySelector(error) ||
-               [...document.querySelectorAll(prompts)].every(prompt => /^\\[\\d+\\]:$/.test(prompt.textContent.trim()))""",
-            arg=[f"{CELL} {PROMPT}", ERROR], timeout=PATIENCE, polling=500)
+               [...document.querySelectorAll(prompts)].every(one => /^\\[\\d+\\]:$/.test(one.textContent.trim()))""",
+            arg=[f"{CELL} {PROMPT}", ERROR], timeout=PATIENCE, polling=500)  # folded cells show no number
+        self.idle()
         assert self.errors() == []
 
     def errors(self) -> list[str]:
@@ -70,7 +71,7 @@ class Lab:
     def theme(self, name: str) -> None:
         """Choose a theme, "Light" or "Dark", from the menu."""
         self.menu("Settings", "Theme", f"JupyterLab {name}")
-        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for()
+        self.page.locator(f"body[data-jp-theme-name='JupyterLab {name}']").wait_for(state="attached")
 
     def widen(self, width: int) -> None:
         """Another width of the window; what is shown follows."""
@@ -109,7 +110,8 @@ def faint(place) -> list[str]:
     return place.evaluate("""place => {
         const parse = colour => (colour.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
         const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255).map(
-            v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+            v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce(
+            (sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
         const behind = one => {
             for (; one; one = one.parentElement) {
                 const colour = parse(getComputedStyle(one).backgroundColor);
@@ -117,7 +119,7 @@ def faint(place) -> list[str]:
             }
             return [255, 255, 255];
         };
-        const words = [...place.querySelectorAll('*')].filter(one => one.offsetWidth &&
+        const words = [...place.querySelectorAll('*:not(.headerlink)')].filter(one => one.offsetWidth &&
             (one.matches('input, select') || [...one.childNodes].some(node => node.nodeType == 3 && node.data.trim())));
         return words.filter(one => {
             const [a, b] = [luminance(parse(getComputedStyle(one).color)), luminance(behind(one))];

@@ -1,4 +1,4 @@
-"""Notebook 04's panel in JupyterLab: every control, every kind of file, impatient presses, two widths and two themes."""
+"""Notebook 04's panel in JupyterLab: every control, every kind of file, impatient presses, widths and themes."""
 
 import io
 
@@ -74,7 +74,8 @@ def test_a_sound_is_made_played_and_saved(panel):
     panel.lab.look("panel-made", panel.button)
 
 
-@pytest.mark.parametrize("name, value", [("picture", 1), ("mapper", "regression"), ("steps", 6), ("guidance", 6), ("seed", 3)])
+@pytest.mark.parametrize("name, value", [("picture", 1), ("mapper", "regression"), ("steps", 6), ("guidance", 6),
+                                         ("seed", 3)])
 def test_each_control_changes_the_sound(panel, name, value):
     before, count = panel.saved()[0], panel.cards.count()
     if name == "picture":
@@ -112,7 +113,8 @@ def test_no_upload_a_broken_one_and_one_of_a_wrong_type_are_said_and_lose_nothin
     panel.set("picture", "my upload")
     panel.press()
     assert panel.place.get_by_text("choose a picture or a video first").is_visible()
-    for name, content in (("broken.png", b"no picture"), ("notes.txt", b"only words"), ("empty.jpg", b""), ("a&<b>.mp4", b"?")):
+    files = {"broken.png": b"no picture", "notes.txt": b"only words", "empty.jpg": b"", "a&<b>.mp4": b"?"}
+    for name, content in files.items():
         (tmp_path / name).write_bytes(content)
         panel.give(tmp_path / name)
         panel.press()

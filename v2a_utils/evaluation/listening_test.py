@@ -2,6 +2,7 @@
 
 import csv
 import html
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from v2a_utils.measures.metrics import Interval, rate_interval
 from v2a_utils.widgets import cards
 
 ANSWERS = ("A", "B", "no difference")
+LEAST = 1.0  # seconds: nobody has heard a pair earlier, so an earlier press is the second of a double click
 
 
 @dataclass
@@ -91,19 +93,24 @@ class BlindTest:
         # ever (github.com/jupyter/nbclient/issues/312), one execution of notebook 05 in ten
         place = ipywidgets.HTML()
         buttons = [ipywidgets.Button(description=choice) for choice in ANSWERS]
+        shown_at = 0.0
 
         def show() -> None:
+            nonlocal shown_at
+            shown_at = time.monotonic()
             if self.finished:
                 place.value = html.escape(self.verdict())
+                for button in buttons:
+                    button.disabled = True
                 return
             picture, *sounds = self.pair()
             place.value = (f"Pair {len(self.answers) + 1} of {len(self.pictures)}: which sound belongs to the picture?"
                            + cards([picture] * 2, sounds, self.sample_rate, ["A", "B"]).data)
 
         def clicked(button: ipywidgets.Button) -> None:
-            if not self.finished:
+            if not self.finished and time.monotonic() - shown_at >= LEAST:
                 self.answer(button.description)
-            show()
+                show()
 
         for button in buttons:
             button.on_click(clicked)
