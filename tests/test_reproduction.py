@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from conftest import ROOT, halves, sine
 from nbclient import NotebookClient
-from paper_weights import make_paper
+from paper_weights import places
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
@@ -225,13 +225,12 @@ def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alo
 # --------------------------------------------------------------------------------------------------------- the notebook
 
 
-def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, tmp_path, monkeypatch):
-    environment = make_paper(tmp_path)
+def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, paper_folder, tmp_path, monkeypatch):
     config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16, "outputs": 1,
               "names": []}
-    save_weights(AudioCnn(config), tmp_path / "extras" / "vggish" / "model.safetensors")
-    write_json(tmp_path / "extras" / "vggish" / "config.json", config)
-    environment |= {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
+    save_weights(AudioCnn(config), paper_folder / "extras" / "vggish" / "model.safetensors")
+    write_json(paper_folder / "extras" / "vggish" / "config.json", config)
+    environment = places(paper_folder) | {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for place in (reproduction, sound_files):
