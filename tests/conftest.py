@@ -88,6 +88,16 @@ def stack():
     return load_stack("mini", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def hasty_vocoder(stack):
+    """The stack's vocoder guesses phases in one step, not in 32: for tests of everything but how it sounds."""
+    from v2a_utils.models.vocoder import GriffinLimVocoder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.generator, "vocoder", GriffinLimVocoder(iterations=1))
+        yield
+
+
 @pytest.fixture(scope="session")
 def paper_weights_of_the_run(tmp_path_factory) -> Path:
     """A paper stack of small widths with random weights, written once for all workers of a run: only to be read."""

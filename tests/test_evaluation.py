@@ -27,6 +27,7 @@ from v2a_utils.models import extraction as embeddings, stacks
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
 from v2a_utils.models.backbones import AudioCnn
+from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.pretraining.data import SIZES
@@ -68,6 +69,7 @@ def summary(stack, home):
     """A quick run of a true, a mapped and a swept method."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
+        patch.setattr(stack.generator, "vocoder", GriffinLimVocoder(iterations=1))  # how it sounds is not looked at
         assert main(["evaluate", "--quick", "--methods", "reference", "regression", "2 draws",
                      "--out", str(home / "out")]) == 0
     return home / "out"

@@ -21,7 +21,7 @@ from v2a_utils.models import extraction, stacks
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 
-pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance")
+pytestmark = [pytest.mark.filterwarnings("ignore:a Fréchet distance"), pytest.mark.usefixtures("hasty_vocoder")]
 FILMS, TEST, PICTURES = 56, 11, 4
 CONFIG = """
 videos = "{folder}/vggsound.csv"
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder, stack):
+def results(folder, stack, hasty_vocoder):
     """The summary of a run that was killed among its sounds and went on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
@@ -201,8 +201,9 @@ def test_claims_are_judged_by_the_existing_rule(results):
 # ------------------------------------------------------------------------------------------------------ evaluate --data
 
 
-def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, monkeypatch, capsys):
+def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, stack, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
     monkeypatch.setattr(scoring, "CACHE", tmp_path / "features")
     monkeypatch.setattr(reproduction, "TIMED", 1)
     (tmp_path / "clips").mkdir()
