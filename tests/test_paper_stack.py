@@ -279,7 +279,7 @@ def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeyp
     assert len(mine.sounds) == 1 and mine.config["audio_scale"] > 0
 
 
-# the notebook's own run draws its map by UMAP; here another plane does, for compiling UMAP takes longer than all the rest
+# the notebook's own run draws its map by UMAP; here another plane does, for compiling UMAP takes the longest of all
 NO_UMAP = """
 import sys, types
 from sklearn.decomposition import PCA

@@ -125,7 +125,7 @@ def measure_memory() -> None:
 
 
 def memory_of_a_sound(names: dict[str, str], out: Path, mapper: str, candidates: int) -> str:
-    """Load time and peak memory of a process that makes one sound on the paper stack that the variables `names` name."""
+    """Load time and peak memory of a process that makes one sound on the paper stack that lies where `names` say."""
     picture = out / "picture.png"
     Image.new("RGB", (640, 360), "green").save(picture)
     options = ["--mapper", mapper, "--candidates", str(candidates), "--out", str(out), "--overwrite"]
