@@ -5,12 +5,16 @@ they are absent. Tests marked `quality` hold trained weights against thresholds;
 Tests marked `slow` run with `--slow` only.
 """
 
+import json
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"  # before any library reads them
 os.environ.pop("V2A_STACK", None)
 
 import socket
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +22,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
@@ -83,10 +88,67 @@ def stack():
     return load_stack("mini", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def hasty_vocoder(stack):
+    """The stack's vocoder guesses phases in one step, not in 32: for tests of everything but how it sounds."""
+    from v2a_utils.models.vocoder import GriffinLimVocoder
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stack.generator, "vocoder", GriffinLimVocoder(iterations=1))
+        yield
+
+
+@pytest.fixture(scope="session")
+def paper_weights_of_the_run(tmp_path_factory) -> Path:
+    """A paper stack of small widths with random weights, written once for all workers of a run: only to be read."""
+    from paper_weights import make_paper
+
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(shared / "paper.lock"):
+        if not (shared / "paper-of-all").exists():
+            make_paper(shared / "paper-in-the-making")
+            (shared / "paper-in-the-making").rename(shared / "paper-of-all")
+    return shared / "paper-of-all"
+
+
+@pytest.fixture(scope="module")
+def paper_folder(paper_weights_of_the_run, tmp_path_factory) -> Path:
+    """A copy of that stack for the tests of one file, which may write into it."""
+    return shutil.copytree(paper_weights_of_the_run, tmp_path_factory.mktemp("stack") / "paper")
+
+
 def offline_environment() -> dict[str, str]:
     """Environment of a subprocess that finds this checkout's package and no network."""
     proxies = {name: DEAD_PROXY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
     return os.environ | proxies | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+
+
+FRESH = """
+import json, sys
+from v2a_utils.models.stacks import load_stack
+stack = load_stack("mini", "cpu")
+stack.vision, stack.generator, stack.tagger, stack.audio.embed_texts(["a dog"])
+modules = sorted(sys.modules)
+from v2a_utils.evaluation.generation import generator_key
+sys.path.insert(0, "tests")
+from test_soundworld import digest, make_scene
+print(json.dumps({"modules": modules, "key": generator_key(stack), "scene": digest(make_scene("train", 5, 1))}))
+"""
+
+
+@pytest.fixture(scope="session")
+def fresh() -> dict:
+    """What a process of its own, without a network and with other hashes of strings, finds of the mini stack.
+
+    "modules": all that are loaded with the stack; "key" of its generator; "scene", a digest of one. One process serves
+    all tests, for loading the libraries takes longer than the tests.
+    """
+    assert offline_environment()["https_proxy"] == DEAD_PROXY
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", FRESH], cwd=ROOT, capture_output=True, text=True,
+                         env=offline_environment() | {"PYTHONHASHSEED": "3"})
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 # ------------------------------------------------------------------------------------------------- makers of inputs

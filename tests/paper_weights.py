@@ -66,6 +66,11 @@ def make_paper(folder: Path, full: bool = False) -> dict[str, str]:
     make_audioldm(folder / "audioldm", clap, sizes)
     torch.save(audioldm_checkpoint(clap), folder / "audioldm.ckpt")
     make_extras(folder / "extras", sizes, full)
+    return places(folder)
+
+
+def places(folder: Path) -> dict[str, str]:
+    """The environment variables that name the parts of the stack in `folder`."""
     return {"V2A_STACK": "paper", "V2A_CLIP": str(folder / "clip"), "V2A_CLAP": str(folder / "audioldm.ckpt"),
             "V2A_AUDIOLDM": str(folder / "audioldm"), "V2A_EXTRAS": str(folder / "extras")}
 

@@ -36,6 +36,17 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_lies_in_a_file(monkey
     written.unlink()
 
 
+def test_an_unexpected_error_is_one_line_also_where_no_file_can_be_written(monkeypatch, capsys):
+    def broken(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(commands, "world", broken)
+    monkeypatch.setattr(entry.tempfile, "NamedTemporaryFile", broken)
+    assert entry.main(["world", "--out", "anywhere"]) == 1
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message and "No space left" in message and "could not be written" in message
+
+
 def test_an_interrupted_command_says_so_and_shows_no_traceback(monkeypatch, capsys):
     def interrupted(options):
         raise KeyboardInterrupt

@@ -26,8 +26,11 @@ def store(stack, tmp_path_factory):
     return embed(soundworld("test", 5), stack, tmp_path_factory.mktemp("store") / "store")
 
 
+pytestmark = pytest.mark.usefixtures("hasty_vocoder")
+
+
 @pytest.fixture(scope="module")
-def made(stack, store, tmp_path_factory):
+def made(stack, store, hasty_vocoder, tmp_path_factory):
     """Their sounds through the regression, in batches of two, with two seeds."""
     folder = tmp_path_factory.mktemp("made") / "sounds"
     with pytest.MonkeyPatch.context() as patch:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import assert_one_sentence, write_video
-from paper_weights import make_paper
 from PIL import Image
 
 from v2a_utils.__main__ import main
@@ -24,20 +23,12 @@ FILES = {  # what is taken away for a part to be missing, below the folder of `m
 NECESSARY = {"clip", "audioldm", "words"}  # the text tower makes the null embedding
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """A paper stack of small widths."""
-    folder = tmp_path_factory.mktemp("paper")
-    make_paper(folder)
-    return folder
-
-
 @pytest.fixture
-def without(whole, tmp_path, monkeypatch):
+def without(paper_weights_of_the_run, tmp_path, monkeypatch):
     """Lays the stack out without some parts; returns the folder."""
     def lay_out(*parts: str) -> Path:
         folder = tmp_path / "paper"
-        shutil.copytree(whole, folder, copy_function=lambda source, target: Path(target).hardlink_to(source))
+        shutil.copytree(paper_weights_of_the_run, folder, copy_function=lambda source, target: Path(target).hardlink_to(source))
         for part in parts:
             path = folder / FILES[part]
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

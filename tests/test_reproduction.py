@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from conftest import ROOT, halves, sine
 from nbclient import NotebookClient
-from paper_weights import make_paper
+from paper_weights import places
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
@@ -21,7 +21,7 @@ from v2a_utils.models import extraction, stacks
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 
-pytestmark = pytest.mark.filterwarnings("ignore:a Fréchet distance")
+pytestmark = [pytest.mark.filterwarnings("ignore:a Fréchet distance"), pytest.mark.usefixtures("hasty_vocoder")]
 FILMS, TEST, PICTURES = 56, 11, 4
 CONFIG = """
 videos = "{folder}/vggsound.csv"
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(folder, stack):
+def results(folder, stack, hasty_vocoder):
     """The summary of a run that was killed among its sounds and went on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
@@ -201,8 +201,9 @@ def test_claims_are_judged_by_the_existing_rule(results):
 # ------------------------------------------------------------------------------------------------------ evaluate --data
 
 
-def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, monkeypatch, capsys):
+def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, stack, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
     monkeypatch.setattr(scoring, "CACHE", tmp_path / "features")
     monkeypatch.setattr(reproduction, "TIMED", 1)
     (tmp_path / "clips").mkdir()
@@ -225,13 +226,12 @@ def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alo
 # --------------------------------------------------------------------------------------------------------- the notebook
 
 
-def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, tmp_path, monkeypatch):
-    environment = make_paper(tmp_path)
+def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, paper_folder, tmp_path, monkeypatch):
     config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16, "outputs": 1,
               "names": []}
-    save_weights(AudioCnn(config), tmp_path / "extras" / "vggish" / "model.safetensors")
-    write_json(tmp_path / "extras" / "vggish" / "config.json", config)
-    environment |= {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
+    save_weights(AudioCnn(config), paper_folder / "extras" / "vggish" / "model.safetensors")
+    write_json(paper_folder / "extras" / "vggish" / "config.json", config)
+    environment = places(paper_folder) | {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     for place in (reproduction, sound_files):

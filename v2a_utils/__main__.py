@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        print(f"error: {_in_one_line(error)}; the traceback is in {_written_traceback()}", file=sys.stderr)
+        print(f"error: {_in_one_line(error)}; {_written_traceback()}", file=sys.stderr)
         return 1
 
 
@@ -39,11 +39,14 @@ def _in_one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
-def _written_traceback() -> Path:
-    """A new file in the temporary folder with the traceback of the error that is being handled."""
-    with tempfile.NamedTemporaryFile("w", prefix="v2a-error-", suffix=".txt", delete=False) as file:
-        file.write(traceback.format_exc())
-    return Path(file.name)
+def _written_traceback() -> str:
+    """Where the traceback of the error that is being handled lies from now on: a new file in the temporary folder."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="v2a-error-", suffix=".txt", delete=False) as file:
+            file.write(traceback.format_exc())
+    except OSError as error:  # a full disk may be what went wrong in the first place
+        return f"its traceback could not be written ({error})"
+    return f"the traceback is in {file.name}"
 
 
 def _parser() -> argparse.ArgumentParser:

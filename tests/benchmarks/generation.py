@@ -110,26 +110,30 @@ print(f"{loaded[0]:.1f} s until the generator began, peak memory {peak:.2f} GiB{
 """
 
 
-def measure_memory(full: bool = True) -> None:
+def measure_memory() -> None:
     """Print load time and peak memory of `sound`, 10 s at the real sizes, for what a first sound needs and for all.
 
-    Weights are random, written into a temporary folder (5 GB); each sound is made by a process of its own.
+    Weights are random, written into a temporary folder (5 GB).
     """
     from paper_weights import make_paper
 
     with tempfile.TemporaryDirectory() as folder:
-        names = make_paper(Path(folder), full)
-        picture = Path(folder) / "picture.png"
-        Image.new("RGB", (640, 360), "green").save(picture)
-        for words, options in (("words, 1 candidate", ["--mapper", "words", "--candidates", "1"]),
-                               ("diffusion, 3 candidates", ["--mapper", "diffusion", "--candidates", "3"])):
-            command = [sys.executable, "-W", "ignore", "-c", ONE_SOUND, str(picture), *options, "--overwrite"]
-            run = subprocess.run([*command, "--out", folder], env=os.environ | names, capture_output=True, text=True,
-                                 check=False)
-            if run.returncode:
-                raise RuntimeError(run.stderr)
-            sizes = "real" if full else "small"
-            print(f"sound at the {sizes} sizes, {words}: {run.stdout.splitlines()[-1]}", flush=True)
+        names = make_paper(Path(folder), full=True)
+        for mapper, candidates in (("words", 1), ("diffusion", 3)):
+            print(f"sound at the real sizes, {mapper}, candidates {candidates}: "
+                  f"{memory_of_a_sound(names, Path(folder), mapper, candidates)}", flush=True)
+
+
+def memory_of_a_sound(names: dict[str, str], out: Path, mapper: str, candidates: int) -> str:
+    """Load time and peak memory of a process that makes one sound on the paper stack that lies where `names` say."""
+    picture = out / "picture.png"
+    Image.new("RGB", (640, 360), "green").save(picture)
+    options = ["--mapper", mapper, "--candidates", str(candidates), "--out", str(out), "--overwrite"]
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", ONE_SOUND, str(picture), *options],
+                         env=os.environ | names, capture_output=True, text=True, check=False)
+    if run.returncode:
+        raise RuntimeError(run.stderr)
+    return run.stdout.splitlines()[-1]
 
 
 if __name__ == "__main__":
