@@ -244,7 +244,7 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatc
     sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     sizes.source, changed = re.subn(r"\b2000\b", "512", sizes.source)  # the towers hear ten seconds of each clip
     assert changed == 2
-    sizes.source, changed = re.subn(r"^FILMS = \d+", "FILMS = 1", sizes.source, flags=re.MULTILINE)  # each becomes five sounds
+    sizes.source, changed = re.subn(r"^FILMS = \d+", "FILMS = 1", sizes.source, flags=re.MULTILINE)  # five sounds each
     assert changed == 1
     done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
     text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
