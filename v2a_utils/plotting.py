@@ -124,7 +124,7 @@ def label_apart(ax, names: list[str], points: np.ndarray, fontsize: float = 8) -
     taken: list = []
     for name, point in zip(names, points):
         text = ax.annotate(name, point, xytext=(4, 2), textcoords="offset points", fontsize=fontsize)
-        box = text.get_window_extent()
+        box = text.get_window_extent().expanded(1.1, 1.3)  # the layout may still shrink the axes a little
         if any(box.overlaps(other) for other in taken):
             text.remove()
         else:
