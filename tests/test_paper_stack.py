@@ -261,7 +261,7 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatc
     few = {"SEED": 13, "SCENES": 64, "MOVED": 4, "FILMS": 1, "STEPS": 1, "CUT_SHORT": 48, "BLANK": 16}
     done = run_notebook("01_embedding_extraction.ipynb", monkeypatch, few, FEW_CLIPS)
     text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
-    assert f"224 x 224 kept, {SMALL.joint} numbers out" in text
+    assert f"224 x 224 kept, {SMALL.joint} dimensions out" in text
 
 
 def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeypatch):
