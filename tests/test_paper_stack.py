@@ -258,7 +258,7 @@ extraction.SHARD_CLIPS = 32
 
 def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, monkeypatch):
     # the towers hear ten seconds of each clip; seed 13 has every class that the notebook looks for among so few scenes
-    few = {"SEED": 13, "SCENES": 64, "MOVED": 4, "FILMS": 1, "STEPS": 1, "CUT_SHORT": 48, "BLANK": 16}
+    few = {"SEED": 13, "SCENES": 64, "MOVED": 4, "FILMS": 1, "STEPS": 1, "CUT_SHORT": 64, "BLANK": 16}
     done = run_notebook("01_embedding_extraction.ipynb", monkeypatch, few, FEW_CLIPS)
     text = "".join(output.get("text", "") for cell in done.cells for output in cell.get("outputs", []))
     assert f"224 x 224 kept, {SMALL.joint} dimensions out" in text
