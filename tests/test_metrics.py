@@ -10,7 +10,13 @@ from scipy.stats import binomtest
 
 from v2a_utils.data.audio import loudness
 from v2a_utils.data.sources import IMAGEHEAR_CLASSES
-from v2a_utils.evaluation.attributes import attribute_fidelity, count_events, measure_pitch, pitch_agreement
+from v2a_utils.evaluation.attributes import (
+    attribute_fidelity,
+    count_events,
+    harmonicity,
+    measure_pitch,
+    pitch_agreement,
+)
 from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
     Moments, bootstrap, class_hits, clip_scores, coverage, diversity, few_rows, frechet_distance, hits,
@@ -272,6 +278,18 @@ def test_pitch_of_a_tone_is_its_frequency(name):
     tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
     assert measure_pitch(tone, SAMPLE_RATE, name) == pytest.approx(440, rel=0.01)
     assert np.isnan(measure_pitch(0 * tone, SAMPLE_RATE, name))
+
+
+@pytest.mark.parametrize("pitch", [80, 440, 3000])
+def test_harmonicity_is_the_ratio_of_tone_and_noise(pitch):
+    times = np.arange(2 * SAMPLE_RATE) / SAMPLE_RATE
+    tone = sum(np.sin(2 * np.pi * pitch * part * times) / part for part in (1, 2))
+    noise = np.random.default_rng(0).normal(size=len(times)) * tone.std()
+    for ratio in (10, 0):
+        mixed = tone + noise * 10 ** (-ratio / 20)
+        assert harmonicity(mixed, SAMPLE_RATE, 1.02 * pitch) == pytest.approx(ratio, abs=1)
+    assert harmonicity(tone, SAMPLE_RATE, pitch) > 25
+    assert np.isnan(harmonicity(0 * tone, SAMPLE_RATE, pitch))
 
 
 def test_pitch_agreement_is_within_classes():

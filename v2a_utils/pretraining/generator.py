@@ -96,19 +96,20 @@ def _local_contrast(log_mels: torch.Tensor) -> torch.Tensor:
 
 def train_unet(
     latents: np.ndarray, audio_embeddings: np.ndarray, null_embedding: np.ndarray, out: Path, checkpoint: Path,
-    config: TrainConfig, device: str,
+    config: TrainConfig, device: str, go_on: bool = False,
 ) -> list[float]:
     """Train the UNet to predict v from noisy scaled latents (n, channels, h, w), given CLAP audio embeddings (n, d).
 
-    The condition is replaced by `null_embedding` (d,), CLAP's embedding of the empty text, one time in ten.
+    The condition is replaced by `null_embedding` (d,), CLAP's embedding of the empty text, one time in ten. It begins
+    with random weights or, to `go_on`, with those that lie in `out`.
     """
     latents = torch.from_numpy(latents)
     scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
-    dim = audio_embeddings.shape[1]
     torch.manual_seed(config.seed)
-    model = UNet2DConditionModel(**UNET_CONFIG, projection_class_embeddings_input_dim=dim)
-    with torch.no_grad():  # unit-norm embeddings have entries of 1/sqrt(d): scale to entries of 1
-        model.class_embedding.weight.mul_(dim**0.5)
+    if go_on:
+        model = UNet2DConditionModel.from_pretrained(out / "unet", torch_dtype=torch.float32)
+    else:
+        model = _new_unet(audio_embeddings.shape[1])
     conditions = torch.from_numpy(audio_embeddings)
     null = torch.from_numpy(null_embedding)
 
@@ -127,6 +128,13 @@ def train_unet(
     model.half().save_pretrained(out / "unet")
     scheduler.save_pretrained(out / "scheduler")
     return losses
+
+
+def _new_unet(dim: int) -> UNet2DConditionModel:
+    model = UNet2DConditionModel(**UNET_CONFIG, projection_class_embeddings_input_dim=dim)
+    with torch.no_grad():  # unit-norm embeddings have entries of 1/sqrt(d): scale to entries of 1
+        model.class_embedding.weight.mul_(dim**0.5)
+    return model
 
 
 def all_log_mels(data: Rendered) -> torch.Tensor:

@@ -3,22 +3,24 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from v2a_utils.evaluation.attributes import measure_pitch, pitch_agreement
+from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
 from v2a_utils.evaluation.generation import BATCH, World
-from v2a_utils.measures.metrics import Interval, hits, log_mel_error, rate_interval
+from v2a_utils.measures.metrics import Interval, frechet_distance, hits, log_mel_error, rate_interval
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
-from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Scene, draw, pitch
+from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, draw, other_take, pitch, synthesise
 from v2a_utils.soundworld.captions import class_prompt
 
 KEPT = Path("results/report")
+STAGE_ROWS = 384
 
 
 class Measured(World):
@@ -28,9 +30,9 @@ class Measured(World):
         super().__init__(stack, split, count)
         self.options = options
 
-    def sounds_for(self, title: str, conditions: np.ndarray) -> np.ndarray:
+    def sounds_for(self, title: str, conditions: np.ndarray, options: SoundOptions | None = None) -> np.ndarray:
         """Sounds (n, samples) for conditions (n, d)."""
-        return self.generate(title, conditions, self.options)[0]
+        return self.generate(title, conditions, options or self.options)[0]
 
     def through(self, mapper: str, count: int | None = None) -> np.ndarray:
         """Sounds of the first `count` pictures (all, if None) through a mapper."""
@@ -53,7 +55,8 @@ def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(ca
     lines += ["| what | measured |", "|---|---|"]
     lines += [f"| {what} | {value.percent() if isinstance(value, Interval) else value} |"
               for what, value in _rows(test, ood, made)]
-    lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", "", *_pitch_table(test, made)]
+    lines += ["", "## Where sounds are lost", "", *_stage_table(test, made)]
+    lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(test, made)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
     return text
@@ -96,6 +99,37 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
     yield "training pairs", f"{SIZES['train']}"
 
 
+def _stage_table(test: Measured, made: dict[str, np.ndarray]):
+    """Fréchet distance by the tagger after each stage of the way from a true sound to a generated one."""
+    scenes, generator = test.scenes[:STAGE_ROWS], test.stack.generator
+    true, audio = test.sounds[: len(scenes)], test.audio[: len(scenes)]
+
+    @torch.inference_mode()
+    def through(*stages) -> np.ndarray:
+        parts = [log_mel(part) for part in torch.from_numpy(true).split(BATCH)]
+        for stage in stages:
+            parts = [stage(part) for part in parts]
+        return torch.cat(parts).numpy()
+
+    rows = {
+        "another true take of the same scenes": np.stack([synthesise(other_take(scene, 0)) for scene in scenes]),
+        "true log-mels through Griffin-Lim": through(generator.vocoder),
+        "true log-mels through VAE and Griffin-Lim": through(
+            lambda mels: generator.vae(mels[:, None]).sample[:, 0], generator.vocoder),
+        "true CLAP embedding through the UNet": made["true CLAP embedding"][: len(scenes)],
+        "the same, guidance 1": test.sounds_for("guidance 1", audio, replace(test.options, guidance=1.0)),
+        "picture through the diffusion mapper": made["diffusion"][: len(scenes)],
+    }
+    features = test.stack.tagger.features
+    reference = features(list(true), SAMPLE_RATE)
+    yield f"Fréchet distance by the tagger, {len(scenes)} sounds against the true sounds of the same pictures."
+    yield ""
+    yield "| what is heard | FD |"
+    yield "|---|---|"
+    for name, sounds in rows.items():
+        yield f"| {name} | {frechet_distance(features(list(sounds), SAMPLE_RATE), reference):.1f} |"
+
+
 def _zero_shot(measured: Measured, kind: str) -> Interval:
     encoder = measured.stack.vision if kind == "picture" else measured.stack.audio
     embeddings = measured.visual if kind == "picture" else measured.audio
@@ -122,26 +156,55 @@ def _vae_error(test: Measured) -> float:
     return float(log_mel_error(rebuilt.numpy(), mels.numpy()).mean())
 
 
-def _single_pitched(scenes: list[Scene]) -> np.ndarray:
-    return np.array([row for row, scene in enumerate(scenes) if scene.labels[0] in PITCHED and len(scene.labels) == 1])
+def _measured_pitches(test: Measured, sounds: np.ndarray) -> tuple[list[int], list, np.ndarray]:
+    """Rows of single pitched things, the things, and the pitch in Hz of each one's sound."""
+    rows = [row for row, scene in enumerate(test.scenes) if scene.labels[0] in PITCHED and len(scene.labels) == 1]
+    things = [test.scenes[row].things[0] for row in rows]
+    return rows, things, np.array([measure_pitch(sounds[row], SAMPLE_RATE, thing.name)
+                                   for row, thing in zip(rows, things)])
 
 
 def _pitches(test: Measured, sounds: np.ndarray) -> dict[str, float]:
-    rows = _single_pitched(test.scenes)
-    things = [test.scenes[row].things[0] for row in rows]
-    measured = np.array([measure_pitch(sounds[row], SAMPLE_RATE, thing.name) for row, thing in zip(rows, things)])
+    _, things, measured = _measured_pitches(test, sounds)
     return pitch_agreement(measured, np.array([pitch(t) for t in things]), np.array([t.name for t in things]))
 
 
-def _pitch_table(test: Measured, made: dict[str, np.ndarray]):
-    """Spearman between measured and implied pitch by class; real sounds show what the measure itself can reach."""
-    found = {"real sounds": _pitches(test, test.sounds)} | {name: _pitches(test, made[name]) for name in made}
-    yield "Spearman correlation of the measured pitch with the pitch that the size implies (single things)."
-    yield ""
-    yield "| class | " + " | ".join(found) + " |"
-    yield "|---" * (len(found) + 1) + "|"
-    for name in found["real sounds"]:
-        yield f"| {name} | " + " | ".join(f"{values.get(name, float('nan')):.2f}" for values in found.values()) + " |"
+def _in_tune(test: Measured, sounds: np.ndarray) -> dict[str, float]:
+    """Share of the sounds within a semitone of the pitch that the picture's size implies, by class and their mean."""
+    _, things, measured = _measured_pitches(test, sounds)
+    near = np.abs(12 * np.log2(measured / np.array([pitch(thing) for thing in things]))) <= 1
+    return _by_class(things, near)
+
+
+def _harmonicities(test: Measured, sounds: np.ndarray) -> dict[str, float]:
+    """Harmonics-to-noise ratio in dB at the pitch measured, by class and their mean."""
+    rows, things, measured = _measured_pitches(test, sounds)
+    return _by_class(things, np.array([harmonicity(sounds[row], SAMPLE_RATE, found)
+                                       for row, found in zip(rows, measured)]))
+
+
+def _by_class(things: list, values: np.ndarray) -> dict[str, float]:
+    names = np.array([thing.name for thing in things])
+    found = {str(name): float(np.nanmean(values[names == name])) for name in np.unique(names)}
+    return found | {"mean": float(np.mean(list(found.values())))}
+
+
+def _pitch_tables(test: Measured, made: dict[str, np.ndarray]):
+    """What is measured of pitch, by class; real sounds show what each measure itself can reach."""
+    tables = {
+        "Spearman correlation of the measured pitch with the pitch that the size implies (single things).":
+            (_pitches, ".2f"),
+        "Share of sounds within a semitone of that pitch.": (_in_tune, ".0%"),
+        "Harmonics-to-noise ratio in dB at the measured pitch; -20 where nothing is periodic.":
+            (_harmonicities, ".1f"),
+    }
+    sounds = {"real sounds": test.sounds, **made}
+    for title, (measure, form) in tables.items():
+        found = {name: measure(test, each) for name, each in sounds.items()}
+        yield from ("", title, "", "| class | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|")
+        for name in found["real sounds"]:
+            cells = " | ".join(format(values.get(name, float("nan")), form) for values in found.values())
+            yield f"| {name} | {cells} |"
 
 
 def _class_table(test: Measured, made: dict[str, np.ndarray]):

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json
@@ -41,9 +41,11 @@ CONFIGS = {
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
+    "unet_fresh": TrainConfig(steps=5500, batch_size=32, learning_rate=5e-4, ema=0.998),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
+FRESH_SEED = 22  # as many scenes again, sounds only, for the longer half of the UNet's training
 UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
@@ -115,6 +117,14 @@ class Pretraining:
         save_file({"null_embedding": torch.from_numpy(null)}, folder / NULL_FILE)
         write_json(folder / "model_index.json", MODEL_INDEX)
 
+    def _train_unet_fresh(self, data: Rendered, config: TrainConfig) -> None:
+        """The UNet goes on with scenes it has not seen: their sounds cost less than what it learns from them."""
+        folder = self.out / "audioldm"
+        fresh = render("train", self.work / "fresh", FRESH_SEED, self.shrink, pictures=False)
+        latents, sounds = self.latents(fresh, "fresh_latents"), self._audio_embeddings(fresh, "fresh_sounds")
+        generator.train_unet(latents, sounds, load_file(folder / NULL_FILE)["null_embedding"].numpy(), folder,
+                             self._checkpoint("unet_fresh"), config, self.device, go_on=True)
+
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
         mels, pictures = self._trunk_log_mels(data), self._picture_embeddings(data)
         backbones.train_wav2clip(mels, pictures, self.out / "wav2clip", self._checkpoint("wav2clip"), config,
@@ -161,20 +171,20 @@ class Pretraining:
     def _picture_embeddings(self, data: Rendered) -> np.ndarray:
         return self._cached("pictures", lambda: embed_pictures(self._vision_encoder(), data))
 
-    def _audio_embeddings(self, data: Rendered) -> np.ndarray:
-        return self._cached("sounds", lambda: embed_sounds(self._audio_encoder(), data))
+    def _audio_embeddings(self, data: Rendered, name: str = "sounds") -> np.ndarray:
+        return self._cached(name, lambda: embed_sounds(self._audio_encoder(), data))
 
     def _trunk_log_mels(self, data: Rendered) -> np.ndarray:
         return self._cached("listener_mels", lambda: backbones.trunk_log_mels(data))
 
-    def latents(self, data: Rendered) -> np.ndarray:
+    def latents(self, data: Rendered, name: str = "latents") -> np.ndarray:
         """Scaled VAE latents of all sounds, float16."""
         vae = AutoencoderKL.from_pretrained(self.out / "audioldm" / "vae", torch_dtype=torch.float32)
 
         def compute() -> np.ndarray:
             return generator.encode_all(vae, generator.all_log_mels(data), self.device).numpy()
 
-        return self._cached("latents", compute)
+        return self._cached(name, compute)
 
     def _cached(self, name: str, compute) -> np.ndarray:
         """An array that several parts need, computed once."""
