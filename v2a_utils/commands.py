@@ -4,10 +4,8 @@ Libraries are imported where they are needed, so that `--help` and `sound` load 
 """
 
 import argparse
-import csv
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -15,6 +13,7 @@ from tqdm.auto import tqdm
 
 def sound(options: argparse.Namespace) -> int:
     """A sound for each picture or video."""
+    from v2a_utils.data.files import free_targets
     from v2a_utils.data.media import list_inputs
     from v2a_utils.models.stacks import load_stack
     from v2a_utils.pipeline import SoundOptions, settle
@@ -29,7 +28,9 @@ def sound(options: argparse.Namespace) -> int:
         settings = _with_bridge(stack, settings, options)
     settled = settle(stack, settings)  # says what is missing before anything is made
     options.out.mkdir(parents=True, exist_ok=True)
-    targets, failures = _targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    targets, failures = free_targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    for sentence in failures:
+        print(f"error: {sentence}", file=sys.stderr)
     making = _video_sounds(stack, targets, settings) if options.video else _picture_sounds(stack, targets, settled)
     for path, made in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
         if isinstance(made, Exception):
@@ -38,23 +39,6 @@ def sound(options: argparse.Namespace) -> int:
         else:
             _tell(path, targets[path], made, stack.name)
     return 2 if failures else 0
-
-
-def _targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
-    """Where the sound of each input goes, and why some have none: nobody's file is replaced unasked, no input ever."""
-    taken, targets, refused = set(), {}, []
-    originals = {path.resolve() for path in inputs}
-    for path in dict.fromkeys(inputs):
-        target = out / f"{_free_name(path.stem, taken)}.{ending}"
-        if target.resolve() in originals:
-            refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
-        elif target.exists() and not overwrite:
-            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
-        else:
-            targets[path] = target
-    for sentence in refused:
-        print(f"error: {sentence}", file=sys.stderr)
-    return targets, refused
 
 
 def _picture_sounds(stack, targets: dict[Path, Path], settings):
@@ -156,61 +140,22 @@ def _agreed(sentence: str, beforehand: bool) -> bool:
     return input("Fetch them? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _free_name(stem: str, taken: set[str]) -> str:
-    """The stem, with a number when an earlier input of this run has the same."""
-    name, number = stem, 1
-    while name in taken:
-        number += 1
-        name = f"{stem}-{number}"
-    taken.add(name)
-    return name
-
-
 def world(options: argparse.Namespace) -> int:
     """SoundWorld's pictures, sounds and labels, or films and pictures in the form of the paper's data sets."""
-    from v2a_utils.data.exports import write_imagehear, write_vggsound
+    from v2a_utils.data.exports import write_imagehear, write_pairs, write_vggsound
 
     if options.count < 1:
         raise ValueError(f"count is {options.count}: give 1 or more")
-    if options.format == "pairs":
-        return _world_pairs(options)
-    if options.split:
+    if options.split and options.format != "pairs":
         raise ValueError(f"--split {options.split} is for pairs: the format {options.format} has splits of its own")
-    if options.format == "vggsound":
+    if options.format == "pairs":
+        write_pairs(options.out, options.split or "test", options.count, options.seed)
+        print(f"{options.count} pairs in {options.out}")
+    elif options.format == "vggsound":
         print(f"{options.count} films, listed in {write_vggsound(options.out, options.count, options.seed)}")
     else:
         print(f"{len(write_imagehear(options.out, options.count, options.seed))} pictures in {options.out}")
     return 0
-
-
-def _world_pairs(options: argparse.Namespace) -> int:
-    from v2a_utils.data.audio import save_audio
-    from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, sound_caption, synthesise
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index in tqdm(range(options.count), unit="pair"):
-        scene = make_scene(options.split or "test", index, options.seed)
-        draw(scene).save(options.out / f"{scene.id}.png")
-        save_audio(options.out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
-        rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
-                     "sound_caption": sound_caption(scene)} | _attributes(scene))
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with open(options.out / "labels.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(f"{options.count} pairs in {options.out}")
-    return 0
-
-
-def _attributes(scene) -> dict:
-    """Every attribute of a scene as columns; the second thing's carry a 2."""
-    columns = {"style": scene.style, "background": scene.background, "light": scene.light, "stroke": scene.stroke}
-    for number, thing in enumerate(scene.things, start=1):
-        mark = "" if number == 1 else str(number)
-        columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
-    return columns
 
 
 def embed(options: argparse.Namespace) -> int:

@@ -1,4 +1,5 @@
-"""SoundWorld written as the data sets of the paper are: films with a list as VGGSound's, pictures named as ImageHear's.
+"""SoundWorld as files: pairs with their labels, or what the data sets of the paper are: films with a list as VGGSound's,
+pictures named as ImageHear's.
 
 What reads those data sets (`data.sources`) reads these too, so that a reproduction can be tried on them.
 """
@@ -8,6 +9,7 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import av
@@ -15,14 +17,44 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
+from v2a_utils.data.audio import save_audio
 from v2a_utils.data.files import whole_file
 from v2a_utils.data.media import encode_sound
 from v2a_utils.data.sources import VGGSOUND_SECONDS
-from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, synthesise
+from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, picture_caption, sound_caption, synthesise
 from v2a_utils.soundworld.films import FRAME_RATE, film
 
 VGGSOUND_LIST = "vggsound.csv"
 TEST_EVERY = 5  # of the films every fifth is of the split test, which other scenes than those of train are drawn from
+
+
+def write_pairs(out: Path, split: str, count: int, seed: int = 0) -> None:
+    """`count` pictures (png) and sounds (wav) of a split, named by the scene's id, and all that is known of them.
+
+    A row of OUT/labels.csv is a scene: id, class, captions of picture and sound, and every attribute; those of a second
+    thing carry a 2.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for index in tqdm(range(count), unit="pair"):
+        scene = make_scene(split, index, seed)
+        draw(scene).save(out / f"{scene.id}.png")
+        save_audio(out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
+        rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
+                     "sound_caption": sound_caption(scene)} | _attributes(scene))
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    with whole_file(out / "labels.csv") as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _attributes(scene: Scene) -> dict:
+    columns = {"style": scene.style, "background": scene.background, "light": scene.light, "stroke": scene.stroke}
+    for number, thing in enumerate(scene.things, start=1):
+        mark = "" if number == 1 else str(number)
+        columns |= {f"{name}{mark}": value for name, value in asdict(thing).items()}
+    return columns
 
 
 def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and names that are free."""
 
 import json
 import os
@@ -78,3 +78,31 @@ def write_table(table: "pd.DataFrame", path: Path) -> None:
     """Write a CSV, numbers with 6 digits."""
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def free_targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
+    """The file in `out` that each input's result goes to, and a sentence for each input that gets none.
+
+    A file that is there is replaced only to `overwrite`, an input never. Inputs of one name get numbers.
+    """
+    taken, targets, refused = set(), {}, []
+    originals = {path.resolve() for path in inputs}
+    for path in dict.fromkeys(inputs):
+        target = out / f"{_free_name(path.stem, taken)}.{ending}"
+        if target.resolve() in originals:
+            refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
+        elif target.exists() and not overwrite:
+            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
+        else:
+            targets[path] = target
+    return targets, refused
+
+
+def _free_name(stem: str, taken: set[str]) -> str:
+    """The stem, with a number when an earlier input has the same."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
