@@ -238,8 +238,8 @@ def half_precision(device: str | torch.device) -> torch.autocast:
     kind = torch.device(device).type
     if kind == "cuda":  # a T4 and older cards would only emulate it
         quick = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        quick = kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    else:  # oneDNN's own answer is yes wherever it can emulate it, on every processor with AVX-512
+        quick = kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=quick)
 
 
