@@ -208,7 +208,7 @@ def _frames_at(container, stream, moments: list[float]) -> Iterator[av.VideoFram
     """
     origin = stream.start_time or 0
     keys = sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
-    delay = origin - keys[0] if keys else 0  # the index has decoding times, frames have presentation times
+    delay = origin - keys[0] if keys else 0  # the index has decoding times, frames showing times
     stream.thread_type = "NONE"  # threads would decode frames ahead that nobody asked for
     frames, shown, ahead = container.decode(stream), None, None
     for moment in moments:

@@ -39,9 +39,9 @@ class Pairs:
 def read_pairs(store: str | Path) -> Pairs:
     """The splits train and val of a store (a folder or URL) or of a Parquet file.
 
-    The table has the columns `visual` and `audio`, lists of one size each, and, if known, `id` and `split`. Rows without
-    a split get one by a hash of their id (`part_of`). By the same hash a missing val is taken from train, and a table of
-    one other split is divided. Several frames of a clip are averaged. ValueError says what is wrong with the table.
+    The table has the columns `visual` and `audio`, lists of one size each, and, if known, `id` and `split`. Rows that
+    have no split get one by a hash of their id (`part_of`). By the same hash a missing val is taken from train, and a
+    table of one other split is divided. Several frames of a clip are averaged. ValueError says what is wrong with it.
     """
     table, settings = _read(store)
     if not table.num_rows:

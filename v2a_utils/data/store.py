@@ -116,7 +116,7 @@ class Store:
         """Numbers of the shards, given by their clips' ids, that have still to be made with these settings.
 
         ValueError when the store was made with other weights or settings, or from another listing. A listing that only
-        grew at its end counts as the same; a shard that it filled up is made anew.
+        grew at its end counts as the same; its last shard, if not full, is made anew.
         """
         there = self.shards()
         if surplus := [number for number in there if number >= len(shards)]:
