@@ -142,7 +142,7 @@ def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[
 def _decoded(image: Image.Image, path: Path) -> Image.Image:
     """An opened picture, upright, shrunk by a whole factor that leaves its shorter side SHORT_SIDE pixels or more."""
     share = SHORT_SIDE / min(image.size)
-    image.draft(None, tuple(math.ceil(side * share) for side in image.size))  # JPEG decodes at eighths of its size, others in full
+    image.draft(None, tuple(math.ceil(side * share) for side in image.size))  # JPEG only, in eighths
     if math.prod(image.size) > MAX_PIXELS:
         raise MediaError(f"{path}: the picture has {image.width} x {image.height} pixels; save it with at most "
                          f"{MAX_PIXELS / 1e6:.0f} million")
