@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
@@ -33,8 +33,7 @@ def read_audio(path: str | Path, seconds: float | None = None) -> tuple[np.ndarr
     try:
         waveform, rate = _read_samples(path, seconds)
     except Exception as error:  # damaged files raise nearly anything
-        reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
-        raise ValueError(f"{path}: not a sound file that can be read ({reason})") from error
+        raise ValueError(f"{path}: not a sound file that can be read ({complaint(error, path)})") from error
     if not len(waveform):
         raise ValueError(f"{path}: the file holds no sound")
     if not np.isfinite(waveform).all():

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, and finds free names for them."""
+"""Writes files whole or not at all, finds free names for them, and words what is wrong with one."""
 
 import json
 import os
@@ -78,6 +78,11 @@ def write_table(table: "pd.DataFrame", path: Path) -> None:
     """Write a CSV, numbers with 6 digits."""
     with whole_file(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def complaint(error: Exception, path: str | Path = "") -> str:
+    """What a library says is wrong with a file, in one line of at most 300 characters, without the path."""
+    return " ".join(str(error).replace(f"'{path}'", "").split()).strip(" :")[:300] or type(error).__name__
 
 
 def free_targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:

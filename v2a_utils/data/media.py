@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
@@ -26,11 +26,11 @@ class MediaError(ValueError):
 
 
 def list_inputs(paths: list[str]) -> list[Path]:
-    """Files as given; a folder stands for the pictures and videos directly in it, sorted by name."""
+    """Files as given; a folder stands for its own pictures and videos, sorted by name, without hidden ones."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS)
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS and p.name[0] != ".")
         else:
             found.append(path)
     return found
@@ -72,7 +72,7 @@ def video_seconds(path: str | Path) -> float:
         with av.open(str(path)) as container:
             seconds = _duration(container, container.streams.video[0])
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path}: not a video that can be read ({_reason(error, path)})") from error
+        raise MediaError(f"{path}: not a video that can be read ({complaint(error, path)})") from error
     if Path(path).suffix.lower() not in VIDEOS or not seconds:
         raise MediaError(f"{path}: not a video that says how long it is; give one as mp4")
     return seconds
@@ -98,7 +98,7 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
                     result.mux(packet)
             result.mux(encode_sound(sound, waveform, sample_rate, begin))
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = _reason(error, temporary)
+        reason = complaint(error, temporary)
         raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
 
 
@@ -125,12 +125,7 @@ def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]])
         raise MediaError(f"{path}: the picture is too large to be decoded; save it with at most "
                          f"{MAX_PIXELS / 1e6:.0f} million pixels") from error
     except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
-        raise MediaError(f"{path}: not a picture or video that can be read ({_reason(error, path)})") from error
-
-
-def _reason(error: Exception, path: str | Path) -> str:
-    """A library's complaint about a file, in one line without its path."""
-    return str(error).replace("\n", " ").replace(f"'{path}'", "").strip(" :") or type(error).__name__
+        raise MediaError(f"{path}: not a picture or video that can be read ({complaint(error, path)})") from error
 
 
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:

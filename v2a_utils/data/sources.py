@@ -128,8 +128,8 @@ def open_source(source: str, clips: str | Path | None = None, seed: int = 0, lim
     listing = _open(source, clips, seed, limit)
     if not listing.sources:
         raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
-    opened = json.dumps({"source": source if ":" in source else str(Path(source).absolute()), "seed": seed,
-                         "clips": None if clips is None else str(Path(clips).absolute())})
+    opened = json.dumps({"source": source if source.startswith("soundworld:") else str(Path(source).absolute()),
+                         "seed": seed, "clips": None if clips is None else str(Path(clips).absolute())})
     return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
 
 

@@ -11,8 +11,8 @@ CLIP_OF_A_VIDEO = re.compile(r"(.{11})_\d+_\d+")  # VGGSound's names: YouTube id
 def place_of(clip_id: str) -> float:
     """A number in [0, 1) that depends on a clip's id alone, evenly spread over ids.
 
-    Clips cut from one video and named as in VGGSound, `<YouTube id>_<start ms>_<end ms>` in any folder, share its
-    number: in different parts, one would give the other away.
+    Clips cut from one video and named as in VGGSound, `<YouTube id>_<start ms>_<end ms>` in any folder, share the
+    video's number: in different parts, one would give the other away.
     """
     name = clip_id.rpartition("/")[2]
     video = CLIP_OF_A_VIDEO.fullmatch(name)

@@ -47,7 +47,7 @@ class EmbedOptions:
     seed: int = 0
 
     def __post_init__(self):
-        choose_frames(self.aggregate, 1)
+        choose_frames(self.aggregate, 1)  # ValueError for an unknown one
         if not 0 < self.frame_rate <= 100:
             raise ValueError(f"frame rate is {self.frame_rate}: give more than 0 and at most 100 frames a second")
 
@@ -140,14 +140,14 @@ def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
 
 def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
     """How a store is made, for its metadata; stores with the same settings can be compared row by row."""
-    random = f" (seed {options.seed})" if options.aggregate == "random" else ""
+    seed = f" (seed {options.seed})" if options.aggregate == "random" else ""
     return {
         "stack": stack.name, "clip": stack.config.clip_name, "clip_sha256": state_sha256(stack.vision.model),
         "clip_preprocessing": json.dumps(stack.vision.model.visual.preprocess_cfg, sort_keys=True),
         "clap": stack.audio.name, "clap_sha256": state_sha256(stack.audio.model),
         "clap_preprocessing": f"mono, {stack.audio.sample_rate} Hz by way of 16000 Hz, first "
                               f"{stack.audio.clip_samples} samples, shorter sounds repeated and zero-padded",
-        "aggregate": options.aggregate + random, "frame_rate": str(options.frame_rate),
+        "aggregate": options.aggregate + seed, "frame_rate": str(options.frame_rate),
         "v2a_utils": version("v2a-utils"),
     }
 

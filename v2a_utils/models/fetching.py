@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.utils import filter_repo_objects
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 from v2a_utils.models import downloads
 from v2a_utils.models.downloads import SUM_IN_NAME, Public, file_name
 from v2a_utils.models.weights import SUMS, damaged_files, sha256, write_sums
@@ -107,9 +107,8 @@ def _reporting(item: Public, work: Callable, *more):
     try:
         return work(item, *more)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{item.name} could not be fetched from {item.source} ({reason}); run it again to go on, or "
-                         "carry the files here and give their folder with --from") from error
+        raise ValueError(f"{item.name} could not be fetched from {item.source} ({complaint(error)}); run it again to "
+                         "go on, or carry the files here and give their folder with --from") from error
 
 
 def _hub_files(item: Public, commit: str | None) -> list[Remote]:
