@@ -15,7 +15,7 @@ from v2a_utils.data.files import complaint, whole_file
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
 MAX_FRAMES = 16
-MAX_RATIO = 20  # longer pictures are cut to their middle: at 128 pixels nothing of them would be left to see
+MAX_RATIO = 20  # of a picture's sides; more elongated ones are cut to their middle, or nothing is left at 128 pixels
 SHORT_SIDE = 448  # pixels that a large picture's shorter side keeps at least: twice CLIP's input
 MAX_PIXELS = 50_000_000  # of a decoded picture (200 MB); a JPEG may be larger, it is decoded at a fraction of its size
 ORIENTATION = 0x0112  # number of the EXIF tag

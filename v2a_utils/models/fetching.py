@@ -195,14 +195,12 @@ def _alone(folder: Path) -> Iterator[None]:
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        lock.acquire(timeout=0.1)
+        held = lock.acquire(timeout=0.1)
     except Timeout:
         print(f"{folder}: another run is working on it; waiting until that is done", flush=True)
-        lock.acquire()
-    try:
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _begin(folder: Path) -> tuple[Path, bool]:
@@ -213,7 +211,7 @@ def _begin(folder: Path) -> tuple[Path, bool]:
         if not bad:
             return part, False
         for path in bad:
-            print(f"{path}: damaged or missing; it is fetched anew", flush=True)
+            print(f"{path}: damaged or missing; it will be replaced", flush=True)
             path.unlink(missing_ok=True)
         folder.rename(part)
     part.mkdir(parents=True, exist_ok=True)
@@ -289,15 +287,14 @@ def _finish(item: Public, names: list[str], part: Path, folder: Path, source: st
 
 
 def _carried_repo(item: Public, carried: Path) -> dict[str, Path]:
-    """The files of a hub repository in the first folder below `carried` that has its first file."""
-    first = item.patterns[0]
-    for marker in sorted(carried.rglob(first)):
+    """The files of a hub repository in the first folder below `carried` that has its first file and weights."""
+    for marker in sorted(carried.rglob(item.patterns[0])):
         root = marker.parent
         paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
         names = filter_repo_objects(paths, allow_patterns=list(item.patterns))
         wanted = [Remote(name, "", None, None) for name in names]
-        whole = any(Path(file.name).suffix in (".safetensors", ".bin") for file in wanted)
-        if whole and item.sign in marker.read_text():
+        has_weights = any(Path(file.name).suffix in (".safetensors", ".bin") for file in wanted)
+        if has_weights and item.sign in marker.read_text():
             return {file.name: paths[file.name] for file in _without_twins(wanted)}
     return {}
 
