@@ -15,7 +15,7 @@ from scipy.signal import fftconvolve
 
 from v2a_utils.data.audio import HEARING_RATE, load_audio
 from v2a_utils.data.media import sample_frames
-from v2a_utils.data.sources import FileSource, imagehear, open_source, pairs, soundworld, vggsound
+from v2a_utils.data.sources import FileSource, imagehear, open_source, pairs, reopen, soundworld, vggsound
 from v2a_utils.soundworld import draw, make_scene, synthesise
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -157,6 +157,15 @@ def test_an_empty_folder_is_refused_with_what_was_left_out(tmp_path):
     with pytest.raises(ValueError, match="no clip in it.*left out 1: a picture without a sound") as caught:
         open_source(str(tmp_path))
     assert_one_sentence(str(caught.value), tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no colons in names there")
+def test_a_folder_with_a_colon_is_found_again_from_elsewhere(tmp_path, monkeypatch):
+    write_pair(tmp_path / "take:2", "a")
+    monkeypatch.chdir(tmp_path)
+    listing = open_source("take:2")
+    monkeypatch.chdir("/")
+    assert reopen(listing.settings["source"], 1) == listing
 
 
 @needs_photos

@@ -286,7 +286,7 @@ def test_real_vggsound_clip_gives_different_frames():
 
 
 def test_a_folder_stands_for_its_pictures_and_videos_by_name(tmp_path):
-    for name in ("b.PNG", "a.jpg", "c.mp4", "notes.txt", "labels.csv"):
+    for name in ("b.PNG", "a.jpg", "._a.jpg", "c.mp4", "notes.txt", "labels.csv"):  # macOS leaves ._ files
         (tmp_path / name).touch()
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "d.png").touch()

@@ -5,7 +5,7 @@ In: folders, films, lists of clips. Out: pictures, waveforms, rows of Parquet ta
 
 import lazy_loader
 
-# what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
+# what the notebooks use, imported on first access, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
     "audio": ["even_loudness", "load_audio", "resample", "save_audio"],
     "media": ["load_frames", "sample_frames"],

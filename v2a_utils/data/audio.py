@@ -1,4 +1,4 @@
-"""Sound files: read, resampled, written, and brought to one loudness."""
+"""Sound files: read, resampled, written, and brought to a common loudness."""
 
 import math
 from pathlib import Path
@@ -8,33 +8,32 @@ import numpy as np
 import soundfile
 import soxr
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
-HEARING_RATE = 16_000  # Hz, at which AudioLDM hears: its CLAP gets sounds that went through this, whatever its own
-LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts) of every sound that is written or played
+HEARING_RATE = 16_000  # Hz, AudioLDM's: every sound goes through this rate on its way to CLAP, whatever CLAP's own is
+LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts), of every sound that is written or played
 
 
 def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
     """The sound of a sound file or a video as mono float32 of shape (samples,) at `sample_rate` Hz.
 
-    Channels are averaged, any number of them; `seconds` reads no more than that much from the start. ValueError names
-    a file that cannot be read, that holds no sound, or that holds samples which are no numbers.
+    Any number of channels is averaged; `seconds` limits how much is read from the start. ValueError names a file that
+    cannot be read, holds no sound, or holds NaN or infinite samples.
     """
     return resample(*read_audio(path, seconds), sample_rate)
 
 
 def read_audio(path: str | Path, seconds: float | None = None) -> tuple[np.ndarray, int]:
-    """The sound of a file as `load_audio` gives it, but at the file's own rate, and that rate in Hz."""
+    """The sound as `load_audio` gives it, but at the file's own rate, and that rate in Hz."""
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
         waveform, rate = _read_samples(path, seconds)
     except Exception as error:  # damaged files raise nearly anything
-        reason = str(error).replace("\n", " ").replace(f"'{path}'", "it") or type(error).__name__
-        raise ValueError(f"{path}: not a sound file that can be read ({reason})") from error
+        raise ValueError(f"{path}: not a sound file that can be read ({complaint(error, path)})") from error
     if not len(waveform):
         raise ValueError(f"{path}: the file holds no sound")
     if not np.isfinite(waveform).all():
@@ -43,7 +42,7 @@ def read_audio(path: str | Path, seconds: float | None = None) -> tuple[np.ndarr
 
 
 def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
-    """Samples float32 (samples, channels) and their rate in Hz: by libsndfile, else by FFmpeg."""
+    """Samples as float32 (samples, channels) and their rate in Hz, read by libsndfile or else by FFmpeg."""
     try:
         with soundfile.SoundFile(path) as file:
             wanted = -1 if seconds is None else math.ceil(seconds * file.samplerate)
@@ -70,10 +69,10 @@ def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]
 
 
 def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """A waveform (samples,) at `rate` Hz brought to `wanted` Hz; at least one sample stays of any sound."""
+    """A waveform (samples,) resampled from `rate` to `wanted` Hz; of a very short sound one sample stays."""
     if rate == wanted:
         return waveform
-    resampled = soxr.resample(waveform, rate, wanted)  # librosa's resampler, without its compiler's start-up
+    resampled = soxr.resample(waveform, rate, wanted)  # librosa's default, without the start-up time of numba
     return resampled if len(resampled) else waveform[:1]
 
 
@@ -96,7 +95,7 @@ def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None
 def loudness(waveform: np.ndarray) -> float:
     """Level in dB relative to full scale: RMS of the loudest 30% of blocks of 800 samples; silence is -120.
 
-    Only the loud blocks count, so that a bark and a roar that sound alike loud measure alike.
+    Only the loud blocks count, so that a short bark and a long roar that are heard as equally loud measure the same.
     """
     block = 800  # 50 ms at 16 kHz
     blocks = np.resize(waveform, (max(len(waveform) // block, 1), block))
@@ -106,7 +105,7 @@ def loudness(waveform: np.ndarray) -> float:
 
 
 def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
-    """The waveform at one loudness: brought to `level` dB, then peaks kept below 0.99. Silence stays silence."""
+    """The waveform scaled to `level` dB, or to a peak of 0.99 where that is quieter. Silence stays silence."""
     heard = loudness(waveform)
     if heard <= -120:
         return waveform

@@ -1,7 +1,6 @@
-"""SoundWorld as files: pairs with their labels, or what the data sets of the paper are: films with a list as VGGSound's,
-pictures named as ImageHear's.
+"""SoundWorld as files: labelled pairs, or films and pictures laid out like VGGSound and ImageHear.
 
-What reads those data sets (`data.sources`) reads these too, so that a reproduction can be tried on them.
+`data.sources` reads them as it reads those data sets, so that a reproduction can be rehearsed on them.
 """
 
 import base64
@@ -25,14 +24,14 @@ from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, picture_c
 from v2a_utils.soundworld.films import FRAME_RATE, film
 
 VGGSOUND_LIST = "vggsound.csv"
-TEST_EVERY = 5  # of the films every fifth is of the split test, which other scenes than those of train are drawn from
+TEST_EVERY = 5  # every fifth film shows a scene of the split test
 
 
 def write_pairs(out: Path, split: str, count: int, seed: int = 0) -> None:
     """`count` pictures (png) and sounds (wav) of a split, named by the scene's id, and all that is known of them.
 
-    A row of OUT/labels.csv is a scene: id, class, captions of picture and sound, and every attribute; those of a second
-    thing carry a 2.
+    A row of OUT/labels.csv is a scene: id, class, captions of picture and sound, and every attribute. The columns of a
+    second thing end in 2.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -60,9 +59,9 @@ def _attributes(scene: Scene) -> dict:
 def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:
     """`count` films of SoundWorld, four fifths of them train, and their list; returns the list's path.
 
-    Films lie in OUT/video, named `<YouTube id>_<start ms>_<end ms>.mp4`; the id is made up, 11 characters by a hash of
-    the scene. The names tell of ten seconds, as VGGSound's do; the films last 2.56. A row of OUT/vggsound.csv is an id,
-    a start second, a label (the main thing's class) and a split. Films that are there are not written again.
+    Films lie in OUT/video, named `<YouTube id>_<start ms>_<end ms>.mp4` with a made-up id. The names span ten seconds,
+    as VGGSound's do; the films last 2.56. A row of OUT/vggsound.csv is an id, a start second, a label (the main thing's
+    class) and a split. Existing films are kept.
     """
     rows = []
     for number in tqdm(range(count), unit="film"):
@@ -79,7 +78,7 @@ def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:
 
 
 def write_imagehear(out: Path, count: int, seed: int = 0) -> list[Path]:
-    """`count` pictures of single things in styles that are never seen in training, named `<class><n>.jpg`."""
+    """`count` out-of-distribution pictures of single things, named `<class><n>.jpg`; returns their paths."""
     numbers, paths, index = Counter(), [], 0
     out.mkdir(parents=True, exist_ok=True)
     while len(paths) < count:
@@ -94,7 +93,7 @@ def write_imagehear(out: Path, count: int, seed: int = 0) -> list[Path]:
 
 
 def youtube_id(scene: Scene) -> str:
-    """Eleven characters as YouTube's ids have them, by a hash of the scene's id."""
+    """Eleven characters like those of a YouTube id, from a hash of the scene's id."""
     return base64.urlsafe_b64encode(hashlib.sha256(scene.id.encode()).digest())[:11].decode()
 
 

@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and names that are free."""
+"""Writes files whole or not at all, finds free names for them, and words what is wrong with one."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def _part_prefix() -> str:
 
 @cache
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes of this machine that are no more left half-written in a folder; once per process."""
+    """Remove the half-written files that dead processes of this machine left in a folder; once per process."""
     for path in folder.glob(f"{_part_prefix()}*"):
         owner = path.name.removeprefix(_part_prefix()).split("-")[0]
         if owner.isdigit() and not _is_alive(int(owner)):
@@ -80,10 +80,15 @@ def write_table(table: "pd.DataFrame", path: Path) -> None:
         table.to_csv(temporary, index=False, float_format="%.6g")
 
 
+def complaint(error: Exception, path: str | Path = "") -> str:
+    """What a library says is wrong with a file, in one line of at most 300 characters, without the path."""
+    return " ".join(str(error).replace(f"'{path}'", "").split()).strip(" :")[:300] or type(error).__name__
+
+
 def free_targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) -> tuple[dict[Path, Path], list[str]]:
     """The file in `out` that each input's result goes to, and a sentence for each input that gets none.
 
-    A file that is there is replaced only to `overwrite`, an input never. Inputs of one name get numbers.
+    An existing file is replaced only with `overwrite`, an input never. Inputs of the same name are numbered.
     """
     taken, targets, refused = set(), {}, []
     originals = {path.resolve() for path in inputs}
@@ -99,7 +104,7 @@ def free_targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) ->
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
-    """The stem, with a number when an earlier input has the same."""
+    """The stem, numbered when an earlier input has taken it."""
     name, number = stem, 1
     while name in taken:
         number += 1

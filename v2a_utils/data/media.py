@@ -1,4 +1,4 @@
-"""Pictures and videos from disk, whatever Pillow and PyAV read, as RGB frames; and a sound put to a video."""
+"""Pictures and videos, whatever Pillow and PyAV can read, as RGB frames; and videos with a new sound."""
 
 import math
 from bisect import bisect_right
@@ -10,14 +10,14 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
 VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
 MAX_FRAMES = 16
-MAX_RATIO = 20  # wider or taller pictures are cut to their middle: nothing would be left of them at 128 pixels
-SHORT_SIDE = 448  # pixels, at least, that stay of a large picture's shorter side: twice what CLIP looks at
-MAX_PIXELS = 50_000_000  # that are decoded of one picture: 200 MB; a JPEG is decoded at a fraction of its size
+MAX_RATIO = 20  # of a picture's sides; more elongated ones are cut to their middle, or nothing is left at 128 pixels
+SHORT_SIDE = 448  # pixels that a large picture's shorter side keeps at least: twice CLIP's input
+MAX_PIXELS = 50_000_000  # of a decoded picture (200 MB); a JPEG may be larger, it is decoded at a fraction of its size
 ORIENTATION = 0x0112  # number of the EXIF tag
 
 
@@ -26,11 +26,11 @@ class MediaError(ValueError):
 
 
 def list_inputs(paths: list[str]) -> list[Path]:
-    """Files as given; a folder stands for the pictures and videos right inside it, sorted by name."""
+    """Files as given; a folder stands for its own pictures and videos, sorted by name, without hidden ones."""
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS)
+            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS and p.name[0] != ".")
         else:
             found.append(path)
     return found
@@ -54,10 +54,10 @@ def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Im
 def sample_frames(
     path: str | Path, rate: float = 1.0, choose: Callable[[int], Sequence[int]] = range, seconds: float = math.inf
 ) -> list[Image.Image]:
-    """RGB frames of a video's first `seconds`, `rate` times a second; a picture's one frame, an animation's all.
+    """RGB frames of a video's first `seconds`, `rate` of them a second; of an animation all, of a picture the one.
 
-    Of these n frames only the ones that `choose(n)` names are decoded, and no more than what they need. Otherwise as
-    `load_frames`.
+    `choose(n)` picks the numbers to return of these n frames; no more of a video is decoded than they need. Otherwise
+    as `load_frames`.
     """
     def moments(container, stream):
         number = max(math.ceil(min(_duration(container, stream), seconds) * rate - 1e-6), 1)
@@ -72,17 +72,17 @@ def video_seconds(path: str | Path) -> float:
         with av.open(str(path)) as container:
             seconds = _duration(container, container.streams.video[0])
     except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path}: not a video that can be read ({_reason(error, path)})") from error
+        raise MediaError(f"{path}: not a video that can be read ({complaint(error, path)})") from error
     if Path(path).suffix.lower() not in VIDEOS or not seconds:
         raise MediaError(f"{path}: not a video that says how long it is; give one as mp4")
     return seconds
 
 
 def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write the pictures of `video`, as they are and without decoding, with a new sound (samples,) in [-1, 1] as AAC.
+    """Copy the pictures of `video`, without encoding them anew, and add a sound (samples,) in [-1, 1] as AAC.
 
-    The sound begins with the first picture and replaces the video's own. ValueError when the pictures are stored in a
-    way that the target's format does not know.
+    The sound begins with the first picture and replaces the video's own. ValueError when the target's container cannot
+    hold the video's codec.
     """
     target = temporary = Path(target)
     try:
@@ -93,12 +93,12 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
             sound = result.add_stream("aac", rate=sample_rate, layout="mono")
             begin = round((pictures.start_time or 0) * pictures.time_base * sample_rate)
             for packet in source.demux(pictures):
-                if packet.dts is not None:  # the last one is empty
+                if packet.dts is not None:  # the last, empty one has none
                     packet.stream = copied
                     result.mux(packet)
             result.mux(encode_sound(sound, waveform, sample_rate, begin))
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = _reason(error, temporary)
+        reason = complaint(error, temporary)
         raise MediaError(f"{video}: its pictures cannot be copied into {target.name} ({reason})") from error
 
 
@@ -110,7 +110,7 @@ def encode_sound(stream, waveform: np.ndarray, sample_rate: int, begin: int = 0)
 
 
 def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
-    """Frames at the `moments(container, stream)` of a video, or of the numbers `choose(n)` of a picture's n frames."""
+    """The frames of a video at `moments(container, stream)` (s), or those of a picture's n numbered `choose(n)`."""
     if not path.is_file():
         raise MediaError(f"{path}: no such file")
     if path.stat().st_size == 0:
@@ -125,12 +125,7 @@ def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]])
         raise MediaError(f"{path}: the picture is too large to be decoded; save it with at most "
                          f"{MAX_PIXELS / 1e6:.0f} million pixels") from error
     except Exception as error:  # on damaged files Pillow raises nearly anything: ValueError, TypeError, KeyError, ...
-        raise MediaError(f"{path}: not a picture or video that can be read ({_reason(error, path)})") from error
-
-
-def _reason(error: Exception, path: str | Path) -> str:
-    """What a library says of a file, in one line."""
-    return str(error).replace("\n", " ").replace(f"'{path}'", "").strip(" :") or type(error).__name__
+        raise MediaError(f"{path}: not a picture or video that can be read ({complaint(error, path)})") from error
 
 
 def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
@@ -140,9 +135,9 @@ def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[
 
 
 def _decoded(image: Image.Image, path: Path) -> Image.Image:
-    """An opened picture, upright, at a whole fraction of its size that leaves SHORT_SIDE pixels or more."""
+    """An opened picture, upright, shrunk by a whole factor that leaves its shorter side SHORT_SIDE pixels or more."""
     share = SHORT_SIDE / min(image.size)
-    image.draft(None, tuple(math.ceil(side * share) for side in image.size))  # a JPEG's own eighths; others stay
+    image.draft(None, tuple(math.ceil(side * share) for side in image.size))  # JPEG only, in eighths
     if math.prod(image.size) > MAX_PIXELS:
         raise MediaError(f"{path}: the picture has {image.width} x {image.height} pixels; save it with at most "
                          f"{MAX_PIXELS / 1e6:.0f} million")
@@ -197,18 +192,18 @@ def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
 
 
 def _duration(container, stream) -> float:
-    """Seconds that the pictures last; 0 where the file does not say."""
+    """Seconds that the pictures last, 0 where the file does not say."""
     return (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
 
 
 def _frames_at(container, stream, moments: list[float]) -> Iterator[av.VideoFrame]:
-    """The frame on show at each of the moments (seconds from the start, ascending), the last one after the end.
+    """The frame on show at each moment (seconds from the start, ascending); after the end, the last one.
 
-    Jumps to a key frame where one lies between two moments; otherwise decodes on, never the same frame twice.
+    Seeks where a key frame lies between two moments, otherwise decodes on; never decodes a frame twice.
     """
     origin = stream.start_time or 0
     keys = sorted(entry.timestamp for entry in stream.index_entries if entry.is_keyframe)
-    delay = origin - keys[0] if keys else 0  # the index counts in decoding time, frames in showing time
+    delay = origin - keys[0] if keys else 0  # the index has decoding times, frames showing times
     stream.thread_type = "NONE"  # threads would decode frames ahead that nobody asked for
     frames, shown, ahead = container.decode(stream), None, None
     for moment in moments:

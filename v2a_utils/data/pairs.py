@@ -1,4 +1,4 @@
-"""Pairs of embeddings, read from a store or any Parquet table with one row a pair, ready for training."""
+"""Pairs of embeddings, read from a store or any Parquet table with one pair per row, ready for training."""
 
 import hashlib
 from collections import Counter
@@ -22,13 +22,13 @@ class Pairs:
 
     train: tuple[np.ndarray, np.ndarray]
     val: tuple[np.ndarray, np.ndarray]
-    notes: list[str]  # what a reader should know: how the pairs were split, what became of several frames
-    settings: dict[str, str]  # what made the embeddings, as the store says it; empty for another table
+    notes: list[str]  # for the reader: how the pairs were split, what became of several frames
+    settings: dict[str, str]  # how the embeddings were made, as the store says; empty for another table
     name: str
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of all embeddings: other data, other sum."""
+        """SHA-256 of all embeddings, which identifies the data."""
         digest = hashlib.sha256()
         for rows in (*self.train, *self.val):
             digest.update(f"{rows.shape} ".encode())
@@ -39,10 +39,9 @@ class Pairs:
 def read_pairs(store: str | Path) -> Pairs:
     """The splits train and val of a store (a folder or URL) or of a Parquet file.
 
-    The table has the columns `visual` and `audio`, lists of one size each, and where they are known `id` and `split`.
-    Rows without a split get one by a hash of their id (`part_of`). Where there is no val it is taken from train, and
-    where there is one split only from that, by the same hash. All frames of a clip, if there are several, are averaged.
-    ValueError names what is wrong with the table.
+    The table has the columns `visual` and `audio`, lists of one size each, and, if known, `id` and `split`. Rows that
+    have no split get one by a hash of their id (`part_of`). By the same hash a missing val is taken from train, and a
+    table of one other split is divided. Several frames of a clip are averaged. ValueError says what is wrong with it.
     """
     table, settings = _read(store)
     if not table.num_rows:
@@ -65,7 +64,8 @@ def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
         if Path(store).is_file():
             table, settings = parquet.read_table(store), {}
         else:
-            table, settings = Store(store).table(), Store(store).settings
+            found = Store(store)
+            table, settings = found.table(), found.settings
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{store}: not a table of embeddings ({str(error).splitlines()[0]})") from error
     if missing := set(SIDES) - set(table.column_names):
@@ -75,7 +75,7 @@ def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
 
 
 def choose_parts(ids: list[str], given: list[str | None], store: str | Path) -> tuple[np.ndarray, str]:
-    """The part of every row, (n,) of train, val and others that are not trained on, and a line that says why.
+    """The part of every row, (n,): train, val, or one that is not trained on; and a line that says how it was chosen.
 
     ValueError when the table's splits leave nothing to train on.
     """
@@ -97,7 +97,7 @@ def choose_parts(ids: list[str], given: list[str | None], store: str | Path) -> 
 
 
 def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
-    """train or val for each id by its hash; of a handful the last one by hash is val, so that neither is empty."""
+    """train or val for each id by its hash; of a handful, one is moved so that neither is empty."""
     parts = np.array([part_of(name, WITHOUT_TEST) for name in ids], dtype=object)
     places = np.array([place_of(name) for name in ids])
     if len(set(places)) < 2:
@@ -111,7 +111,7 @@ def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
 
 
 def _unit_rows(column: pa.ChunkedArray, side: str, store: str | Path) -> np.ndarray:
-    """A column as (n, d), rows checked to be of unit norm; of several vectors in a cell the mean direction."""
+    """A column as (n, d), checked to have rows of unit norm; several vectors in a cell give their mean direction."""
     cells = pa.concat_arrays(column.chunks)
     frames = cells.value_lengths().to_numpy() if pa.types.is_list(cells.type) else None
     values = cells.flatten() if frames is not None else cells

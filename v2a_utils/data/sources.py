@@ -1,7 +1,7 @@
-"""Data sets behind one interface: SoundWorld, VGGSound, ImageHear, and a folder of pictures and sounds of one name.
+"""Data sets behind one interface: SoundWorld, VGGSound, ImageHear, and folders of pictures and sounds paired by name.
 
-Listing is cheap and apart from decoding. A `Listing` holds one `Source` per clip, which is small enough to be sent to
-any process or machine; the source's `decode` reads the clip there. What a listing leaves out, it names with the reason.
+Listing is cheap and separate from decoding. A `Listing` holds one `Source` per clip, small enough to be sent to any
+process or machine, where its `decode` reads the clip. What a listing leaves out, it names with the reason.
 """
 
 import csv
@@ -24,8 +24,8 @@ from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption,
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
 VGGSOUND_SECONDS = 10
-MARGIN = 0.1  # seconds of sound read beyond the window, since a cut shows in the last samples after resampling
-WINDOW = {"window": "pictures and sound of a clip from the same first seconds"}  # what a store of films says of itself
+MARGIN = 0.1  # seconds of sound read beyond the window: resampling smears the cut into the last samples
+WINDOW = {"window": "pictures and sound of a clip from the same first seconds"}  # setting of a store of films
 IMAGEHEAR_CLASSES = (  # RoySheffer/im2wav, Data/meta.py
     "accordion", "bass", "bells", "bird", "bongo", "car", "cat", "chicken", "cow", "cricket", "dog", "drums", "duck",
     "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
@@ -45,7 +45,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class FileSource:
-    """A clip that lies in files: a picture or video and, elsewhere or within, its sound."""
+    """A clip in files: a picture or video, and its sound in a file of its own or in the video."""
 
     id: str
     label: str | None
@@ -55,21 +55,21 @@ class FileSource:
     caption: str | None = None
 
     def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
-        """The first `seconds` of a clip: frames `frame_rate` times a second, of those the ones that `choose` names, and
-        the sound with a MARGIN.
+        """The first `seconds` of a clip: its frames at `frame_rate` a second that `choose` picks by number, and the
+        sound with a MARGIN.
 
-        Of a longer film picture and sound come from the same seconds: what is seen later is not heard in them. Raises
+        Frames and sound come from the same seconds: what a longer film shows later is not heard in them. Raises
         ValueError with one sentence that names the file when one of them cannot be read.
         """
         frames = sample_frames(self.visual, frame_rate, choose, seconds)
-        # twice: AudioLDM hears 16 kHz and resamples them for its CLAP, so what lies above 8 kHz must not come through
+        # by way of 16 kHz, as AudioLDM's own sounds reach its CLAP: nothing above 8 kHz may come through
         waveform = load_audio(self.sound, HEARING_RATE, seconds + MARGIN) if self.sound else None
         return Clip(frames, waveform, HEARING_RATE)
 
 
 @dataclass(frozen=True)
 class WorldSource:
-    """A scene of SoundWorld, drawn and synthesised where it is decoded."""
+    """A scene of SoundWorld, drawn and synthesised when it is decoded."""
 
     id: str
     label: str
@@ -79,7 +79,7 @@ class WorldSource:
     index: int
 
     def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
-        """The picture and the whole sound; there is one frame, and no file to read only a part of."""
+        """The picture, as the only frame, and the whole sound, whatever is asked for."""
         scene = make_scene(self.split, self.index, self.seed)
         return Clip([draw(scene)], synthesise(scene), SAMPLE_RATE)
 
@@ -89,20 +89,20 @@ Source = FileSource | WorldSource
 
 @dataclass(frozen=True)
 class Listing:
-    """The clips of a data set in their fixed order, and what was left out: (name, reason) of each."""
+    """The clips of a data set in a fixed order, and (name, reason) of each that was left out."""
 
     name: str
     sources: list[Source]
     left_out: list[tuple[str, str]]
     has_sounds: bool = True
-    settings: dict[str, str] = field(default_factory=dict)  # what of it shapes the rows of a store, for its metadata
+    settings: dict[str, str] = field(default_factory=dict)  # for a store's metadata: what shapes its rows
 
     def first(self, limit: int | None) -> "Listing":
         """The same listing with at most `limit` clips."""
         return replace(self, sources=self.sources[:limit])
 
     def summary(self) -> str:
-        """What was found, and how much was left out for which reason, in a few lines."""
+        """What was found, and how much was left out and why, in a few lines."""
         labels, splits = (Counter(getattr(source, key) for source in self.sources) for key in ("label", "split"))
         parts = [f"{split} {number}" for split, number in splits.items() if split]
         classes = len(labels.keys() - {None})
@@ -118,23 +118,23 @@ class Listing:
 
 def open_source(source: str, clips: str | Path | None = None, seed: int = 0, limit: int | None = None,
                 shares: tuple[float, ...] | None = None) -> Listing:
-    """The listing that a SOURCE of the command means, at most `limit` clips of it, every one with its split.
+    """The listing that a command's SOURCE stands for, at most `limit` clips of it, each with its split.
 
-    `soundworld:SPLIT` is SoundWorld (1,000 scenes without a limit); a .csv file VGGSound, with its clips in the folder
-    `clips`; a folder ImageHear if all it holds are pictures of that name pattern, else a folder of pairs. ValueError
-    says what is wrong with a source or that there is no clip in it. `shares` of train, val and test are for data sets
-    without splits of their own (None: 80, 10, 10); the others refuse them.
+    `soundworld:SPLIT` is SoundWorld (1,000 scenes without a limit); a .csv file is VGGSound, with its clips in the
+    folder `clips`; a folder is ImageHear if all it holds are pictures named that way, else a folder of pairs. `shares`
+    of train, val and test are for data sets without splits of their own (None: 80, 10, 10); the others refuse them.
+    ValueError says what is wrong with a source, or that there is no clip in it.
     """
     listing = _open(source, clips, seed, limit)
     if not listing.sources:
         raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
-    opened = json.dumps({"source": source if ":" in source else str(Path(source).absolute()), "seed": seed,
-                         "clips": None if clips is None else str(Path(clips).absolute())})
+    opened = json.dumps({"source": source if source.startswith("soundworld:") else str(Path(source).absolute()),
+                         "seed": seed, "clips": None if clips is None else str(Path(clips).absolute())})
     return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
 
 
 def reopen(opened: str, clips: int) -> Listing:
-    """The listing that a store of so many clips was made from, by the "source" among its settings."""
+    """The listing that a store was made from, by its setting "source" and its number of clips."""
     given = json.loads(opened)
     return open_source(**given, limit=clips if given["source"].startswith("soundworld:") else None)
 
@@ -142,8 +142,8 @@ def reopen(opened: str, clips: int) -> Listing:
 def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Listing:
     """The listing with a split for every clip, by a hash of its id (`splits.part_of`) where it has none yet.
 
-    A data set with train and test but no val, as VGGSound, gives a part of its train to val by the same hash.
-    ValueError for `shares` that are asked of a data set with splits of its own.
+    Of a data set with train and test but no val, such as VGGSound, a part of train becomes val by the same hash.
+    ValueError for `shares` of a data set with splits of its own.
     """
     there, wanted = {source.split for source in listing.sources}, check_shares(shares or SHARES)
     train, val, test = (f"{share:g}" for share in wanted)
@@ -169,7 +169,7 @@ def _open(source: str, clips: str | Path | None, seed: int, limit: int | None) -
     if Path(source).suffix.lower() == ".csv":
         if clips is None:
             raise ValueError(f"{source}: a VGGSound list needs the folder of its videos: give --clips FOLDER")
-        return vggsound(source, Path(clips).absolute())  # whole paths, for processes elsewhere
+        return vggsound(source, Path(clips).absolute())  # absolute, for processes that run elsewhere
     if Path(source).is_dir():
         names = [path.name for path in Path(source).iterdir() if path.name[0] != "."]
         is_imagehear = names and all(IMAGEHEAR_NAME.fullmatch(name) for name in names)
@@ -188,8 +188,8 @@ def soundworld(split: str, count: int, seed: int = 0) -> Listing:
 def vggsound(listing: str | Path, clips: str | Path) -> Listing:
     """VGGSound: its official CSV (YouTube id, start second, label, split) and a folder of videos.
 
-    The videos `<id>_<start ms>_<end ms>.mp4` lie in the folder or in its subfolder video/; if a folder wav/ lies
-    beside or within that and holds the clip, its sound is taken from there.
+    The videos `<id>_<start ms>_<end ms>.mp4` lie in the folder or in its subfolder video/. A clip's sound is taken from
+    a folder wav/ within or beside that if it is there, else from the video.
     """
     folder = Path(clips)
     if not folder.is_dir():
@@ -213,7 +213,7 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
 
 
 def _clip_files(folder: Path, suffix: str) -> dict[tuple[str, int], str]:
-    """(YouTube id, start in ms) -> path, of the clips in a folder; none where there is no folder."""
+    """(YouTube id, start in ms) -> path of each clip in a folder; empty if there is no such folder."""
     pattern, found = re.compile(rf"(.+)_(\d+)_\d+{re.escape(suffix)}"), {}
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
@@ -249,7 +249,7 @@ def pairs(folder: str | Path) -> Listing:
     """Pictures or videos with sounds of the same base name, in a folder or in its subfolders.
 
     A subfolder's name is the label. A video without such a sound brings its own. The id is the path within the folder
-    without suffix; names are made canonical Unicode, since systems that write an accent in two ways share folders.
+    without suffix, in canonical Unicode: one system may have written an accent of the name otherwise than another.
     """
     visuals, sounds, left_out = {}, {}, []
     for path in _files(Path(folder), left_out):
@@ -294,5 +294,5 @@ def _kind(path: Path) -> str | None:
 
 
 def _printable(name: str) -> str:
-    """A file name as canonical Unicode; bytes that are no Unicode become escapes, so that any table can hold it."""
+    """A file name as canonical Unicode, undecodable bytes as escapes, so that any table can hold it."""
     return unicodedata.normalize("NFC", name.encode(errors="backslashreplace").decode())

@@ -11,8 +11,8 @@ CLIP_OF_A_VIDEO = re.compile(r"(.{11})_\d+_\d+")  # VGGSound's names: YouTube id
 def place_of(clip_id: str) -> float:
     """A number in [0, 1) that depends on a clip's id alone, evenly spread over ids.
 
-    Clips that were cut from one video and are named as VGGSound names them, `<YouTube id>_<start ms>_<end ms>` in any
-    folder, share the number of their video: what one shows, the other would give away.
+    Clips cut from one video and named as in VGGSound, `<YouTube id>_<start ms>_<end ms>` in any folder, share the
+    video's number: in different parts, one would give the other away.
     """
     name = clip_id.rpartition("/")[2]
     video = CLIP_OF_A_VIDEO.fullmatch(name)
@@ -23,7 +23,7 @@ def place_of(clip_id: str) -> float:
 def part_of(clip_id: str, shares: tuple[float, float, float] = SHARES) -> str:
     """The part of a clip by its id: the same id is always in the same part, whatever else the data set holds.
 
-    `shares` are those of train, val and test, in any unit.
+    `shares` of train, val and test may be in any unit.
     """
     train, val, test = (share / sum(shares) for share in shares)
     place = place_of(clip_id)
@@ -31,7 +31,7 @@ def part_of(clip_id: str, shares: tuple[float, float, float] = SHARES) -> str:
 
 
 def check_shares(shares: tuple[float, ...]) -> tuple[float, float, float]:
-    """Shares of train, val and test as they are; ValueError where they are none or leave nothing to train on."""
+    """The shares, if they are three of 0 or more that leave something to train on; ValueError if not."""
     if len(shares) != len(PARTS) or any(not 0 <= share < float("inf") for share in shares) or not shares[0]:
         raise ValueError(f"splits are {' '.join(f'{share:g}' for share in shares)}: give three shares for train, val "
                          "and test, 0 or more each and some for train, such as 80 10 10")

@@ -5,9 +5,8 @@
     STORE/skipped.csv           id, reason of every clip that is not in the table
 
 Shard k holds the k-th run of `SHARD_CLIPS` clips of the listing. A shard appears whole or not at all: it is written
-under a temporary name of its writer's own and renamed. It carries its own list of skipped clips, so that a run which
-was killed at any moment goes on from the shards that are there. Its schema's metadata says which encoders and settings
-made it.
+under a temporary name of its own and renamed. Its schema's metadata holds the encoders and settings that made it and
+the clips it skipped, so that a run killed at any moment can go on from the shards that are there.
 """
 
 import csv
@@ -29,14 +28,15 @@ from v2a_utils.data.files import whole_file
 
 SHARD_CLIPS = 256
 TEXTS = ("id", "label", "split", "caption")
-NOT_SETTINGS = ("v2a_utils", "source", "clips", "clips_sha256", "skipped")  # may differ between shards of a store
+OF_ONE_SHARD = ("clips", "clips_sha256", "skipped")  # metadata of each shard beside the settings
+MAY_DIFFER = ("v2a_utils", "source")  # settings that a run which goes on with a store need not share
 
 
 @dataclass
 class Row:
     """One clip of the table. `visual` is (d,), or (frames, d) where all frames are kept; `audio` (d,) or None.
 
-    A data set has sounds or not; without them the table has no column `audio`.
+    The table of a data set without sounds has no column `audio`.
     """
 
     id: str
@@ -76,12 +76,12 @@ class Store:
 
     @property
     def settings(self) -> dict[str, str]:
-        """What made the embeddings: stack, models, SHA-256 of their weights, preprocessing, aggregate, version, source."""
+        """How the embeddings were made: stack, models and their SHA-256, preprocessing, aggregate, version, source."""
         metadata = _metadata(self._dataset().schema)
-        return {key: value for key, value in metadata.items() if key not in NOT_SETTINGS[2:]}
+        return {key: value for key, value in metadata.items() if key not in OF_ONE_SHARD}
 
     def table(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
-        """The rows as an Arrow table, in the order of the listing; only these columns and this split are read."""
+        """The rows of one split or all as an Arrow table, in the order of the listing; only these columns are read."""
         chosen = None if split is None else dataset.field("split") == split
         return self._dataset().to_table(columns, filter=chosen)
 
@@ -93,14 +93,13 @@ class Store:
         """
         if column not in (known := self._dataset().schema.names):
             raise ValueError(f"{self.path}: it has no column {column}, only {', '.join(known)}")
-        values = self.table([column], split).column(column)
+        values = self.table([column], split).column(column).combine_chunks()
         if column in TEXTS:
             return np.array(values.to_pylist(), dtype=object)
         if pa.types.is_fixed_size_list(values.type):
             return _rows(values)
         clips = np.empty(len(values), dtype=object)
-        clips[:] = np.split(_rows(values.combine_chunks().flatten()), np.cumsum(
-            values.combine_chunks().value_lengths().to_numpy())[:-1])
+        clips[:] = np.split(_rows(values.flatten()), np.cumsum(values.value_lengths().to_numpy())[:-1])
         return clips
 
     def torch(self, column: str, split: str | None = None) -> torch.Tensor:
@@ -116,8 +115,8 @@ class Store:
     def missing(self, shards: list[list[str]], settings: dict[str, str]) -> list[int]:
         """Numbers of the shards, given by their clips' ids, that have still to be made with these settings.
 
-        ValueError when the store was made with other weights or settings, or from another listing. A listing that
-        only grew at its end is the same one: its last shard is made anew.
+        ValueError when the store was made with other weights or settings, or from another listing. A listing that only
+        grew at its end counts as the same; its last shard, if not full, is made anew.
         """
         there = self.shards()
         if surplus := [number for number in there if number >= len(shards)]:
@@ -134,7 +133,7 @@ class Store:
         return [number for number in range(len(shards)) if number not in done]
 
     def _check(self, found: dict[str, str], settings: dict[str, str]) -> None:
-        for key in settings.keys() - set(NOT_SETTINGS):
+        for key in settings.keys() - set(MAY_DIFFER):
             if found.get(key) != settings[key]:
                 raise ValueError(f"{self.path}: it was made with {key} {found.get(key)}, not {settings[key]}; "
                                  "give another --out")
@@ -161,7 +160,7 @@ class Store:
         return [(name, reason) for schema in schemas for name, reason in json.loads(_metadata(schema)["skipped"])]
 
     def write_skipped(self, skipped: list[tuple[str, str]]) -> None:
-        """Write skipped.csv: (id, reason) of every clip that is not in the table."""
+        """Write skipped.csv from the (id, reason) of every clip that is not in the table."""
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(("id", "reason"))
@@ -200,10 +199,9 @@ def _schema(dims: dict[str, int], all_frames: bool) -> pa.Schema:
     return pa.schema([(column, pa.string()) for column in TEXTS] + list(vectors.items()))
 
 
-def _rows(values: pa.ChunkedArray | pa.Array) -> np.ndarray:
+def _rows(values: pa.FixedSizeListArray) -> np.ndarray:
     """Fixed-size lists as (n, size)."""
-    flat = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    return flat.flatten().to_numpy().reshape(len(values), flat.type.list_size)
+    return values.flatten().to_numpy().reshape(len(values), values.type.list_size)
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:

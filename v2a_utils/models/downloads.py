@@ -1,13 +1,13 @@
-"""What is public of the real models and their data: one table of what it is for, where it comes from, and its licence.
+"""The public weights and data of the real models, in one table: what each is for, its source, and its licence.
 
-`fetching` gets it, into the places where the stack `paper` looks for it.
+`fetching` gets them, into the places where the stack `paper` looks for them.
 """
 
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # as torch.hub's files have it
+SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # torch.hub's convention
 ZENODO = "https://zenodo.org"
 PURPOSES = ("sound", "training", "evaluation", "benchmark")
 
@@ -20,13 +20,13 @@ class Public:
     what: str
     purposes: tuple[str, ...]  # of PURPOSES
     licence: str
-    gigabytes: float | None  # about; None: the source says it before the first byte
+    gigabytes: float | None  # about; None: the source is asked before the download
     repo: str = ""  # on the hub
     patterns: tuple[str, ...] = ()  # files of the repository, or members of the archive
     urls: tuple[str, ...] = ()
-    zenodo: int | None = None  # record, whose interface says sizes and MD5 sums
+    zenodo: int | None = None  # record, whose API gives sizes and MD5 sums
     sums: dict[str, str] = field(default_factory=dict)  # published elsewhere: file -> "md5:..."
-    sign: str = ""  # what the first file of the repository holds, and that of another one does not
+    sign: str = ""  # text in the repository's first file that tells it from other repositories
 
     @property
     def source(self) -> str:
@@ -35,7 +35,7 @@ class Public:
 
     @property
     def checksum(self) -> str:
-        """What its files are held against."""
+        """What its files are checked against."""
         if self.repo:
             return "the hub's SHA-256"
         if self.zenodo:
@@ -76,17 +76,17 @@ TABLE = (
 
 
 def needed(purpose: str) -> list[Public]:
-    """What of the table a purpose needs; ValueError for an unknown one."""
+    """The entries of the table that a purpose needs; ValueError for an unknown one."""
     if purpose not in PURPOSES:
         raise ValueError(f"unknown purpose {purpose!r}: use {', '.join(PURPOSES)}")
     return [item for item in TABLE if purpose in item.purposes]
 
 
 def describe(items: list[Public], folders: dict[str, Path]) -> str:
-    """The table in words: of each item what it is for, size, licence, source and check, and where it lies or would."""
+    """The items in words: what each is for, its size, licence, source and check, and where it is or will be."""
     lines = []
     for item in items:
-        size = f"about {item.gigabytes:g} GB" if item.gigabytes else "size said by its source"
+        size = f"about {item.gigabytes:g} GB" if item.gigabytes else "size stated by its source"
         state = "there" if folders[item.name].exists() else "not there"
         lines += [f"{item.name:10} {item.what}",
                   f"{'':10} for {', '.join(item.purposes)}; {size}; licence {item.licence}",

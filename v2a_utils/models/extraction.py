@@ -3,7 +3,7 @@
     sources ──decode, preprocess──▶ batches ──CLIP, CLAP──▶ rows ──▶ shards of the store
 
 A `Job` is one batch of clips within one shard. Jobs are the same whatever runs them, so that a run on one machine, a
-run that was killed and went on, and a run on many machines (`v2a_utils.models.extraction_on_ray`) make the same rows.
+run that was killed and resumed, and a run on many machines (`v2a_utils.models.extraction_on_ray`) make the same rows.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ from v2a_utils.soundworld import Scene, make_scene
 
 CACHE = Path(__file__).parents[2] / "results" / "embeddings"
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
-FRAMES = 32  # at once through CLIP
+FRAMES = 32  # through CLIP at a time
 DECODERS = cpu_count()  # processes that prepare ahead
 
 
@@ -43,11 +43,11 @@ class EmbedOptions:
     """How clips are embedded. "random" draws its frame from the seed and the clip's id."""
 
     aggregate: str = "mean"
-    frame_rate: float = 1.0  # frames of a video that are looked at, per second
+    frame_rate: float = 1.0  # frames looked at per second of a video
     seed: int = 0
 
     def __post_init__(self):
-        choose_frames(self.aggregate, 1)
+        choose_frames(self.aggregate, 1)  # ValueError for an unknown one
         if not 0 < self.frame_rate <= 100:
             raise ValueError(f"frame rate is {self.frame_rate}: give more than 0 and at most 100 frames a second")
 
@@ -63,12 +63,12 @@ class Job:
 
 @dataclass
 class Prepared:
-    """A job's clips, decoded and preprocessed, but for those that could not be read."""
+    """A job's clips, decoded and preprocessed, except those that could not be read."""
 
     sources: list[Source]
     frames: torch.Tensor | None  # uint8 (frames of all clips, 3, size, size); None when there are no clips
     counts: list[int]  # frames of each clip
-    waves: torch.Tensor | None  # (clips, clip_samples); None also for a data set without sounds
+    waves: torch.Tensor | None  # (clips, clip_samples); None without clips or sounds
     skipped: list[tuple[str, str]]  # (id, reason)
 
 
@@ -139,15 +139,15 @@ def encode(stack: Stack, prepared: Prepared, aggregate: str) -> Encoded:
 
 
 def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
-    """What a store says of how it was made; two stores with the same settings can be compared row by row."""
-    random = f" (seed {options.seed})" if options.aggregate == "random" else ""
+    """How a store is made, for its metadata; stores with the same settings can be compared row by row."""
+    seed = f" (seed {options.seed})" if options.aggregate == "random" else ""
     return {
         "stack": stack.name, "clip": stack.config.clip_name, "clip_sha256": state_sha256(stack.vision.model),
         "clip_preprocessing": json.dumps(stack.vision.model.visual.preprocess_cfg, sort_keys=True),
         "clap": stack.audio.name, "clap_sha256": state_sha256(stack.audio.model),
         "clap_preprocessing": f"mono, {stack.audio.sample_rate} Hz by way of 16000 Hz, first "
                               f"{stack.audio.clip_samples} samples, shorter sounds repeated and zero-padded",
-        "aggregate": options.aggregate + random, "frame_rate": str(options.frame_rate),
+        "aggregate": options.aggregate + seed, "frame_rate": str(options.frame_rate),
         "v2a_utils": version("v2a-utils"),
     }
 
@@ -159,11 +159,11 @@ def run_here(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[t
 
 
 def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device: str) -> Iterator:
-    """What `towers` make of every job that `prepare` prepared, in order.
+    """What `towers` makes of every job, prepared by `prepare`, in order.
 
-    On CPUs each core takes a batch of files all the way: decoders, like encoders, let other threads run meanwhile, and
-    nothing has to be handed over. For a GPU processes prepare ahead; and also for scenes of SoundWorld, which are
-    drawn in Python, by one thread at a time.
+    On CPUs each thread takes a batch of files all the way: decoders and encoders release Python's lock, and nothing has
+    to be handed over. For a GPU, processes prepare ahead; also for scenes of SoundWorld, since Python draws them with
+    the lock held.
     """
     lanes = torch.get_num_threads() if device == "cpu" else 1
     if device == "cpu" and all(isinstance(source, FileSource) for job in jobs for source in job.sources):
@@ -175,7 +175,7 @@ def parallel_map(function: Callable, items: Iterable, lanes: int) -> Iterator:
     """`function` of every item, in order, `lanes` of them at once, each on its share of PyTorch's threads.
 
     A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer. As many
-    again wait their turn, so that a long batch does not hold up the others.
+    items again are queued, so that a long batch does not hold up the others.
     """
     threads, waiting = torch.get_num_threads(), deque()
     torch.set_num_threads(max(threads // lanes, 1))
@@ -210,9 +210,9 @@ class _Prepared(torch.utils.data.Dataset):
 
 def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOptions = EmbedOptions(),
           resume: bool = False, run: Callable = run_here) -> Store:
-    """Embed every clip of a listing into the store at `path`, and say in its skipped.csv which could not be.
+    """Embed every clip of a listing into the store at `path`, and name in its skipped.csv those that could not be.
 
-    With `resume` what a run that ended early left behind is kept. `run(jobs, stack, options)` yields every job with
+    `resume` goes on with the store that an earlier run left there. `run(jobs, stack, options)` yields every job with
     what becomes of it, in any order: `run_here` or another engine. ValueError when the store holds something else.
     """
     store, settings = Store(path), store_settings(stack, options) | listing.settings
@@ -272,8 +272,7 @@ class EmbeddingTable:
 def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
-    It lies in results/embeddings, so that the notebooks share it; what is there already, made with the same weights,
-    is not made again.
+    It lies in results/embeddings, where the notebooks share it; what was made with the same weights is not made again.
     """
     settings = json.dumps(store_settings(stack, EmbedOptions()), sort_keys=True)
     store = Store(CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}")
@@ -288,5 +287,5 @@ def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> Embeddin
     """The first `count` scenes of a SoundWorld split, read from `world_store`."""
     store = world_store(stack, split, count, seed)
     scenes = [make_scene(split, index, seed) for index in range(count)]
-    visual, audio = (np.array(store.numpy(column)[:count]) for column in ("visual", "audio"))  # may be written to
+    visual, audio = (np.array(store.numpy(column)[:count]) for column in ("visual", "audio"))  # writable copies
     return EmbeddingTable(visual, audio, scenes)

@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.utils import filter_repo_objects
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import complaint, whole_file
 from v2a_utils.models import downloads
 from v2a_utils.models.downloads import SUM_IN_NAME, Public, file_name
 from v2a_utils.models.weights import SUMS, damaged_files, sha256, write_sums
@@ -46,9 +46,9 @@ def fetch_all(items: list[Public], folders: dict[str, Path], agreed: Callable[[s
     `agreed` is asked once, with a sentence, before the first byte.
     """
     missing = [item for item in items if _is_missing(folders[item.name])]
-    listed = {item.name: survey(item, _commit(folders[item.name])) for item in missing}
     if not missing:
         return True
+    listed = {item.name: survey(item, _commit(folders[item.name])) for item in missing}
     sizes = {name: sum(file.size or 0 for file in files) for name, files in listed.items()}
     lines = [f"  {item.name}: {item.what}; {sizes[item.name] / 1e9:.2g} GB; {item.licence}; from {item.source}"
              for item in missing]
@@ -61,7 +61,7 @@ def fetch_all(items: list[Public], folders: dict[str, Path], agreed: Callable[[s
 
 
 def take_all(items: list[Public], folders: dict[str, Path], carried: Path) -> None:
-    """Take what is missing out of a folder that somebody carried here. ValueError names what is not there."""
+    """Take what is missing out of a folder that somebody carried here. ValueError names what it does not hold."""
     if not carried.is_dir():
         raise ValueError(f"{carried}: no such folder")
     absent = [item for item in items if _is_missing(folders[item.name])
@@ -79,18 +79,18 @@ def _is_missing(folder: Path) -> bool:
 
 
 def survey(item: Public, commit: str | None = None) -> list[Remote]:
-    """The files of an item as its source lists them, without a byte of them; of the newest commit by default.
+    """The files of an item as its source lists them, before any is fetched; of the newest commit by default.
 
     ValueError when the source cannot be asked.
     """
     if is_offline_mode():
-        raise ValueError(f"{item.name}: HF_HUB_OFFLINE forbids to fetch it; set HF_HUB_OFFLINE=0, or carry the files "
+        raise ValueError(f"{item.name}: HF_HUB_OFFLINE forbids fetching it; set HF_HUB_OFFLINE=0, or carry the files "
                          "here and give their folder with --from")
     return _reporting(item, _hub_files, commit) if item.repo else _reporting(item, _plain_files)
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit that an earlier run fetched a repository of, if its folder or what was begun says so."""
+    """The commit of a repository that an earlier run fetched or began to fetch, if any."""
     for listing in (folder / SUMS, _part(folder) / SUMS):
         if listing.is_file() and (found := re.match(r"# .* ([0-9a-f]{40})$", listing.read_text().partition("\n")[0])):
             return found[1]
@@ -103,13 +103,12 @@ def _part(folder: Path) -> Path:
 
 
 def _reporting(item: Public, work: Callable, *more):
-    """`work(item, ...)`, and one sentence of whatever goes wrong between here and there."""
+    """`work(item, ...)`; whatever goes wrong in it becomes a ValueError of one sentence."""
     try:
         return work(item, *more)
     except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ValueError(f"{item.name} could not be fetched from {item.source} ({reason}); run it again to go on, or "
-                         "carry the files here and give their folder with --from") from error
+        raise ValueError(f"{item.name} could not be fetched from {item.source} ({complaint(error)}); run it again to "
+                         "go on, or carry the files here and give their folder with --from") from error
 
 
 def _hub_files(item: Public, commit: str | None) -> list[Remote]:
@@ -150,10 +149,10 @@ def _plain_file(item: Public, url: str, listed: dict) -> Remote:
 
 
 def fetch(item: Public, files: list[Remote], folder: Path) -> None:
-    """Get an item's files, as `survey` lists them, into `folder`, which is there only when all of them are whole.
+    """Get an item's files, as `survey` lists them, into `folder`, which appears only when all of them are whole.
 
-    What an interrupted run has of whole files is kept in a folder beside it, and the next run goes on with the others;
-    the hub's go on in the middle. A second run waits for the first. ValueError in one sentence for all that can fail.
+    An interrupted run leaves its whole files in a folder beside it, and the next run fetches the others; those of the
+    hub resume in the middle. A second run waits for the first. Every failure is a ValueError of one sentence.
     """
     with _alone(folder):
         part, missing = _begin(folder)
@@ -192,18 +191,16 @@ def take(item: Public, carried: Path, folder: Path) -> bool:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """A lock that no other run holds, in any process."""
+    """Keeps other runs, in any process, away from a folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.parent / f".{folder.name}.lock")
     try:
-        lock.acquire(timeout=0.1)
+        held = lock.acquire(timeout=0.1)
     except Timeout:
-        print(f"{folder}: another run is at it; waiting until it is done", flush=True)
-        lock.acquire()
-    try:
+        print(f"{folder}: another run is working on it; waiting until that is done", flush=True)
+        held = lock.acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _begin(folder: Path) -> tuple[Path, bool]:
@@ -214,7 +211,7 @@ def _begin(folder: Path) -> tuple[Path, bool]:
         if not bad:
             return part, False
         for path in bad:
-            print(f"{path}: damaged or missing; it is fetched anew", flush=True)
+            print(f"{path}: damaged or missing; it will be replaced", flush=True)
             path.unlink(missing_ok=True)
         folder.rename(part)
     part.mkdir(parents=True, exist_ok=True)
@@ -239,7 +236,7 @@ def _unzipped(part: Path) -> bool:
 
 
 def _check(path: Path, size: int | None, known: str | None) -> None:
-    """Remove a file that is not what its source, its name or an earlier download says it is, and say so."""
+    """Remove a file whose size or checksum is not `size` or `known`, with a ValueError."""
     kind, _, digits = (known or "").partition(":")
     fine = size is None or path.stat().st_size == size
     if fine and kind == "blob":
@@ -249,11 +246,11 @@ def _check(path: Path, size: int | None, known: str | None) -> None:
         fine = pooch.file_hash(str(path), alg=kind) == digits
     if not fine:
         path.unlink()
-        raise ValueError(f"{path}: came damaged ({kind or 'its size'} is not what the source says) and was removed")
+        raise ValueError(f"{path}: arrived damaged ({kind or 'its size'} is not what the source says) and was removed")
 
 
 def _unpacked(item: Public, files: list[Remote], part: Path) -> list[str]:
-    """The names of an item's files, after an archive's members were taken out of it."""
+    """The names of an item's files; an archive is replaced by the members that are wanted of it."""
     if item.repo or not item.patterns:
         return [file.name for file in files]
     for archive in part.glob("*.zip"):
@@ -266,14 +263,12 @@ def _unpacked(item: Public, files: list[Remote], part: Path) -> list[str]:
 
 
 def _finish(item: Public, names: list[str], part: Path, folder: Path, source: str) -> None:
-    """Hold the files against an earlier download, list their sums, and give the folder its name."""
-    before = part / SUMS
-    if before.is_file():
-        for path in damaged_files(part):
+    """Compare the files with an earlier download, list their sums, and give the folder its name."""
+    if (part / SUMS).is_file() and (changed := damaged_files(part)):
+        for path in (*changed, part / SUMS):
             path.unlink(missing_ok=True)
-            before.unlink()
-            raise ValueError(f"{path}: is not the file that was fetched the first time (its SHA-256 differs); the "
-                             "source may have changed: look there, and run it again to take what it offers now")
+        raise ValueError(f"{changed[0]}: is not the file that was fetched the first time (its SHA-256 differs); the "
+                         "source may have changed: look there, and run it again to take what it offers now")
     for path in sorted(part.rglob("*"), reverse=True):  # what a killed run and the libraries left
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
@@ -283,7 +278,7 @@ def _finish(item: Public, names: list[str], part: Path, folder: Path, source: st
         found = SUM_IN_NAME.search(name)
         if found and not sha256(part / name).startswith(found[1]):
             (part / name).unlink()
-            raise ValueError(f"{part / name}: came damaged (its SHA-256 does not begin so) and was removed")
+            raise ValueError(f"{part / name}: arrived damaged (its SHA-256 does not begin so) and was removed")
     write_sums(part, source)
     os.replace(part, folder)
 
@@ -292,25 +287,25 @@ def _finish(item: Public, names: list[str], part: Path, folder: Path, source: st
 
 
 def _carried_repo(item: Public, carried: Path) -> dict[str, Path]:
-    """The files of a hub repository in the first folder below `carried` that has its first file."""
-    first = item.patterns[0]
-    for marker in sorted(carried.rglob(first)):
+    """The files of a hub repository in the first folder below `carried` that has its first file and weights."""
+    for marker in sorted(carried.rglob(item.patterns[0])):
         root = marker.parent
         paths = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
         names = filter_repo_objects(paths, allow_patterns=list(item.patterns))
         wanted = [Remote(name, "", None, None) for name in names]
-        whole = any(Path(file.name).suffix in (".safetensors", ".bin") for file in wanted)
-        if whole and item.sign in marker.read_text():
+        has_weights = any(Path(file.name).suffix in (".safetensors", ".bin") for file in wanted)
+        if has_weights and item.sign in marker.read_text():
             return {file.name: paths[file.name] for file in _without_twins(wanted)}
     return {}
 
 
 def _carried_files(item: Public, carried: Path) -> dict[str, Path]:
-    """The files of an item below `carried`, all of them or none; of an archive its members do as well."""
+    """The files of an item below `carried`, all of them or none; instead of an archive its members will do."""
     found = {}
     for name in map(file_name, item.urls):
-        for usual in (name, name.replace("=", "%3D"), name.replace("full-s-v2", "s-full-v2")):
-            found |= {name: path for path in sorted(carried.rglob(usual)) if name not in found}
+        spellings = (name, name.replace("=", "%3D"), name.replace("full-s-v2", "s-full-v2"))
+        paths = [path for spelling in spellings for path in sorted(carried.rglob(spelling))]
+        found |= {name: paths[0]} if paths else {}
     if len(found) == len(item.urls):
         return found
     if not item.patterns:

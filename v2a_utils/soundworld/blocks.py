@@ -29,7 +29,7 @@ def between(low: float, high: float, x: float) -> float:
 
 
 def curve(n: int, *points: float) -> np.ndarray:
-    """Broken line through evenly spaced points over n samples, shape (n,)."""
+    """Piecewise linear curve through evenly spaced points over n samples, shape (n,)."""
     return np.interp(np.linspace(0, len(points) - 1, n), np.arange(len(points)), points)
 
 
@@ -66,7 +66,7 @@ def cycles(f0: np.ndarray) -> np.ndarray:
 def harmonics(f0: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Periodic source, shape (n,): harmonic k has amplitude levels[k-1] (complex to set its phase).
 
-    Harmonics that would pass TOP anywhere are left out, so nothing folds back.
+    Harmonics that would pass TOP anywhere are left out, so nothing aliases.
     """
     count = min(len(levels), int(TOP / f0.max()))
     spectrum = np.zeros(TABLE // 2 + 1, complex)
@@ -76,7 +76,7 @@ def harmonics(f0: np.ndarray, levels: np.ndarray) -> np.ndarray:
 
 
 def slope(tilt: float, count: int = 200) -> np.ndarray:
-    """Harmonic levels k^-tilt, shape (count,): 1 is a saw tooth, 2 a soft triangle, 0 a train of pulses."""
+    """Harmonic levels k^-tilt, shape (count,): 1 is a sawtooth, 2 a soft triangle, 0 a pulse train."""
     return np.arange(1.0, count + 1) ** -tilt
 
 
@@ -148,13 +148,13 @@ def tract(thing: Thing) -> float:
 
 
 def onsets(rng: np.random.Generator, number: int, gap: float, jitter: float = 0.08) -> np.ndarray:
-    """Start times (s), shape (number,): the first within 0.02..0.15 s, the next `gap` apart, give or take."""
+    """Start times (s), shape (number,): the first within 0.02..0.15 s, the next about `gap` apart."""
     beats = np.arange(number) + rng.uniform(-jitter, jitter, number)
     return rng.uniform(0.02, 0.15) + gap * np.maximum(beats, 0)
 
 
 def mix(events) -> np.ndarray:
-    """Sum of (start in s, signal) events on a silent clip, shape (NUM_SAMPLES,); what passes the end is cut."""
+    """Sum of (start in s, signal) events on a silent clip, shape (NUM_SAMPLES,); what runs past the end is cut."""
     out = np.zeros(NUM_SAMPLES)
     for start, signal in events:
         first = min(samples(start), NUM_SAMPLES)

@@ -1,7 +1,7 @@
 """Captions in words: what is seen (for CLIP) and what is heard (for CLAP).
 
-The two captions of a scene share the class and the visible causes; the picture's tells the nuisances too, the
-sound's the invisible causes. CLIP and CLAP are trained against these words only, never against each other.
+The two captions of a scene share the class and the visible causes; the picture's adds the visible nuisances, the
+sound's the invisible causes. CLIP and CLAP are trained on these words only, never on each other.
 """
 
 import numpy as np
@@ -9,8 +9,7 @@ import numpy as np
 from v2a_utils.soundworld.scene import KINDS, Scene, Thing
 
 PLURALS = {
-    "cat": "cats", "sheep": "sheep", "police": "police cars", "bells": "bells", "drums": "drum kits",
-    "rain": "rain clouds", "horse": "horses", "cricket": "crickets",
+    "sheep": "sheep", "police": "police cars", "bells": "bells", "drums": "drum kits", "rain": "rain clouds",
 }
 NOUNS = {"police": "police car", "bells": "bell", "drums": "drum kit", "rain": "rain cloud"}
 SOUNDS = {
@@ -60,8 +59,8 @@ def sound_caption(scene: Scene, variant: int = 0) -> str:
 def class_prompt(name: str, kind: str) -> str:
     """The caption for zero-shot classification of a picture (`kind` "picture") or a sound (`kind` "sound")."""
     if kind == "picture":
-        return f"a picture of {_article(noun(name))}"
-    return f"the sound of {_article(noun(name))} {SOUNDS[name][0]}"
+        return f"a picture of {_with_article(noun(name))}"
+    return f"the sound of {_with_article(noun(name))} {SOUNDS[name][0]}"
 
 
 def noun(name: str, count: int = 1) -> str:
@@ -77,7 +76,7 @@ def grade(words: tuple[str, ...], value: float) -> str:
 
 
 def _teller(rng: np.random.Generator, variant: int):
-    """Gives a phrase back as a list, or leaves it out: some people say nearly all, some hardly more than what it is."""
+    """A function that returns [phrase] or, to leave it out, []: some people tell nearly all, some hardly anything."""
     talkative = 1.0 if variant == 0 else rng.random()
     return lambda phrase: [phrase] if rng.random() < talkative else []
 
@@ -98,8 +97,8 @@ def _heard(thing: Thing, tell, rng: np.random.Generator) -> str:
     )
 
 
-def _article(word: str) -> str:
-    return word if word in ("rain cloud",) else f"a {word}"
+def _with_article(word: str) -> str:
+    return word if word == "rain cloud" else f"a {word}"
 
 
 def vocabulary() -> list[str]:

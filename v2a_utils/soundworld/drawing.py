@@ -4,6 +4,7 @@ What the visible causes do to a picture: `size` scales a figure, `count` repeats
 towards the horizon, shrinks it a little and lets it fade into the colour of the air.
 """
 
+from functools import partial
 from typing import Callable, NamedTuple
 
 import numpy as np
@@ -15,18 +16,17 @@ from v2a_utils.soundworld.scene import IMAGE_SIZE, Scene, Thing
 SUPER = 3  # drawn this many times larger, then averaged: smooth edges
 HORIZON = 62  # pixels from the top
 NEAR, FAR = 119, 76  # where things stand at distance 0 and 1, pixels from the top
-FARTHEST, HAZE = 0.68, 0.55  # scale and share of air colour at distance 1
+FARTHEST, HAZE = 0.68, 0.55  # scale, and share of the air's colour, at distance 1
 # Places in a group in units of the figure (right, down), and the pixels of a unit at sizes 0 and 1, distance 0.
 GROUPS = {1: ((0.0, 0.0),), 2: ((-0.54, -0.03), (0.54, 0.0)), 3: ((-0.67, -0.24), (0.67, -0.24), (0.0, 0.0))}
 UNITS = {1: (44, 94), 2: (32, 55), 3: (29, 51)}
-DUET_UNITS = (32, 55)
 
 BOARD, PAPER, GRAPHITE = (40, 58, 56), (246, 241, 230), (58, 56, 66)
 _ROWS, _COLUMNS = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
 
 
 class Light(NamedTuple):
-    """Colour of the light on the world and on the figures (factors), and the sky where it is not day."""
+    """Factors for the colours of the world, the figures and the room, and the sky if it is not day's."""
 
     world: Colour
     figures: Colour
@@ -114,7 +114,7 @@ def _spots(scene: Scene) -> list[Spot]:
     duet = len(scene.things) == 2
     spots = []
     for thing in scene.things:
-        smallest, largest = DUET_UNITS if duet else UNITS[thing.count]
+        smallest, largest = UNITS[2 if duet else thing.count]
         unit = smallest * (largest / smallest) ** thing.size * FARTHEST ** thing.distance
         offsets = GROUPS[thing.count]
         reach = (0.58 + max(right for right, _ in offsets)) * unit
@@ -317,7 +317,9 @@ def _snow(brush: Brush, rng: np.random.Generator):
 def _city(brush: Brush, rng: np.random.Generator):
     x = -4.0
     walls = ((196, 190, 206), (214, 196, 186), (182, 198, 212), (222, 208, 188))
-    panes = (255, 226, 150) if brush.tint[0] < 1 else (232, 240, 246)
+    window, pane, alpha = brush, (232, 240, 246), 1.0
+    if brush.tint[0] < 1:  # lit windows do not take the colour of the evening
+        window, pane, alpha = Brush(brush.image, (1.0, 1.0, 1.0)), (255, 226, 150), 0.785
     while x < 128:
         w, h = rng.uniform(11, 19), rng.uniform(16, 46)
         brush.box(x, HORIZON - h, x + w - 1, HORIZON + 3, walls[int(rng.integers(4))])
@@ -325,8 +327,7 @@ def _city(brush: Brush, rng: np.random.Generator):
             for column in range(int(w / 5)):
                 if rng.random() < 0.75:
                     left, top = x + 1.8 + 5 * column, HORIZON - h + 3 + 6 * row
-                    lit = Brush.box if brush.tint[0] == 1 else _glow
-                    lit(brush, left, top, left + 2.4, top + 3.2, panes)
+                    window.box(left, top, left + 2.4, top + 3.2, pane, alpha)
         x += w
     brush.gradient(HORIZON + 2, 128, (216, 212, 212), (178, 174, 182))
     brush.box(0, HORIZON + 2, 128, HORIZON + 5, (198, 190, 186))
@@ -334,11 +335,6 @@ def _city(brush: Brush, rng: np.random.Generator):
         brush.line([(64 + 14 * k, HORIZON + 5), (64 + 44 * k, 128)], 0.6, (164, 160, 170))
     for y in (74, 84, 97, 114):
         brush.line([(0, y), (128, y)], 0.6, (164, 160, 170))
-
-
-def _glow(brush: Brush, x0: float, y0: float, x1: float, y1: float, colour: Colour):
-    """A lit window: it does not take the colour of the evening."""
-    brush.canvas.rectangle([v * SUPER for v in (x0, y0, x1, y1)], (*colour, 200))
 
 
 def _hills(brush: Brush, rng: np.random.Generator):
@@ -462,28 +458,18 @@ def _cloud(rng: np.random.Generator, cells: int) -> np.ndarray:
     return np.asarray(coarse.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC), np.float32) - 0.5
 
 
-def _chalk_line(colour: Colour) -> Colour:
-    return light(colour, 0.7)
-
-
 def _chalk_fill(colour: Colour) -> Colour:
     return mix(light(colour, 0.2), BOARD, 0.18)
 
 
-def _contour_ink(colour: Colour) -> Colour:
-    return dark(colour, 0.82)
-
-
-def _pencil(colour: Colour) -> Colour:
-    return mix(colour, GRAPHITE, 0.95)
-
-
 MANNERS = {
     "flat": Manner(_flat),
-    "outline": Manner(_flat, contour=1.1, line=_contour_ink),
+    "outline": Manner(_flat, contour=1.1, line=partial(dark, share=0.82)),
     "shaded": Manner(_shaded),
     "watercolour": Manner(_watercolour, wobble=0.7),
-    "chalk": Manner(_chalk, contour=1.0, line=_chalk_line, fill=_chalk_fill, wobble=0.3, thin=0.4, air=(74, 96, 94)),
-    "sketch": Manner(_sketch, contour=0.85, line=_pencil, wobble=0.5, thin=0.8, air=(212, 210, 206)),
+    "chalk": Manner(_chalk, contour=1.0, line=partial(light, share=0.7), fill=_chalk_fill, wobble=0.3, thin=0.4,
+                    air=(74, 96, 94)),
+    "sketch": Manner(_sketch, contour=0.85, line=partial(mix, second=GRAPHITE, share=0.95), wobble=0.5, thin=0.8,
+                     air=(212, 210, 206)),
     "mosaic": Manner(_mosaic),
 }

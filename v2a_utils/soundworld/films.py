@@ -1,7 +1,7 @@
 """Scenes as short films: the thing moves, and in some films the camera looks at something else for a while.
 
-The frames of a film agree with its sound in all visible causes (class, size, count, distance), but for those of a cut:
-a still picture of other things that are not heard. So it matters how the frames of a clip become one embedding.
+The frames of a film agree with its sound in all visible causes (class, size, count, distance), except in a cut: a
+still picture of other things that are not heard. So it matters how the frames of a clip become one embedding.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from v2a_utils.soundworld.scene import SPLITS, Scene, make_scene
 
 FRAME_RATE = 4  # frames a second
 FRAMES = 10  # 2.5 s, the sound lasts 2.56 s
-CUTS = {  # frames that show something else, and how often; at one frame a second each cut holds one of three
+CUTS = {  # frames that show something else, and the share of films; of 3 frames, one a second, each cut hits one
     range(0): 0.4, range(0, 3): 0.35, range(3, 6): 0.1, range(7, 10): 0.15,
 }
 DRIFT = 0.12  # of the picture's width, from the first frame to the last

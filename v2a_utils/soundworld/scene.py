@@ -65,7 +65,7 @@ PITCHED = tuple(name for name, kind in KINDS.items() if kind.pitched)
 
 @dataclass(frozen=True)
 class Thing:
-    """One sounding thing, or `count` alike of them. Every float lies in 0..1 unless said."""
+    """One sounding thing, or `count` of its kind. Every float lies in 0..1 unless noted."""
 
     name: str  # class, one of CLASSES
     # visible causes
@@ -141,7 +141,7 @@ def make_scene(split: str, index: int, seed: int = 0) -> Scene:
 
 
 def other_take(scene: Scene, number: int) -> Scene:
-    """The same picture with another sound: the invisible causes of every thing drawn anew, for each `number`."""
+    """The same picture with another sound: every thing's invisible causes drawn anew, differently for each `number`."""
     rng = np.random.default_rng([SPLITS.index(scene.split), scene.seed, scene.index, 1 + number])
     things = tuple(
         replace(thing, timbre=float(rng.random()), tempo=float(rng.random()), take=int(rng.integers(2**31)))

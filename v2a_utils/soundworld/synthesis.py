@@ -42,6 +42,6 @@ def synthesise(scene: Scene) -> np.ndarray:
              for thing in scene.things]
     sound = np.sum(parts, axis=0) * edges(NUM_SAMPLES, 0.005, 0.01)
     over = np.maximum(np.abs(sound) - KNEE, 0)
-    room_left = 1 - KNEE
-    limited = np.sign(sound) * (np.minimum(np.abs(sound), KNEE) + room_left * np.tanh(over / room_left))
+    headroom = 1 - KNEE
+    limited = np.sign(sound) * (np.minimum(np.abs(sound), KNEE) + headroom * np.tanh(over / headroom))
     return limited.astype(np.float32)

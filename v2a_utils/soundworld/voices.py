@@ -11,9 +11,9 @@ from v2a_utils.soundworld.blocks import (
     between, clock, curve, cycles, edges, formants, harmonics, mix, modes, noise, onsets, samples, shaped, slope,
     strike, tract, unit, vowels, wander,
 )
-from v2a_utils.soundworld.scene import NUM_SAMPLES, Thing, pitch
+from v2a_utils.soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Thing, pitch
 
-HERD = (1.0, 0.93, 1.07)  # pitch of the first, second and third animal of a kind
+HERD = (1.0, 0.93, 1.07)  # relative pitch of the first, second and third of a kind
 
 
 def _herd(thing: Thing, rng: np.random.Generator) -> np.ndarray:
@@ -98,7 +98,7 @@ def _bark(thing, rng, f0):
 
 
 def dog(thing, rng):
-    """Bark: a hard glottal burst, half voice half noise, whose pitch falls at once; two barks per dog."""
+    """Bark: a hard glottal burst, half voice half noise, whose pitch soon falls; two barks per dog."""
     gap = between(0.42, 0.29, thing.tempo)
     individuals = np.repeat(_herd(thing, rng), 2)
     times = onsets(rng, len(individuals), gap)
@@ -154,7 +154,7 @@ def _hoof(thing, rng, f0):
 
 
 def horse(thing, rng):
-    """Hoofs: hollow woody knocks, clip above clop, in a walk's even or a gallop's three-beat rhythm."""
+    """Hooves: hollow woody knocks, clip above clop, in a walk's even or a gallop's three-beat rhythm."""
     gallop = rng.random() < 0.5
     beats = np.array([0, 0.22, 0.44]) if gallop else np.array([0, 0.47])
     stride = between(0.74, 0.5, thing.tempo)
@@ -239,7 +239,7 @@ def _whistle(thing, rng, duration):
 
 
 def train(thing, rng):
-    """Steam engine: chuffs with every first of four stressed, clacking rail joints, one chord whistle per train."""
+    """Steam engine: chuffs, the first of every four stressed, clacking rail joints, one chord whistle per train."""
     gap = between(0.34, 0.15, thing.tempo)
     times = onsets(rng, int(2.4 / gap), gap, 0.02)
     events = [(time, _chuff(thing, rng, 0.95 * gap) * (0.5 if k % 4 else 0.75)) for k, time in enumerate(times)]
@@ -272,7 +272,7 @@ def bells(thing, rng):
 def _kick(thing, rng):
     n = samples(between(0.22, 0.4, thing.size))
     f = pitch(thing) * (1 + 2.2 * np.exp(-clock(n) / 0.018))
-    skin = np.sin(2 * np.pi * cycles(f)) * strike(n, 0.002, 0.28 * n / 16000)
+    skin = np.sin(2 * np.pi * cycles(f)) * strike(n, 0.002, 0.28 * n / SAMPLE_RATE)
     beater = shaped(noise(rng, n), 1500, 5000) * strike(n, 0.0005, 0.005) * (0.1 + 0.4 * thing.timbre)
     return unit((skin + beater) * edges(n, 0.001, 0.03))
 
@@ -336,7 +336,7 @@ def _string(thing, rng, f0, n):
 
 
 def guitar(thing, rng):
-    """Plucked strings on a wooden box: `count` strings strummed, one stroke more than that."""
+    """Plucked strings on a wooden box: `count` strings, strummed once more than that."""
     events = []
     for start in onsets(rng, thing.count + 1, between(0.72, 0.42, thing.tempo), 0.04):
         n = min(NUM_SAMPLES - samples(start), samples(1.6))
