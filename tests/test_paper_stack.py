@@ -212,6 +212,13 @@ def test_clip_file_that_does_not_fit_is_named(places, tmp_path, monkeypatch):
     assert_one_sentence(str(caught.value), tmp_path / "clip.pt")
 
 
+def test_a_clip_folder_with_a_damaged_configuration_is_named(places, tmp_path, monkeypatch):
+    (tmp_path / "open_clip_config.json").write_text("{")
+    monkeypatch.setenv("V2A_CLIP", str(tmp_path))
+    with pytest.raises(ValueError, match=f"{tmp_path}: no CLIP weights that fit"):
+        load_stack("paper", "cpu").vision
+
+
 def test_a_folder_that_is_no_audioldm_is_named(places, tmp_path, monkeypatch):
     (tmp_path / "null").mkdir()
     monkeypatch.setenv("V2A_AUDIOLDM", str(tmp_path / "null"))
