@@ -17,14 +17,14 @@ from tqdm.auto import tqdm
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.files import whole_file
 from v2a_utils.data.store import Store
-from v2a_utils.mappers.folders import load_mapper
+from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_folder
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.stacks import HUB_CACHE, MINI, Stack
 from v2a_utils.models.weights import sha256, state_sha256
 
 VOCABULARIES = MINI.parent / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
-START_SCALE = 1 / 0.07  # CLIP's and CLAP's scale before training; fills the place of one that nobody needs
+START_SCALE = 1 / 0.07  # CLIP's and CLAP's before training; stored, but not used, where there are no sounds
 BATCH = 256  # sentences embedded at once
 FILES = 64  # sounds embedded at once and kept together
 
@@ -41,8 +41,9 @@ def words_bridge(
     folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP embeddings (n, d); by default those of the
     bridge stored with the stack, else none. ValueError says what is wrong with a file.
     """
-    folder = bridge_folder(stack)
-    kept = load_mapper(folder, stack.device) if (folder / "config.json").is_file() else None
+    kept = None
+    if has_mapper(stack, WordsBridge.kind):
+        kept = load_mapper(mapper_folder(stack, WordsBridge.kind), stack.device)
     if kept is not None and words is None and sounds is None:
         kept.config["form"] = form
         return kept
@@ -55,11 +56,6 @@ def words_bridge(
     else:
         cloud = None if kept is None else kept.sounds.cpu().numpy()
     return build_bridge(stack, words, cloud, form)
-
-
-def bridge_folder(stack: Stack) -> Path:
-    """Where a stack's own bridge is stored, or would be."""
-    return stack.config.extras / "mappers" / WordsBridge.kind
 
 
 def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form: str = "mean") -> WordsBridge:

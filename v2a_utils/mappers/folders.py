@@ -47,7 +47,7 @@ def read_config(folder: Path) -> dict:
 
 def mapper_folder(stack: Stack, which: str) -> Path:
     """Where a mapper is: with the stack for a kind of KINDS or the name of a folder there, else at the path given."""
-    with_stack = Path(stack.config.extras or "") / "mappers" / which
+    with_stack = stack.config.extras / "mappers" / which
     return with_stack if which in KINDS or with_stack.is_dir() else Path(which)
 
 

