@@ -114,6 +114,10 @@ def test_every_objective_and_depth_of_the_regression_finds_a_linear_relation(obj
     assert (mapper.map(visual[400:]) * audio[400:]).sum(1).mean() > 0.95
 
 
+def test_a_regression_without_hidden_layers_is_a_linear_map():
+    assert small(RegressionMapper, depth=0).map(unit_rows(3, VISUAL)).shape == (3, AUDIO)
+
+
 def test_an_unknown_objective_is_named():
     with pytest.raises(ValueError, match="'mae'.*mse, cosine, contrastive"):
         small(RegressionMapper, objective="mae")

@@ -88,7 +88,7 @@ def test_the_published_towers_are_told_by_their_shapes(width, depths, name):
 
 def test_a_clap_with_another_audio_tower_is_named(folder, tmp_path):
     torch.save(laion_checkpoint(peers_clap(SMALL, "PANN")), tmp_path / "pann.pt")
-    with pytest.raises(ValueError, match="no HTSAT") as caught:
+    with pytest.raises(ValueError, match="not an HTSAT") as caught:
         load_clap(tmp_path / "pann.pt", folder / "audioldm")
     assert_one_sentence(str(caught.value), tmp_path / "pann.pt")
 
@@ -210,6 +210,13 @@ def test_clip_file_that_does_not_fit_is_named(places, tmp_path, monkeypatch):
     with pytest.raises(ValueError) as caught:
         load_stack("paper", "cpu").vision
     assert_one_sentence(str(caught.value), tmp_path / "clip.pt")
+
+
+def test_a_clip_folder_with_a_damaged_configuration_is_named(places, tmp_path, monkeypatch):
+    (tmp_path / "open_clip_config.json").write_text("{")
+    monkeypatch.setenv("V2A_CLIP", str(tmp_path))
+    with pytest.raises(ValueError, match=f"{tmp_path}: no CLIP weights that fit"):
+        load_stack("paper", "cpu").vision
 
 
 def test_a_folder_that_is_no_audioldm_is_named(places, tmp_path, monkeypatch):

@@ -91,6 +91,12 @@ def test_a_first_sound_needs_no_clap_checkpoint_and_no_training(without, green, 
     assert mapper_choices(stack) == ["words", "none"]
 
 
+def test_a_missing_text_tower_belongs_to_the_audioldm_folder(without):
+    without("clap", "words")
+    with pytest.raises(ValueError, match="CLAP's text tower is not there; .* V2A_AUDIOLDM can name a copy"):
+        load_stack("paper", "cpu").place("words")
+
+
 def test_clap_is_not_loaded_for_a_single_candidate(without, green):
     without()
     stack = load_stack("paper", "cpu")

@@ -188,6 +188,14 @@ def test_every_window_of_a_video_is_conditioned_on_its_own_pictures(stack, tmp_p
     assert made.waveform.shape == (64_000,) and told == [(done, 10) for done in range(1, 11)]
 
 
+def test_a_video_names_what_was_likeliest_in_any_window(stack, tmp_path, monkeypatch):
+    film = write_video(tmp_path / "film.mp4", [20] * 17)  # two windows
+    names = iter([[("dog", 0.9), ("fox", 0.1)], [("cat", 0.8), ("dog", 0.2)]])
+    monkeypatch.setattr("v2a_utils.pipeline.map_picture", lambda stack, visual, frames, options: (visual, next(names)))
+    made = video_to_sound(stack, film, SoundOptions(steps=1, candidates=1, seconds=1.0, mapper="none"))
+    assert made.words == [("dog", 0.9), ("cat", 0.8), ("fox", 0.1)]
+
+
 def test_a_video_shorter_than_a_clip_gets_its_beginning(stack, tmp_path):
     film = write_video(tmp_path / "film.mp4", [100] * 7)
     assert video_to_sound(stack, film, SoundOptions(steps=1, candidates=1, vision="clip")).waveform.shape == (11_200,)

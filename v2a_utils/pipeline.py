@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +17,23 @@ from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.models.stacks import Stack
 
-TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the one that is used unasked first
+TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the default first
 MAPPER_CHOICES = (*TRAINED, "words", "none")
 VISIONS = ("auto", "clip", "photo")
-OVERLAP = 0.25  # of a window with the next one, along a video
+OVERLAP = 0.25  # share of a video's window that the next one overlaps
 
 
 @dataclass(frozen=True)
 class SoundOptions:
     """How a sound is made.
 
-    `mapper` is a kind of MAPPER_CHOICES or the folder of a trained one: "words" is the bridge over words, which nobody
-    has to train, and "none" hands the CLIP embedding to the generator as it is. By default the diffusion mapper that
-    lies with the stack, or words where none does.
+    `mapper` is one of MAPPER_CHOICES or the folder of a trained one: "words" is the bridge over words, which needs no
+    training, and "none" hands the CLIP embedding to the generator as it is. The default is the first of TRAINED that is
+    stored with the stack, or else words.
 
-    `vision` says who looks at a picture: "clip", or "photo", the classifier of photographs for a stack whose CLIP knows
-    drawings only. "auto" is CLIP, but the classifier, if it is installed, where the picture is out of CLIP's
-    distribution and no mapper was asked for.
+    `vision` says what looks at a picture: "clip", or "photo", the classifier of photographs for a stack whose CLIP
+    knows drawings only. "auto" is CLIP, except for a picture out of its distribution, if the classifier is installed
+    and no mapper was asked for.
     """
 
     mapper: str | None = None
@@ -63,7 +64,7 @@ class SoundOptions:
 
 @dataclass(frozen=True)
 class Sound:
-    """What came out, and what it was made from."""
+    """A sound, and what it was made from."""
 
     waveform: np.ndarray  # (samples,), in [-1, 1], at one loudness
     sample_rate: int  # Hz
@@ -71,23 +72,22 @@ class Sound:
     mapped: np.ndarray  # (d,), what the generator was conditioned on
     similarity: float | None  # cosine between `mapped` and CLAP's embedding of the sound; None for a single candidate
     heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities; empty without a tagger
-    out_of_distribution: bool | None  # unlike the pictures that the mapper was trained on; None where nobody can tell
+    out_of_distribution: bool | None  # unlike the pictures that the mapper was trained on; None if unknown
     words: list[tuple[str, float]] = field(default_factory=list)  # what the classifier of photographs saw, if it looked
 
 
-# ------------------------------------------------------------------------------------------------- what is there
+# ------------------------------------------------------------------------------------------------------- what is there
 
 
 def mapper_choices(stack: Stack) -> list[str]:
-    """The MAPPER_CHOICES that a stack has, the one that is used unasked first."""
+    """The MAPPER_CHOICES that a stack has, its default first."""
     return [*(kind for kind in TRAINED if has_mapper(stack, kind)), *(["words"] if stack.has("words") else []), "none"]
 
 
 def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
-    """The options as a stack with these parts follows them, the mapper chosen.
+    """The options that a stack with these parts can follow, with the mapper chosen.
 
-    What is absent is said once, before anything is generated. ValueError when a part that no sound can do without is
-    absent.
+    Says once what is missing, before anything is generated. ValueError when a part that every sound needs is missing.
     """
     for part in ("clip", "audioldm"):
         stack.place(part)
@@ -113,9 +113,9 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
 
 
 def embed_files(stack: Stack, paths: Sequence[str | Path]) -> list[np.ndarray | MediaError]:
-    """The CLIP embedding (d,) of each picture or video, or what is wrong with the file.
+    """The CLIP embedding (d,) of each picture or video, or the error of a file that cannot be read.
 
-    The frames of a file are one batch. Files do not share one: rounding depends on a batch's size, and a sound shall not
+    The frames of a file are one batch. Files do not share one: rounding depends on a batch's size, and a sound must not
     depend on what else is made in the same run.
     """
     found: list[np.ndarray | MediaError] = []
@@ -142,8 +142,8 @@ def map_picture(
 ) -> tuple[np.ndarray, list[tuple[str, float]]]:
     """What the generator is conditioned on for one picture, (d,), and what the classifier of photographs saw in it.
 
-    `visual` is its CLIP embedding (d,); `frames()` gives its pictures where the classifier has to look at them, see
-    `SoundOptions.vision`. MediaError when that finds nothing in them that SoundWorld has a sound for.
+    `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifier has to look at them, see
+    `SoundOptions.vision`. MediaError when the classifier finds nothing in them that SoundWorld has a sound for.
     """
     if options.vision == "photo" or options.vision == "auto" and _is_photograph(stack, visual, options.mapper):
         mapped, seen = photograph_embedding(stack, frames(), options.seed)
@@ -152,7 +152,7 @@ def map_picture(
 
 
 def _is_photograph(stack: Stack, visual: np.ndarray, mapper: str) -> bool:
-    """Whether a picture is out of the distribution of a CLIP of drawings, and the classifier is there to look at it."""
+    """Whether a picture is out of distribution for a CLIP of drawings, and the classifier is there to look at it."""
     familiarity = mapper_familiarity(stack, mapper) if stack.config.draws else None
     if familiarity is None or not familiarity.is_out_of_distribution(visual):
         return False
@@ -165,10 +165,10 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
 
     Returns the sounds (n, samples) as generated, and their cosines (n,). AudioLDM re-ranks its candidates by
-    similarity to the text; here the mapped embedding stands in the text's place. Without `rank`, which one candidate
+    similarity to the text; here the mapped embedding takes the text's place. Without `rank`, which one candidate
     does not need, CLAP is not asked and the cosines are None.
     """
-    audio = stack.audio if rank else None  # loaded first: what is wrong with it is said before minutes of generation
+    audio = stack.audio if rank else None  # loaded first: an error comes before minutes of generation, not after
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(
         repeated, options.steps, options.guidance, options.seconds, options.seed, progress, options.scheduler
@@ -186,7 +186,7 @@ def picture_to_sound(
 ) -> Sound:
     """The sound of a picture (one frame) or a video (several RGB frames, averaged in CLIP's space).
 
-    `progress(done, steps)` is called after every denoising step. Same options and frames, same sound.
+    `progress(done, steps)` is called after every denoising step. The same options and frames give the same sound.
     """
     options = settle(stack, options)
     visual = stack.vision.embed_frames(frames)
@@ -198,8 +198,9 @@ def embedding_to_sound(
     stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None,
     words: Sequence[tuple[str, float]] = (),
 ) -> Sound:
-    """The sound of a picture that is embedded, (d,), and mapped, (generator's d,); `options` as `settle` gives them,
-    `words` and `mapped` as `map_picture` does.
+    """The sound of a picture that is already embedded, (d,), and mapped, (generator's d,).
+
+    `options` come from `settle`, `mapped` and `words` from `map_picture`.
     """
     describe = _describer(stack, options)
     waves, cosines = best_candidates(stack, mapped[None], options, progress, options.candidates > 1)
@@ -209,9 +210,9 @@ def embedding_to_sound(
 
 
 def _describer(stack: Stack, options: SoundOptions):
-    """(waveform, visual) -> what the tagger hears, and whether the picture is out of distribution.
+    """A function (waveform, visual) -> what the tagger hears, and whether the picture is out of distribution.
 
-    Each as far as its model is there. They are loaded now, so that a damaged one is named before a sound is made.
+    Without a model its answer is empty. The models are loaded now, so a damaged one is named before a sound is made.
     """
     tagger = stack.tagger if stack.has("tagger") else None
     familiarity = mapper_familiarity(stack, options.mapper)
@@ -226,11 +227,11 @@ def _describer(stack: Stack, options: SoundOptions):
 def video_to_sound(
     stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), progress=None
 ) -> Sound:
-    """The sound of a video from its first to its last picture, of any length.
+    """The sound of a whole video, of any length.
 
-    Windows of `options.seconds` overlap by a quarter; each is conditioned on its own pictures, and all on the same
-    noise of the mapper, so that what goes on sounding keeps its timbre. `progress(done, all)` counts denoising steps.
-    `visual` and `mapped` of the answer are those of the windows' mean direction.
+    Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
+    of the mapper, so that a lasting sound keeps its timbre. `progress(done, all)` counts denoising steps. `visual` and
+    `mapped` of the answer are the windows' mean directions, `words` what was likeliest in any window.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
@@ -241,19 +242,20 @@ def video_to_sound(
     for number, start in enumerate(starts):
         frames = _frames_between(path, start, start + seconds)
         visual.append(stack.vision.embed_frames(frames))
-        condition, seen = map_picture(stack, visual[-1], lambda: frames, options)
+        condition, names = map_picture(stack, visual[-1], lambda: frames, options)
         mapped.append(condition)
-        words += seen
+        words += names
         own = replace(options, seconds=seconds, seed=(options.seed + number) % 2**32)
         step = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
-        best, cosine = best_candidates(stack, mapped[-1][None], own, step, options.candidates > 1)
+        best, cosine = best_candidates(stack, condition[None], own, step, options.candidates > 1)
         waves.append(best[0])
         cosines.append(cosine)
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
+    likeliest = dict(sorted(words, key=itemgetter(1)))  # of a name's probabilities the last, and so the highest, stays
     return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity,
-                 *describe(whole, seen), sorted(dict(words).items(), key=lambda word: -word[1])[:3])
+                 *describe(whole, seen), sorted(likeliest.items(), key=itemgetter(1), reverse=True)[:3])
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

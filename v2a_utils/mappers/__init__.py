@@ -1,6 +1,6 @@
 """The only part that is trained: from CLIP's space into CLAP's.
 
-In: pairs of embeddings. Out: trained mappers, in folders that are whole.
+In: pairs of embeddings. Out: trained mappers, each in a folder of its own.
 """
 
 import lazy_loader

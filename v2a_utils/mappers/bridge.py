@@ -1,7 +1,7 @@
-"""Building a bridge over words (`v2a_utils.mappers.words`) from anybody's sentences and anybody's sounds.
+"""Building a bridge over words (`v2a_utils.mappers.words`) from sentences and sounds of your choice.
 
-In: a text file, a folder of sounds or a store. Out: a mapper. What was embedded once is kept in the cache, under the
-SHA-256 of the weights that embedded it.
+In: a text file, a folder of sounds or a store. Out: a mapper. Embeddings are cached, under the SHA-256 of the weights
+that made them.
 """
 
 import hashlib
@@ -17,32 +17,33 @@ from tqdm.auto import tqdm
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.files import whole_file
 from v2a_utils.data.store import Store
-from v2a_utils.mappers.folders import load_mapper
+from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_folder
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.stacks import HUB_CACHE, MINI, Stack
 from v2a_utils.models.weights import sha256, state_sha256
 
 VOCABULARIES = MINI.parent / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
-START_SCALE = 1 / 0.07  # where no audio encoder says its own: what CLIP and CLAP begin their training with
+START_SCALE = 1 / 0.07  # CLIP's and CLAP's before training; stored, but not used, where there are no sounds
 BATCH = 256  # sentences embedded at once
 FILES = 64  # sounds embedded at once and kept together
 
-Sentences = list[tuple[str, str]]  # what CLIP reads and what CLAP reads, of one meaning
+Sentences = list[tuple[str, str]]  # what CLIP and CLAP read, with one meaning
 
 
 def words_bridge(
     stack: Stack, words: str | Path | Sentences | None = None, sounds: str | Path | np.ndarray | None = None,
     form: str = "mean",
 ) -> WordsBridge:
-    """The bridge over words for a stack: without `words` and `sounds` the one that lies with it, if there is one.
+    """The bridge over words for a stack: without `words` and `sounds` the one stored with it, if there is one.
 
     words: a text file (`read_sentences`) or pairs of sentences; by default the stack's own vocabularies. sounds: a
-    folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP's embeddings (n, d); by default those of
-    the bridge that lies with the stack, else none. ValueError says what is wrong with a file.
+    folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP embeddings (n, d); by default those of the
+    bridge stored with the stack, else none. ValueError says what is wrong with a file.
     """
-    folder = bridge_folder(stack)
-    kept = load_mapper(folder, stack.device) if (folder / "config.json").is_file() else None
+    kept = None
+    if has_mapper(stack, WordsBridge.kind):
+        kept = load_mapper(mapper_folder(stack, WordsBridge.kind), stack.device)
     if kept is not None and words is None and sounds is None:
         kept.config["form"] = form
         return kept
@@ -57,17 +58,12 @@ def words_bridge(
     return build_bridge(stack, words, cloud, form)
 
 
-def bridge_folder(stack: Stack) -> Path:
-    """Where a stack's own bridge lies, or would."""
-    return stack.config.extras / "mappers" / WordsBridge.kind
-
-
 def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form: str = "mean") -> WordsBridge:
     """A bridge over sentences and CLAP embeddings of sounds (n, d), at the scales that the encoders learned."""
     seen, heard = embed_sentences(stack, words)
     sounds = np.zeros((0, heard.shape[1]), np.float32) if sounds is None else sounds
     if sounds.shape[1] != heard.shape[1]:
-        raise ValueError(f"sounds of {sounds.shape[1]} dimensions do not lie in the space of this CLAP, {heard.shape[1]}")
+        raise ValueError(f"sounds of {sounds.shape[1]} dimensions do not fit this CLAP, which has {heard.shape[1]}")
     audio_scale = float(stack.audio.model.logit_scale_a.detach().exp()) if len(sounds) else START_SCALE
     bridge = WordsBridge(seen.shape[1], heard.shape[1], words, len(sounds),
                          float(stack.vision.model.logit_scale.detach().exp()), audio_scale, form)
@@ -80,10 +76,10 @@ def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form
 
 
 def read_sentences(path: str | Path) -> Sentences:
-    """A text file, one sentence a line for both encoders; a tab parts what CLIP reads from what CLAP reads.
+    """The sentences of a text file, one per line for both encoders, or one for CLIP, a tab and one for CLAP.
 
-    Empty lines and lines that begin with # are left out, and repeated ones. ValueError for a file that is no UTF-8
-    text, has no sentence, or has a line of more than two parts.
+    Skips empty lines, repeated ones and those that begin with #. ValueError for a file that is not UTF-8 text or has no
+    sentence, and for a line with an empty part or more than two.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -95,16 +91,16 @@ def read_sentences(path: str | Path) -> Sentences:
             continue
         parts = [part.strip() for part in line.split("\t")]
         if len(parts) > 2 or not all(parts):
-            raise ValueError(f"{path}: line {number} has {len(parts)} parts with empty ones or too many; give one "
-                             "sentence, or one for pictures, a tab and one for sounds")
+            raise ValueError(f"{path}: line {number} has an empty part or more than two; give one sentence, or one for "
+                             "pictures, a tab and one for sounds")
         found[parts[0], parts[-1]] = None
     if not found:
-        raise ValueError(f"{path}: no sentence in it; write one a line")
+        raise ValueError(f"{path}: no sentence in it; write one per line")
     return list(found)
 
 
 def embed_sentences(stack: Stack, words: Sentences) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of unit norm by CLIP (n, visual_dim) and by CLAP (n, audio_dim), kept in the cache."""
+    """Unit-norm embeddings by CLIP (n, visual_dim) and by CLAP (n, audio_dim), cached."""
     seen, heard = zip(*words)
     return (_cached([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
             _cached([weights_sha256(stack.place("words")), *heard], lambda: _batched(stack.embed_words, heard)))
@@ -117,7 +113,7 @@ def _batched(embed: Callable[[list[str]], np.ndarray], sentences: tuple[str, ...
 
 
 def weights_sha256(place: Path) -> str:
-    """SHA-256 of a file of weights, or of all those in a folder."""
+    """SHA-256 of a weights file, or of all weights files in a folder."""
     if place.is_file():
         return sha256(place)
     files = sorted(path for path in place.iterdir() if path.suffix in (".safetensors", ".bin", ".pt"))
@@ -128,32 +124,31 @@ def weights_sha256(place: Path) -> str:
 
 
 def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
-    """CLAP's embeddings (n, d), unit norm, of the sound files in a folder at any depth, or those of a store.
+    """Unit-norm CLAP embeddings (n, d) of the sound files in a folder, at any depth, or those of a store.
 
-    Files that cannot be read are left out with a message. ValueError for a place without sounds and for a store that
-    another CLAP has embedded.
+    Files that cannot be read are left out with a message. ValueError for a place without sounds and for a store
+    embedded by another CLAP.
     """
     store = Store(place)
     if ("://" in str(place) or Path(place).is_dir()) and store.shards():
-        mine, theirs = state_sha256(stack.audio.model), store.settings.get("clap_sha256")
-        if theirs != mine:
-            raise ValueError(f"{place}: was embedded by another CLAP than the stack {stack.name} has; embed it again")
+        if store.settings.get("clap_sha256") != state_sha256(stack.audio.model):
+            raise ValueError(f"{place}: was embedded by another CLAP than the {stack.name} stack's; embed it again")
         return store.numpy("audio")
     files = sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in SOUNDS and path.name[0] != ".")
     if not files:
         raise ValueError(f"{place}: neither a folder with sound files nor a store of embeddings")
     clap = state_sha256(stack.audio.model)
     batches = [files[start : start + FILES] for start in range(0, len(files), FILES)]
-    rows = [_cached([clap, *map(_mark, batch)], lambda batch=batch: _embed_files(stack, batch))
-            for batch in tqdm(batches, f"sounds of {place}", unit="batch", disable=len(batches) < 2)]
-    rows = np.concatenate(rows)
+    rows = np.concatenate([
+        _cached([clap, *map(_version, batch)], lambda batch=batch: _embed_files(stack, batch))
+        for batch in tqdm(batches, f"sounds of {place}", unit="batch", disable=len(batches) < 2)])
     if not len(rows):
         raise ValueError(f"{place}: none of its {len(files)} sound files could be read")
     return rows
 
 
-def _mark(path: Path) -> str:
-    """What tells a file from another, or from what it was before."""
+def _version(path: Path) -> str:
+    """Tells a file from every other, and from its own earlier versions."""
     return f"{path.absolute()} {path.stat().st_size} {path.stat().st_mtime_ns}"
 
 
@@ -171,7 +166,7 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
 
 
 def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """An array of the cache that follows from `names`, computed when it is not there."""
+    """The array cached under `names`, computed if it is not there."""
     cache = Path(os.environ.get("V2A_CACHE") or HUB_CACHE).expanduser() / "words"
     path = cache / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"
     if not path.is_file():

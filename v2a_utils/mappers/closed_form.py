@@ -1,8 +1,8 @@
-"""What closes the gap without training: maps from CLIP's space to CLAP's that are computed in one go.
+"""Closing the domain gap without training: maps from CLIP's space to CLAP's in closed form.
 
-Every function takes training pairs, visual (n, visual_dim) and audio (n, audio_dim) of unit norm with rows belonging
-together, and gives a map (m, visual_dim) -> (m, audio_dim) of unit norm. None of them draws anything at random. Spaces
-of different width meet in the wider one's width (`gap.widened`).
+Every function takes training pairs of unit-norm rows, visual (n, visual_dim) and audio (n, audio_dim), and returns a
+map (m, visual_dim) -> (m, audio_dim), unit norm. All are deterministic. Those that use no pairs, mean shift and CORAL,
+pad narrower visual embeddings with zeros (`gap.widened`).
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 
 def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """Add the gap vector: the centres meet, the axes remain unrelated (Liang et al. 2022, section 5)."""
+    """Add the gap vector: the centres meet, the axes stay unrelated (Liang et al. 2022, section 5)."""
     _check_widths(visual, audio)
     gap_vector = audio.mean(0) - widened(visual, audio.shape[1]).mean(0)
     return lambda rows: unit_norm(widened(rows, audio.shape[1]) + gap_vector)
@@ -27,7 +27,7 @@ def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
 def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
     """Whiten with the pictures' covariance, colour with the sounds': mean and covariance agree, no pair is used.
 
-    CORAL (Sun, Feng and Saenko 2016). It says nothing about which direction belongs to which.
+    CORAL (Sun, Feng and Saenko 2016). It does not know which direction corresponds to which.
     """
     _check_widths(visual, audio)
     width = audio.shape[1]
@@ -37,22 +37,22 @@ def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
 
 
 def procrustes(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """The best rotation from pair to pair, after the centres (Schönemann 1966): all that a change of axes can do."""
+    """The best rotation between centred pairs (Schönemann 1966): all that a change of axes can do."""
     centre, target = visual.mean(0), audio.mean(0)
     left, _, right = np.linalg.svd((visual - centre).T @ (audio - target), full_matrices=False)
     return lambda rows: unit_norm((rows - centre) @ (left @ right) + target)
 
 
 def ridge(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """Ridge regression, its penalty chosen by leave-one-out: the linear map of least squared error with it."""
+    """Ridge regression: the linear map of least penalised squared error, the penalty chosen by leave-one-out."""
     model = RidgeCV(np.logspace(-4, 2, 7)).fit(visual, audio)
     return lambda rows: unit_norm(model.predict(rows))
 
 
 def cca(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """Canonical correlation (Hotelling 1936): each canonical direction of the pictures read as its partner's.
+    """Canonical correlation (Hotelling 1936): each canonical direction of the pictures becomes its partner's.
 
-    Unlike a regression it does not shrink what is little correlated, so the cloud keeps the sounds' covariance: CORAL
+    Unlike a regression it does not shrink weakly correlated directions, so the cloud gets the sounds' covariance: CORAL
     with the right rotation in between.
     """
     centre, target = visual.mean(0), audio.mean(0)
@@ -63,7 +63,7 @@ def cca(visual: np.ndarray, audio: np.ndarray) -> Map:
 
 
 def nearest_neighbour(visual: np.ndarray, audio: np.ndarray) -> Map:
-    """The training sound of the most similar training picture: a real sound each time, from a long list."""
+    """The training sound of the most similar training picture: always a real sound."""
     index = NearestNeighbors(n_neighbors=1, metric="cosine").fit(visual)
     return lambda rows: audio[index.kneighbors(rows, return_distance=False)[:, 0]]
 
@@ -79,7 +79,7 @@ def _covariance(rows: np.ndarray) -> np.ndarray:
 
 
 def _root(matrix: np.ndarray, power: float) -> np.ndarray:
-    """Power of a symmetric matrix; directions with (nearly) no variance are held away from 0."""
+    """Power of a symmetric matrix, its eigenvalues kept away from 0."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * values.clip(1e-6 * values.max()) ** power) @ vectors.T
 
@@ -87,6 +87,6 @@ def _root(matrix: np.ndarray, power: float) -> np.ndarray:
 def _check_widths(visual: np.ndarray, audio: np.ndarray) -> None:
     if visual.shape[1] > audio.shape[1]:
         raise ValueError(
-            f"pictures of {visual.shape[1]} dimensions do not fit into sounds' {audio.shape[1]}: use a map that is fitted "
-            "to pairs, such as Procrustes or ridge"
+            f"pictures of {visual.shape[1]} dimensions do not fit into sounds' {audio.shape[1]}: use a map "
+            "fitted to pairs, such as Procrustes or ridge"
         )

@@ -48,9 +48,9 @@ def sample(
 
     `network(noisy, times, condition)` predicts the clean embedding; condition None is the dropped condition.
     `guidance` g gives null + g (conditional - null) (Ho and Salimans 2022); 1 is plain conditional sampling. All noise
-    comes from `generator`, or each row's from its own of a list. `eta` is DDIM's noise share: 1 as in the DALL-E 2
-    prior, 0 deterministic. `temperature` multiplies the noise at the start. The sampler "flow" belongs to
-    `add_noise_straight`, the others to `add_noise`. ValueError for an unknown sampler or an impossible number of steps.
+    comes from `generator`; a list has one per row. `eta` is DDIM's noise share: 1 as in the DALL-E 2 prior, 0
+    deterministic. `temperature` multiplies the noise at the start. The sampler "flow" belongs to `add_noise_straight`,
+    the others to `add_noise`. ValueError for an unknown sampler or an impossible number of steps.
     """
     scheduler = _scheduler(sampler, steps)
     extra = {"ddpm": {"generator": generator}, "ddim": {"eta": eta, "generator": generator}}.get(sampler, {})

@@ -31,7 +31,7 @@ def load_mapper(folder: Path, device: str = "cpu") -> nn.Module:
     try:
         mapper = KINDS[config.pop("kind")](**config)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{Path(folder) / 'config.json'}: describes no mapper that is known ({error})") from error
+        raise ValueError(f"{Path(folder) / 'config.json'}: does not describe a known mapper ({error})") from error
     load_weights(mapper, Path(folder) / "model.safetensors")
     return mapper.to(device).eval()
 
@@ -46,8 +46,8 @@ def read_config(folder: Path) -> dict:
 
 
 def mapper_folder(stack: Stack, which: str) -> Path:
-    """Where a mapper lies: with the stack for a kind of KINDS or the name of a folder there, else at the path given."""
-    with_stack = Path(stack.config.extras or "") / "mappers" / which
+    """Where a mapper is: with the stack for a kind of KINDS or the name of a folder there, else at the path given."""
+    with_stack = stack.config.extras / "mappers" / which
     return with_stack if which in KINDS or with_stack.is_dir() else Path(which)
 
 
@@ -57,11 +57,11 @@ def has_mapper(stack: Stack, which: str) -> bool:
 
 
 def trained_mapper(stack: Stack, which: str) -> nn.Module:
-    """The trained mapper of a kind that lies with a stack, or of somebody's own folder; loaded once for each stack.
+    """A trained mapper, by its kind from those stored with a stack or by its folder; loaded once per stack.
 
-    "words" needs no training: where no bridge over words lies with the stack, one is built of the stack's vocabulary.
-    ValueError when there is none, or when it was trained on other encoders than the stack's. CLAP is compared only
-    where it has been loaded for something else.
+    "words" needs no training: if no bridge over words is stored with the stack, one is built from its vocabulary.
+    ValueError when there is no such mapper, or when it was trained on other encoders than the stack's. CLAP is compared
+    only if it has been loaded for something else.
     """
     folder, loaded = mapper_folder(stack, which), stack.cache.setdefault("mappers", {})
     if folder not in loaded:
@@ -71,18 +71,18 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
 
 
 def put_mapper(stack: Stack, which: str, mapper: nn.Module) -> None:
-    """Let a mapper stand for a kind, instead of the one that lies with the stack."""
+    """Use this mapper for a kind, instead of the one stored with the stack."""
     stack.cache.setdefault("mappers", {})[mapper_folder(stack, which)] = mapper
 
 
 def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
-    """A mapper just loaded or built, with the sums of the encoders that it joins, if known, as `joins`."""
+    """A mapper, loaded or built; its `joins`, if set, are the SHA-256 of the encoders that it joins."""
     if has_mapper(stack, which):
         mapper = load_mapper(folder, stack.device)
         mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
         return mapper
     if which == WordsBridge.kind:
-        from v2a_utils.mappers.bridge import words_bridge  # which reads folders itself
+        from v2a_utils.mappers.bridge import words_bridge  # not at the top: it imports this file
 
         return words_bridge(stack)
     what = f"no trained {which} mapper for the {stack.name} stack" if which in KINDS else "no trained mapper there"
@@ -98,12 +98,12 @@ def _check_encoders(stack: Stack, folder: Path, joins: dict[str, str]) -> None:
             if name not in sums:
                 sums[name] = state_sha256(getattr(stack, part).model)
             if sums[name] != wanted:
-                raise ValueError(f"{folder}: this mapper was trained on another {name[:4].upper()} than that of the "
-                                 f"{stack.name} stack; use the stack that embedded its clips, or train a mapper on this")
+                raise ValueError(f"{folder}: this mapper was trained on another {name[:4].upper()} than the "
+                                 f"{stack.name} stack's; use the stack that embedded its clips, or train a new mapper")
 
 
 def mapper_familiarity(stack: Stack, which: str) -> Familiarity | None:
-    """Which pictures are like those that a mapper was trained on: its own knowledge, else the stack's, else None."""
+    """How familiar pictures are to a mapper, from the file in its folder, else the stack's; None without either."""
     own = mapper_folder(stack, which) / FAMILIARITY
     if own.is_file():
         return Familiarity.load(own)

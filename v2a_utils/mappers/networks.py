@@ -18,10 +18,10 @@ from v2a_utils.models.noise import row_generators
 
 
 class RegressionMapper(nn.Module):
-    """`depth` times Linear, SiLU, LayerNorm with expansion 4, then Linear: one answer a picture.
+    """`depth` blocks of Linear, SiLU and LayerNorm with expansion 4, then Linear: one answer per picture.
 
     objective "mse" learns the mean of all that a picture could sound like, "cosine" the mean direction; "contrastive"
-    (InfoNCE, arXiv 1807.03748) learns to be told from the other sounds of the batch, as CLIP and CLAP themselves did.
+    (InfoNCE, arXiv 1807.03748) learns to pick the right sound of a batch, as CLIP and CLAP themselves did.
     """
 
     kind = "regression"
@@ -32,11 +32,10 @@ class RegressionMapper(nn.Module):
             raise ValueError(f"unknown objective {objective!r}: use {', '.join(OBJECTIVES)}")
         self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "expansion": expansion, "depth": depth,
                        "objective": objective}
-        hidden = expansion * visual_dim
-        widths = [visual_dim] + depth * [hidden]
+        widths = [visual_dim] + depth * [expansion * visual_dim]
         blocks = [(nn.Linear(before, after), nn.SiLU(), nn.LayerNorm(after))
                   for before, after in zip(widths, widths[1:])]
-        self.net = nn.Sequential(*(layer for block in blocks for layer in block), nn.Linear(hidden, audio_dim))
+        self.net = nn.Sequential(*(layer for block in blocks for layer in block), nn.Linear(widths[-1], audio_dim))
         self.scale_in = visual_dim**0.5  # unit-norm vectors have entries of 1/sqrt(d): brought to entries of 1
 
     def forward(self, visual: torch.Tensor) -> torch.Tensor:
@@ -48,7 +47,7 @@ class RegressionMapper(nn.Module):
 
     @torch.inference_mode()
     def map(self, visual: np.ndarray, seed: int = 0) -> np.ndarray:
-        """(n, visual_dim) -> (n, audio_dim), unit norm. The seed has no meaning for a regression."""
+        """(n, visual_dim) -> (n, audio_dim), unit norm. The seed has no effect on a regression."""
         return _unit(self(torch.from_numpy(visual).to(_device(self))))
 
 
@@ -64,7 +63,7 @@ def _one_minus_cosine(mapped: torch.Tensor, audio: torch.Tensor) -> torch.Tensor
 def info_nce(first: torch.Tensor, second: torch.Tensor, scale: torch.Tensor | float = 1 / 0.07) -> torch.Tensor:
     """CLIP's loss (arXiv 2103.00020, figure 3): symmetric cross-entropy over the cosines of a batch times `scale`.
 
-    Row i of `first` (n, d) belongs to row i of `second`. The scale is CLIP's first one unless it is given.
+    Row i of `first` (n, d) belongs to row i of `second`. The default scale is CLIP's before training.
     """
     logits = scale * F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T
     own = torch.arange(len(logits), device=logits.device)
@@ -139,8 +138,8 @@ class FlowMapper(GenerativeMapper):
             draws: int = 1) -> np.ndarray:
         """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
-        One step gives the guess from pure noise, for a perfectly trained network the conditional mean, as of a
-        regression; more steps give samples. `temperature` multiplies the starting noise: 0 is one answer, 1 a sample.
+        One step gives the guess from pure noise, which for a perfectly trained network is the conditional mean, as from
+        a regression; more steps give samples. `temperature` multiplies the starting noise: 0 is one answer, 1 a sample.
         """
         return self._sample(visual, seed, draws, steps, guidance, sampler="flow", temperature=temperature)
 
@@ -154,7 +153,7 @@ def train_mapper(
     device: str = "cpu", callback: Callable[[nn.Module, list[float]], bool | None] | None = None,
     origin: dict[str, str] | None = None,
 ) -> list[float]:
-    """Train on pairs of unit-norm embeddings, rows belonging together, by `fit`; returns the loss of every step."""
+    """Train with `fit` on pairs of unit-norm embeddings, row by row; returns the loss of every step."""
     if len(visual) != len(audio):
         raise ValueError(f"{len(visual)} visual but {len(audio)} audio embeddings: rows must belong together")
     inputs, targets = torch.from_numpy(visual), torch.from_numpy(audio)

@@ -1,10 +1,10 @@
-"""A mapper of one's own: trained on pairs, stopped and measured by validation, written as a folder that is whole.
+"""Your own mapper: trained on pairs, stopped early and measured on held-out ones, written as a complete folder.
 
     FOLDER/config.json, model.safetensors   the mapper, and the SHA-256 of the CLIP and the CLAP that it joins
     FOLDER/recipe.json, validation.json     how it was trained, and how it did on pairs that it never saw
     FOLDER/familiarity.safetensors          which pictures are like those that it was trained on
-    FOLDER/README.md                        all of it in words
-    FOLDER/checkpoint.pt                    where a killed training goes on; may be deleted when it is done
+    FOLDER/README.md                        the model card
+    FOLDER/checkpoint.pt                    where a killed training resumes; may be deleted when it is done
 """
 
 from dataclasses import asdict
@@ -25,8 +25,8 @@ from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.models.familiarity import Familiarity
 
-JUDGED = 2000  # validation pairs at most, evenly spread over all: a ranking costs their square
-CLOUD = 50  # pairs from which on a cloud has a shape
+JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic
+CLOUD = 50  # with fewer pairs a cloud has no shape to measure
 NOISED = 1024  # rows over which the validation loss is averaged; few pairs get several noises each
 
 
@@ -34,9 +34,9 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
                    callback=None) -> tuple[nn.Module, dict[str, Interval]]:
     """Train a mapper and write its folder `out`; returns it with its measures on the validation pairs.
 
-    Kept are the weights with the lowest validation loss; the training ends when that has stopped falling. A killed run
-    goes on from checkpoint.pt. `callback(mapper, losses)` is called after every validation. ValueError when the folder
-    holds a mapper of another training.
+    The weights with the lowest validation loss are kept, and the training ends when that has stopped falling. A killed
+    run resumes from checkpoint.pt. `callback(mapper, losses)` is called after every validation. ValueError when the
+    folder holds another training's mapper.
     """
     if (out / "config.json").is_file() and not (out / "checkpoint.pt").is_file():
         raise ValueError(f"{out}: holds a mapper already; give another --out")
@@ -60,13 +60,13 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
-    """At most JUDGED rows, evenly spread: a listing is sorted, so its first rows would be of a few classes."""
+    """At most JUDGED rows, evenly spread: listings are sorted, so the first rows would cover a few classes."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).astype(int))]
 
 
 def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, float]:
-    """How near mapped embeddings come to the true ones of held-out pairs; from CLOUD pairs on also how well they are
-    ranked, and how near the two clouds lie."""
+    """How near mapped embeddings come to the true ones of held-out pairs; from CLOUD pairs on also how well they
+    retrieve them and how near the two clouds are."""
     mapped = mapper.map(visual)
     numbers = {"validation loss": validation_loss(mapper, visual, audio),
                "cosine": float(np.sum(mapped * audio, axis=1).mean())}
@@ -87,10 +87,10 @@ def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) ->
 
 
 def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
-    """Numbers of held-out pairs with 95% intervals over the pairs, Student's: wide enough for a handful.
+    """Measures on held-out pairs with Student's 95% intervals over the pairs, wide enough for a handful.
 
-    "cosine" is that of each mapped picture with its own sound; "margin" what remains of it when its mean cosine with
-    all sounds is taken away: a mapper that answers every picture alike has a margin of 0.
+    "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds,
+    which is 0 for a mapper that answers every picture alike.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
@@ -98,7 +98,7 @@ def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[st
 
 
 def _mean(values: np.ndarray) -> Interval:
-    """The mean of cosines with its interval; of a single one everything is possible."""
+    """The mean of cosines with its interval; a single one leaves everything possible."""
     n, value = len(values), float(np.mean(values))
     away = student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else np.inf
     return Interval(value, float(max(value - away, -1)), float(min(value + away, 1)), n)
@@ -117,7 +117,7 @@ def how_sure(numbers: dict[str, Interval]) -> str:
 
 def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],
            out: Path) -> None:
-    """Everything of the folder; config.json, by which a mapper is known, at the end."""
+    """Write the folder; config.json, which makes it a mapper's, comes last."""
     with whole_file(out / "familiarity.safetensors") as temporary:
         Familiarity.fit(pairs.train[0], pairs.val[0]).save(temporary)
     write_json(out / "recipe.json", asdict(recipe))

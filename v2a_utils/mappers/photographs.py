@@ -1,9 +1,9 @@
-"""Photographs on a stack that has seen drawings only: another eye names what is in them, and words do the rest.
+"""Photographs on a stack that has seen drawings only: a classifier names what is in them, and words do the rest.
 
-    photograph ──ImageNet classifier──▶ shares of SoundWorld's things ──CLAP's words──▶ sounds that nobody paired
+    photograph ──ImageNet classifier──▶ shares of SoundWorld's things ──CLAP's words──▶ unpaired sounds
 
-It is the bridge of `words` with its first step done by somebody else's eye: no mapper has to be trained for it, since
-nothing but words passes between seeing and hearing.
+It is the bridge of `words` with a classifier in CLIP's place. No mapper has to be trained for it, since nothing but
+words passes between seeing and hearing.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ from v2a_utils.soundworld import CLASSES, class_prompt
 
 
 def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:
-    """The CLAP embedding (d,) of unit norm for a photograph (or a video's frames), and what the classifier saw.
+    """The unit-norm CLAP embedding (d,) for a photograph (or a video's frames), and what the classifier saw.
 
-    A sound is drawn from those that the words stand for, so another seed gives another one. MediaError when the
-    photograph shows nothing that SoundWorld has a sound for: no sound is better than a guess.
+    It is that of a sound drawn from those that the words stand for, so another seed gives another one. MediaError when
+    the photograph shows nothing that SoundWorld has a sound for: no sound is better than a guess.
     """
     seen = stack.photo.see(frames)
     if not seen.known:

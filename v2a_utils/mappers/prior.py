@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 TIMES = 1000  # rows in the table of times
 SHARPNESS = 16.0  # of attention: cosines of queries and keys are multiplied by it
-ROTARY = 32  # numbers of each head that are turned by position
+ROTARY = 32  # numbers of each head that are rotated by position
 BUCKETS, FARTHEST = 32, 128  # T5's relative positions: exact up to half of the buckets, then logarithmic
 
 
@@ -22,7 +22,7 @@ class Prior(nn.Module):
     """(noised embedding, time, condition) -> prediction, embeddings scaled to entries of about 1.
 
     null_tokens: 0 is the lean form. DALLE2-pytorch pads absent text encodings to `max_text_len` with learned tokens;
-    77 of them in front make its faithful form, in which whoever drops the condition can drop the noised embedding too.
+    77 of them in front make its faithful form, which can drop the noised embedding as well as the condition.
     """
 
     def __init__(self, visual_dim: int, audio_dim: int, width: int = 128, depth: int = 4, heads: int = 4,
@@ -67,7 +67,7 @@ class Prior(nn.Module):
 
 
 class Positions(nn.Module):
-    """What attention knows of positions: the angles that turn queries and keys, and a learned bias for each head."""
+    """What attention knows of positions: the angles that rotate queries and keys, and a learned bias for each head."""
 
     def __init__(self, tokens: int, heads: int, rotary: int):
         super().__init__()
@@ -102,9 +102,9 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Causal attention by cosine similarity (Henry et al. 2020) of many queries to one key and value a token.
+    """Causal attention by cosine similarity (Henry et al. 2020) of many queries to one key and value per token.
 
-    A learned null key and value stand in front, so that a head may look at nothing.
+    A learned null key and value stand in front, so that a head can attend to nothing.
     """
 
     def __init__(self, width: int, heads: int, head_dim: int, dropout: float):
@@ -154,7 +154,7 @@ def _fitting(dim: int, width: int) -> nn.Module:
 
 
 def _apply_rotary(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    """Rotary positions (arXiv 2104.09864): pairs of the first numbers (..., n, d) are points, turned by an angle."""
+    """Rotary positions (arXiv 2104.09864): pairs of the first numbers (..., n, d) are points, rotated by an angle."""
     turned, still = heads.split([2 * cosines.shape[-1], heads.shape[-1] - 2 * cosines.shape[-1]], dim=-1)
     x, y = turned.unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack([x * cosines - y * sines, y * cosines + x * sines], dim=-1).flatten(-2)

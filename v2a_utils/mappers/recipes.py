@@ -10,8 +10,8 @@ from torch import nn
 from v2a_utils.mappers.networks import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
 
-# on SoundWorld a regression trained on fewer comes less near to the true sounds, by cosine, than the bridge over words,
-# which needs no pairs: data/results/pairs.csv, notebook 06
+# with fewer, a regression on SoundWorld has a lower cosine with the true sounds than the bridge over words, which needs
+# no pairs: data/results/pairs.csv, notebook 06
 PAIRS_WORTH_TRAINING = 6400
 
 
@@ -24,7 +24,7 @@ class Recipe:
     train: TrainConfig
 
 
-PATIENCE = 5  # validations of 20 in a row without a new best: an overfitting mapper is stopped
+PATIENCE = 5  # of the 20 validations, so many in a row without a new best stop an overfitting mapper
 _MINI = {"width": 128, "depth": 3, "heads": 4, "head_dim": 32}  # 0.9 M parameters
 _PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.05}  # 48.8 M
 # DALLE2-pytorch's example configuration of its prior; the number of steps is ours
@@ -35,7 +35,7 @@ _FEW_TRAINING = TrainConfig(6000, 256, 1e-3, weight_decay=6.02e-2, patience=PATI
 RECIPES = {
     "mini": {
         "regression": Recipe("regression", {}, TrainConfig(8000, 256, 3e-3, patience=PATIENCE)),
-        # as many parameters as the diffusion mapper: what a regression does when it is not the smaller network
+        # as many parameters as the diffusion mapper, for a comparison of equals
         "regression_deep": Recipe("regression", {"depth": 3, "expansion": 10},
                                   TrainConfig(2000, 256, 1e-3, patience=PATIENCE)),  # more overfits 24,000 pairs
         "diffusion": Recipe("diffusion", _MINI, TrainConfig(6000, 256, 2e-3, patience=PATIENCE)),
@@ -49,17 +49,17 @@ RECIPES = {
 }
 
 
-PAIRS = {"mini": 24_000, "paper": 199_176}  # that the recipes above were made for
-FEW_PAIRS = 10_000  # under which the network of the paper's size gives way to a smaller one
+PAIRS = {"mini": 24_000, "paper": 199_176}  # what the recipes above were made for
+FEW_PAIRS = 10_000  # with fewer, a smaller network replaces that of the paper's size
 FEW_RECIPES = {"paper": {kind: Recipe(kind, {} if kind == "regression" else _FEW, _FEW_TRAINING) for kind in MAPPERS}}
 LEAST_STEPS, LEAST_BATCH = 400, 16
 
 
 def recipe_for(stack: str, mapper: str, pairs: int | None = None) -> Recipe:
-    """The recipe of a mapper for a stack, by their names, for so many training pairs; ValueError for an unknown one.
+    """The recipe of a mapper for a stack, by their names, and a number of pairs; ValueError for an unknown name.
 
-    Fewer pairs than the recipe was made for get as many looks at each, but LEAST_STEPS steps at least, in batches of
-    at most half of the pairs.
+    With fewer pairs than the recipe was made for, each is still seen as often: in fewer steps, but LEAST_STEPS or more,
+    and in batches of at most half of the pairs, but LEAST_BATCH or more.
     """
     if stack not in RECIPES or mapper not in RECIPES[stack]:
         raise ValueError(f"no recipe for the {mapper} mapper of the stack {stack}: use {', '.join(MAPPERS)} and "
@@ -72,16 +72,17 @@ def recipe_for(stack: str, mapper: str, pairs: int | None = None) -> Recipe:
     train = recipe.train
     steps = min(max(round(train.steps * pairs / made_for), LEAST_STEPS), train.steps)
     batch = min(max(pairs // 2, LEAST_BATCH), train.batch_size)
-    ema = min(train.ema, 1 - 5 / steps)  # averages over a fifth of the run at most
+    ema = min(train.ema, 1 - 5 / steps)  # averaged over a fifth of the run at most
     return replace(recipe, train=replace(train, steps=steps, batch_size=batch, ema=ema,
                                          warmup=min(train.warmup, steps // 10)))
 
 
 def read_recipe(path: Path, base: Recipe) -> Recipe:
-    """`base` with what a JSON file says instead: {"sizes": {...}, "train": {...}}, each as full or short as wanted."""
+    """`base` with the changes in a JSON file: {"sizes": {...}, "train": {...}}, both optional and partial."""
     try:
         given = json.loads(Path(path).read_text())
-        mapper, sizes, train = given.pop("mapper", base.mapper), *(dict(given.pop(n, {})) for n in ("sizes", "train"))
+        mapper = given.pop("mapper", base.mapper)
+        sizes, train = (dict(given.pop(name, {})) for name in ("sizes", "train"))
     except (OSError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a JSON file with sizes and train ({error})") from error
     if mapper != base.mapper:
@@ -95,7 +96,7 @@ def read_recipe(path: Path, base: Recipe) -> Recipe:
 
 
 def build(recipe: Recipe, visual_dim: int, audio_dim: int) -> nn.Module:
-    """The untrained mapper of a recipe, a function of its seed. ValueError for a size that its class does not know."""
+    """A recipe's untrained mapper, initialised by its seed. ValueError for a size that the class does not know."""
     torch.manual_seed(recipe.train.seed)
     try:
         return MAPPERS[recipe.mapper](visual_dim, audio_dim, **recipe.sizes)

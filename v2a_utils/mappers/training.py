@@ -28,19 +28,19 @@ class TrainConfig:
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 100  # steps
     grad_norm: float = 1.0
-    ema: float = 0.99  # decay of the averaged weights; short, since the learning rate falls to nearly nothing
+    ema: float = 0.99  # decay of the averaged weights; a short average, since the learning rate falls to nearly 0
     seed: int = 0
     patience: int = 0  # validations in a row without a new best after which a run ends; 0: it takes all its steps
 
 
-CALLBACKS = 20  # looks at a run while it goes on
+CALLBACKS = 20  # in a run
 
 
 class Validation:
-    """What `fit` calls as it goes on: evaluates the averaged model, keeps its best weights, and says when to stop.
+    """A callback for `fit` that evaluates the averaged model, keeps its best weights, and says when to stop.
 
-    `evaluate(model)` gives measures by name, of which the one called `score` is to become small. `history` holds them
-    with the step and the training loss. All of it is kept in the run's checkpoint.
+    `evaluate(model)` gives measures by name; the one called `score` is minimised. `history` holds them with the step
+    and the training loss. Its state is part of the run's checkpoint.
     """
 
     def __init__(self, evaluate: Callable[[nn.Module], dict[str, float]], score: str, patience: int = 0):
@@ -50,14 +50,15 @@ class Validation:
         self.best_step = 0
 
     def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
-        """Judge; True when `patience` validations in a row brought nothing better."""
+        """Evaluate; True when `patience` validations in a row brought nothing better."""
         self.history.append({"step": len(losses), "loss": float(np.mean(losses[-100:]))} | self.evaluate(averaged))
         tqdm.write("  ".join(f"{name} {value:.4g}" for name, value in self.history[-1].items()))
         scores = [numbers[self.score] for numbers in self.history]
-        if scores[-1] == min(scores) and scores.index(scores[-1]) == len(scores) - 1:
+        since_best = len(scores) - 1 - scores.index(min(scores))
+        if not since_best:
             self.best = {name: value.detach().clone() for name, value in averaged.state_dict().items()}
             self.best_step = len(losses)
-        return 0 < self.patience <= len(scores) - 1 - scores.index(min(scores))
+        return 0 < self.patience <= since_best
 
     def state_dict(self) -> dict:
         """For the checkpoint."""
@@ -84,9 +85,9 @@ def fit(
     `loss_of(model, rows, generator)` gives the loss of the examples `rows` (row numbers below `num_examples`).
     Batches and noise are functions of (seed, step), so a run that was killed and started again from `checkpoint`
     follows the same loss curve. `callback(averaged model, losses)` is called about CALLBACKS times, and at the end; the
-    run ends early when it returns True, and the model gets the best weights of a `Validation`. `origin` says by name,
-    say {"data": its hash}, what a checkpoint must agree in: one of another origin or another model is refused
-    (ValueError).
+    run ends early when it returns True. If it is a `Validation`, the model gets its best weights instead. `origin`, say
+    {"data": its hash}, is stored in the checkpoint: one of another origin or another model is refused (ValueError).
+
     Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
     loss is not finite.
     """
@@ -96,7 +97,7 @@ def fit(
     run = _Run(model, config, origin or {}, callback)
     if checkpoint is not None and checkpoint.is_file():
         run.load(checkpoint, accelerator.device)
-    accelerator.wait_for_everyone()  # nobody writes what another still reads
+    accelerator.wait_for_everyone()  # no process writes what another still reads
     if not accelerator.is_main_process:
         checkpoint = None
     _take_steps(run, objective, num_examples, callback, checkpoint, title, accelerator)
@@ -107,7 +108,7 @@ def fit(
 
 def _take_steps(run: "_Run", objective: nn.Module, num_examples: int, callback: Callable | None,
                 checkpoint: Path | None, title: str, accelerator: Accelerator) -> None:
-    """The steps that a run has still to take, with looks at it and checkpoints on the way."""
+    """Take the remaining steps of a run, with callbacks and checkpoints on the way."""
     config, saved = run.config, time.monotonic()
     bar = tqdm(range(len(run.losses), config.steps), initial=len(run.losses), total=config.steps, desc=title,
                mininterval=5, disable=not accelerator.is_main_process)
@@ -144,7 +145,7 @@ class _Run:
             self.parts["validation"] = callback
 
     def after_step(self, step: int) -> None:
-        """Learning rate and averaged weights; the first steps are too poor to average over."""
+        """Update learning rate and averaged weights; the first tenth of the steps is too poor to average over."""
         self.scheduler.step()
         if step < self.config.steps // 10:
             self.average.module.load_state_dict(self.parts["model"].state_dict())
@@ -152,7 +153,7 @@ class _Run:
             self.average.update_parameters(self.parts["model"])
 
     def is_due(self, step: int) -> bool:
-        """Whether it is time for a look at the run."""
+        """Whether the callback is due."""
         return (step + 1) % max(self.config.steps // CALLBACKS, 1) == 0 or step + 1 == self.config.steps
 
     def save(self, path: Path) -> None:
@@ -183,8 +184,8 @@ class _Run:
 
 
 def _accelerator(device: str | torch.device) -> Accelerator:
-    """An accelerator on this device. The library keeps the first device of a process for good; a single process may
-    train on one and then on another."""
+    """An accelerator on this device. Accelerate keeps a process on its first device; ours may train on one, then on
+    another."""
     kind, shared = torch.device(device).type, PartialState._shared_state
     if shared and shared["device"].type != kind and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -219,7 +220,7 @@ def _step(objective, num_examples, config, step, optimizer, accelerator) -> floa
     rank, number = accelerator.process_index, accelerator.num_processes
     rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)[rank::number]
     seed = config.seed * 1_000_003 + step + (rank << 40)
-    generator = torch.Generator().manual_seed(seed)  # on the CPU: one noise on any device
+    generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on any device
     torch.manual_seed(seed)  # dropout inside library modules has no generator of its own
     with half_precision(accelerator.device):
         loss = objective(rows, generator)

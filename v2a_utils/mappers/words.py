@@ -1,11 +1,11 @@
-"""A bridge from CLIP's space to CLAP's without a single pair of a picture and a sound: both encoders speak words.
+"""A bridge from CLIP's space to CLAP's without a single pair of picture and sound: both encoders embed text.
 
-    picture ──CLIP──▶ its words: a posterior over sentences ──CLAP──▶ sounds that nobody paired with anything
+    picture ──CLIP──▶ its words: a posterior over sentences ──CLAP──▶ unpaired sounds
 
-A contrastive encoder ends up with cosines that, times the scale it learned, are log-ratios of densities (van den Oord
-et al. 2018, arXiv 1807.03748, section 2.3). So its softmax is a posterior, and the temperatures need no pairs and no
-tuning: they are the encoders' own, from their training against words. C-MCR (arXiv 2305.14381) joins CLIP and CLAP
-through texts for retrieval; here the way ends among real sounds, where a generator was trained.
+The cosines of a contrastive encoder, times its learned scale, are log-ratios of densities (van den Oord et al. 2018,
+arXiv 1807.03748, section 2.3). So its softmax is a posterior, and the temperatures need no pairs and no tuning: the
+encoders learned them against text. C-MCR (arXiv 2305.14381) joins CLIP and CLAP through texts for retrieval; here the
+path ends among real sounds, where the generator was trained.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,14 @@ BLOCK = 4096  # sentences whose cosines to all sounds are held at once
 
 
 class WordsBridge(nn.Module):
-    """Pictures to sounds over sentences that CLIP and CLAP both know.
+    """Pictures to sounds over sentences that CLIP and CLAP both embed.
 
     A picture v gives shares p(s|v), the softmax of CLIP's cosines to the sentences. A sound a gives shares p(s|a) in
-    the same way by CLAP; by Bayes' rule p(a|s) is p(s|a) / sum of p(s|a') over all sounds a', which are the `sounds`
-    that nobody paired with anything. The form "mean" answers with the mean of the sounds under p(a|v) = sum over s of
-    p(s|v) p(a|s), a Nadaraya-Watson estimate with two kernels; "draw" draws a sentence and then one of the sounds.
-    Without sounds, CLAP's embeddings of the sentences take their place, which lie in the cloud of *texts*.
+    the same way by CLAP; by Bayes' rule p(a|s) is p(s|a) / sum of p(s|a') over all sounds a', the unpaired `sounds`.
+    The form "mean" answers with the mean of the sounds under p(a|v) = sum over s of p(s|v) p(a|s), a Nadaraya-Watson
+    estimate with two kernels; "draw" draws a sentence and then one of the sounds.
+
+    Without sounds, CLAP's embeddings of the sentences take their place, though they lie in the cloud of *texts*.
     """
 
     kind = "words"
@@ -61,7 +62,7 @@ class WordsBridge(nn.Module):
 
     @torch.inference_mode()
     def hear(self, shares: torch.Tensor, seed: int = 0, form: str | None = None, draws: int = 1) -> np.ndarray:
-        """Shares of the sentences (n, sentences), whoever saw them -> (n, audio_dim), unit norm; else as `map`."""
+        """Shares of the sentences (n, sentences), from whichever model -> (n, audio_dim), unit norm; else as `map`."""
         form = form or self.config["form"]
         if form not in FORMS or draws < 1:
             raise ValueError(f"form {form!r} with {draws} draws: use {' or '.join(FORMS)}, and 1 draw or more")
@@ -96,7 +97,7 @@ class WordsBridge(nn.Module):
         return (self.config["visual_scale"] * rows @ self.seen.T).softmax(1)
 
     def _drawn(self, shares: torch.Tensor, seed: int, draws: int) -> torch.Tensor:
-        """The sum of `draws` sounds for every row of shares (n, sentences), (n, audio_dim)."""
+        """The sum (n, audio_dim) of `draws` sounds drawn for every row of shares (n, sentences)."""
         generators = row_generators(len(shares), seed)
         chosen = torch.stack([torch.multinomial(row, draws, replacement=True, generator=generator)
                               for row, generator in zip(shares.cpu(), generators)])

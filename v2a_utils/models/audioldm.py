@@ -17,7 +17,7 @@ from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
 
 VOCODERS = {"SpeechT5HifiGan": SpeechT5HifiGan, "GriffinLimVocoder": GriffinLimVocoder}
-PIPELINE = "AudioLDMPipeline"  # what such a folder says that it is
+PIPELINE = "AudioLDMPipeline"  # the class that model_index.json names
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler", "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler",
     "euler": "EulerDiscreteScheduler", "unipc": "UniPCMultistepScheduler",
@@ -29,7 +29,7 @@ class Generator:
 
     The CLAP embedding enters as `class_labels`; the unconditional branch uses CLAP's embedding of the empty text
     (haoheliu/AudioLDM). Whatever the precision of UNet and VAE, latents and vocoder stay in single precision. Sizes,
-    rate and mel bins are those of the folder's configurations: AudioLDM's s, m and l, and others of its kind.
+    rate and mel bins come from the folder's configurations, so AudioLDM's s, m and l all fit.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Generator:
         cls, folder: str | Path, null_embedding: np.ndarray, device: str = "cpu", clip_seconds: float | None = None,
         dtype: torch.dtype | None = None,
     ) -> "Generator":
-        """From an AudioLDM folder in diffusers' layout. ValueError names a folder that is not one.
+        """From an AudioLDM folder in diffusers' layout. ValueError names one that is not.
 
         `dtype` is that of UNet and VAE: by default half precision on a GPU and single precision on a CPU.
         """
@@ -86,15 +86,15 @@ class Generator:
         self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
         seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None, strength: float = 0.5,
     ) -> np.ndarray:
-        """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), not yet at one loudness.
+        """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
         `progress(done, steps)` is called after every denoising step. `scheduler` is a name of SCHEDULERS.
 
-        A variation begins with the sounds `start` (n or 1, samples) at the generator's rate instead of with noise:
-        `strength` is the share of the steps that is walked back and denoised anew (0 to 1; SDEdit, arXiv 2108.01073).
+        A variation starts from the sounds `start` (n or 1, samples) at the generator's rate instead of noise.
+        `strength` is the share of the steps that are noised and denoised again (0 to 1; SDEdit, arXiv 2108.01073).
 
-        Where half precision overflows, everything is made again in single precision, which is then kept.
+        If half precision overflows, the generator switches to single precision for good and starts over.
         FloatingPointError when the sounds are not finite even so.
         """
         asked = embeddings, steps, guidance, seconds or self.clip_seconds, seed, progress, scheduler, start, strength
@@ -109,7 +109,7 @@ class Generator:
         return sounds
 
     def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength) -> np.ndarray:
-        """`generate`, whatever comes out."""
+        """`generate` without its check that the sounds are finite."""
         rows = row_generators(len(embeddings), seed)
         shape = self._latent_shape(seconds)
         noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
@@ -124,10 +124,10 @@ class Generator:
         scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
         strength: float = 0.5,
     ) -> torch.Tensor:
-        """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim); guidance as one batch.
+        """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim).
 
-        A scheduler that adds noise on the way draws each row's from its own of `rows`. With `clean`, scaled latents, it
-        begins with them, noised by `strength`.
+        Both branches of the guidance are one batch. A scheduler that adds noise draws each row's from its generator in
+        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`.
         """
         walk = self._scheduler(scheduler)
         walk.set_timesteps(steps, device=self.device)
@@ -176,21 +176,21 @@ class Generator:
         return getattr(diffusers, SCHEDULERS[name]).from_config(self.scheduler.config)
 
     def _latent_shape(self, seconds: float) -> tuple[int, int, int]:
-        """(channels, time, mel) of the latents of a sound, a length that the UNet can halve as often as it does."""
+        """(channels, time, mel) of a sound's latents, the time rounded up to what the UNet can halve at every level."""
         frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
         least = 2 ** (len(self.unet.config.block_out_channels) - 1)
         mels = self.vocoder.config.model_in_dim
         return self.unet.config.in_channels, -(-frames // least) * least, mels // self._factor
 
     def _fit(self, waveforms: np.ndarray, frames: int) -> np.ndarray:
-        """Waveforms (n, samples) cut or filled with silence to the length of so many latent frames."""
+        """Waveforms (n, samples), cut or padded with silence to the length of so many latent frames."""
         length = frames * self._factor * self.hop
         waveforms = np.asarray(waveforms, np.float32)[:, :length]
         return np.pad(waveforms, ((0, 0), (0, length - waveforms.shape[1])))
 
     @staticmethod
     def _noised(walk: SchedulerMixin, clean: torch.Tensor, noise: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """Latents as they are at the first of `times`; the walk is told that it begins there."""
+        """Latents noised to the first of `times`; the scheduler is told that it starts there."""
         if not len(times):
             return clean
         if hasattr(walk, "set_begin_index"):

@@ -1,4 +1,4 @@
-"""AudioSet's names: which of its 527 classes PANNs' outputs are, and which of them count as right for a picture."""
+"""AudioSet's 527 classes: their names in the order of PANNs' outputs, and which are right for a picture."""
 
 import csv
 from collections.abc import Collection, Iterable
@@ -44,7 +44,7 @@ RIGHT_FOR_IMAGEHEAR = {
     "trumpet": ("Trumpet", "Trombone", "French horn", "Brass instrument"),
     "waterfall": _WATER,
 }
-TOO_GENERAL = frozenset({  # left out before the highest class is looked for, as Im2Wav does
+TOO_GENERAL = frozenset({  # ignored in the search for the highest class, as Im2Wav does
     "Animal", "Domestic animals, pets", "Livestock, farm animals, working animals", "Wild animals", "Music",
     "Musical instrument", "Sound effect", "Effects unit", "Outside, rural or natural", "Ambient music",
     "Classical music", "Disco", "Electronic music", "Folk music", "Funny music", "Heavy metal", "Jazz",
@@ -57,8 +57,8 @@ TOO_GENERAL = frozenset({  # left out before the highest class is looked for, as
 def right_classes(labels: Iterable[str], names: Collection[str]) -> frozenset[str]:
     """Which of a tagger's classes `names` count as right for a picture of these labels.
 
-    A label that the tagger has itself; else AudioSet's classes for it, as Im2Wav defines them. Empty for labels of
-    which the tagger knows nothing.
+    For each label the class of that name, else AudioSet's classes for it, as Im2Wav defines them. Empty if the tagger
+    knows none of the labels.
     """
     known = set(names)
     return frozenset(name for label in labels

@@ -1,9 +1,9 @@
-"""Audio backbones that only measure: their outputs are what FD, FAD, KL, IS, CS and accuracy are computed on.
+"""Audio backbones that only measure: FD, FAD, KL, IS, CS and accuracy are computed on their outputs.
 
-Ours are an audio tagger and a Wav2CLIP-like encoder, on one PANNs-like trunk; the field's, on their public weights,
-are PANNs' CNN14 and PaSST for FD and KL, VGGish for FAD, Wav2CLIP for CS. `load_backbone` opens whichever lies in a
-folder behind one interface. The public files are pickles, so they are read with weights_only, and held against their
-SHA-256 where one is known.
+Ours are an audio tagger and a Wav2CLIP-like encoder, on one PANNs-like trunk; the field's, with their public weights,
+are PANNs' CNN14 and PaSST for FD and KL, VGGish for FAD, Wav2CLIP for CS. `load_backbone` opens whichever is in a
+folder, behind one interface. The public files are pickles, so they are read with weights_only, and checked against
+their SHA-256 where one is known.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.data.audio import resample
 from v2a_utils.models.audioset import NUM_CLASSES, read_names
-from v2a_utils.models.mel import magnitudes, mel_filters
+from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import SUMS, load_weights, read_checkpoint, sha256
 
 FRAME = 0.96  # s, VGGish's frame
@@ -61,14 +61,8 @@ class AudioCnn(nn.Module):
         self.blocks = nn.ModuleList(ConvBlock(a, b, pool) for a, b, pool in zip(widths, widths[1:], pools))
         self.fc1 = nn.Linear(widths[-1], config["features"])
         self.fc_out = nn.Linear(config["features"], config["outputs"])
-        filters = mel_filters(config["sample_rate"], config["n_fft"], config["mels"], 50,
-                              config.get("fmax", config["sample_rate"] // 2))
-        self.register_buffer("filters", filters, persistent=False)
-
-    def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(batch, samples) -> (batch, 1, frames, mels), dB."""
-        power = magnitudes(waveforms, self.config["n_fft"], self.config["hop"]) ** 2
-        return 10 * (self.filters @ power).clamp(min=1e-10).log10().transpose(1, 2)[:, None]
+        self.log_mel = LogMelPower(config["sample_rate"], config["n_fft"], config["hop"], config["mels"], 50,
+                                   config.get("fmax", config["sample_rate"] // 2))
 
     def features(self, log_mels: torch.Tensor) -> torch.Tensor:
         """(batch, 1, frames, mels) -> (batch, features): what FD is computed on (after ReLU, as PANNs' fc1)."""
@@ -79,7 +73,7 @@ class AudioCnn(nn.Module):
         return F.relu(self.fc1(x.mean(2) + x.amax(2)))
 
     def frames(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(1, samples) -> (frames, features) of pieces of 0.96 s; the end is dropped, a shorter sound is one frame."""
+        """(1, samples) -> (frames, features), one per 0.96 s; a remainder is dropped, a shorter sound is padded."""
         piece = round(FRAME * self.config["sample_rate"])
         waveforms = F.pad(waveforms, (0, max(piece - waveforms.shape[1], 0)))
         return self.features(self.log_mel(waveforms[0].unfold(0, piece, piece)))
@@ -92,7 +86,7 @@ class AudioBackbone:
     """A trained model with one interface for all: waveforms in, NumPy out.
 
     A tagger's outputs are class scores, Wav2CLIP's an embedding. `backbone` and `sample_rate` belong beside every
-    number that is made from it. A `multi_label` tagger was trained on classes that may sound together.
+    number computed with it. A `multi_label` tagger was trained on classes that may sound together.
     """
 
     def __init__(self, model: nn.Module, names: list[str], device: str = "cpu", backbone: str = "mini",
@@ -102,7 +96,7 @@ class AudioBackbone:
 
     @property
     def sample_rate(self) -> int:
-        """Hz, to which sounds are brought for the model."""
+        """Hz; sounds are resampled to it."""
         return self.model.config["sample_rate"]
 
     @classmethod
@@ -136,7 +130,7 @@ class AudioBackbone:
         return self.model.fc_out(torch.from_numpy(features).to(self.device)).cpu().numpy()
 
     def frames(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Features of every 0.96 s, (n, frames, features) for sounds of one length: what FAD is computed on."""
+        """Features per 0.96 s, (n, frames, features), of sounds of one length: what FAD is computed on."""
         return np.stack(self._run(waveforms, sample_rate, self.model.frames))
 
     def embed(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
@@ -147,7 +141,7 @@ class AudioBackbone:
     def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
         """The k highest classes with their scores, 0..1.
 
-        Scores of a multi-label tagger are its sigmoid outputs, each class by itself; of another one its softmax
+        The scores of a multi-label tagger are sigmoids, each class by itself; those of any other are softmax
         probabilities, which add up to 1.
         """
         logits = self.logits([waveform], sample_rate)[0]
@@ -186,9 +180,9 @@ class Vggish(nn.Module):
         self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
 
     def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(1, samples) -> (frames, 1, 96, 64): pieces of 0.96 s; what is left over at the end is dropped."""
+        """(1, samples) -> (frames, 1, 96, 64), one frame per 0.96 s; a remainder is dropped."""
         missing = 400 + 95 * 160 - waveforms.shape[1]
-        waveforms = F.pad(waveforms, (0, max(missing, 0)))  # a shorter sound is one frame
+        waveforms = F.pad(waveforms, (0, max(missing, 0)))  # to one frame at least
         window = torch.hann_window(400, device=waveforms.device)
         spectrum = torch.fft.rfft(waveforms[0].unfold(0, 400, 160) * window, 512).abs()
         mels = (spectrum @ self.filters + 0.01).log()
@@ -202,7 +196,7 @@ class Vggish(nn.Module):
 class Wav2Clip(nn.Module):
     """Wav2CLIP's audio side (Wu et al. 2022, arXiv 2110.11499): ResNet-18 on a log spectrogram, then two layers to 512.
 
-    Parameters are named as in lyrebird-wav2clip's file Wav2CLIP.pt, its prefixes "audio_" aside.
+    Parameters are named as in lyrebird-wav2clip's file Wav2CLIP.pt, without their prefix "audio_".
     """
 
     config = {"sample_rate": 16_000}
@@ -216,7 +210,7 @@ class Wav2Clip(nn.Module):
         self.transform.sequential = nn.Sequential(nn.Linear(512, 512), nn.ReLU(), nn.Dropout(0.1), nn.Linear(512, 512))
 
     def log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """(1, samples) -> (1, 1, 257, frames): log power, brought to mean 0 and deviation 1. No mels here."""
+        """(1, samples) -> (1, 1, 257, frames): log power, normalised to mean 0 and deviation 1. No mels here."""
         window = torch.hann_window(512, device=waveforms.device)
         power = torch.stft(waveforms, 512, 353, window=window, return_complex=True).abs() ** 2
         spectrum = (power + 1e-7).log()[:, None]
@@ -266,13 +260,15 @@ class Passt(nn.Module):
 def load_panns(path: Path, device: str = "cpu") -> AudioBackbone:
     """CNN14 from Cnn14_16k_mAP=0.438.pth or, for 32 kHz, Cnn14_mAP=0.431.pth.
 
-    AudioSet's class_labels_indices.csv lies beside it.
+    AudioSet's class_labels_indices.csv must be beside it.
     """
     config = CNN14_16K if "16k" in path.name else CNN14_32K
     names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(config)
-    own = {re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name).replace(
-        "fc_audioset", "fc_out"): value for name, value in _read(path).items()
-        if not name.startswith(("spectrogram_extractor", "logmel_extractor"))}
+    own = {}
+    for name, value in _read(path).items():
+        if not name.startswith(("spectrogram_extractor", "logmel_extractor")):
+            name = re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name)
+            own[name.replace("fc_audioset", "fc_out")] = value
     backbone = f"PANNs CNN14 {config['sample_rate'] // 1000}k"
     return AudioBackbone(_filled(model, own, path), names, device, backbone, multi_label=True)
 
@@ -292,7 +288,7 @@ def load_vggish(path: Path, device: str = "cpu") -> AudioBackbone:
 
 
 def load_wav2clip(path: Path, device: str = "cpu") -> AudioBackbone:
-    """Wav2CLIP from Wav2CLIP.pt; the rest of the file, CLIP among it, is left aside."""
+    """Wav2CLIP from Wav2CLIP.pt; the rest of the file, which includes CLIP, is ignored."""
     own = {name.removeprefix("audio_"): value for name, value in _read(path).items()
            if name.startswith(("audio_encoder.", "audio_transform.")) and "spectrogram" not in name}
     return AudioBackbone(_filled(Wav2Clip(), own, path), [], device, "Wav2CLIP")
@@ -311,8 +307,8 @@ def load_backbone(folder: str | Path, device: str = "cpu") -> AudioBackbone:
     if (folder / "config.json").is_file():
         return AudioBackbone.load(folder, device)
     for pattern, load in PUBLIC.items():
-        for path in sorted(folder.glob(pattern)):
-            return load(path, device)
+        if found := sorted(folder.glob(pattern)):
+            return load(found[0], device)
     raise ValueError(f"{folder}: no audio backbone there; put config.json with model.safetensors or one of "
                      f"{', '.join(PUBLIC)} into it")
 

@@ -1,6 +1,6 @@
-"""CLAP, which turns sounds and texts into embeddings of one space.
+"""CLAP: sounds and texts -> embeddings in one space.
 
-It is laion_clap's HTSAT audio tower with a RoBERTa text tower, in the parameter names of laion_clap's checkpoints.
+It is laion_clap's HTSAT audio tower with a RoBERTa text tower, its parameters named as in laion_clap's checkpoints.
 `import laion_clap` itself asks a model hub for three tokenizers, so only its tower code is imported.
 """
 
@@ -16,33 +16,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils.data.audio import fit_length, resample
-from v2a_utils.models.mel import magnitudes, mel_filters
+from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import load_weights
 
 
-class LogMelPower(nn.Module):
-    """CLAP's front end: (batch, samples) -> (batch, 1, frames, mels) log power in dB.
-
-    Stands in for torchlibrosa's Spectrogram and LogmelFilterBank: the same numbers, by FFT instead of a convolution
-    with 1.2 million frozen weights.
-    """
-
-    def __init__(self, config: SimpleNamespace):
-        super().__init__()
-        self.n_fft, self.hop = config.window_size, config.hop_size
-        filters = mel_filters(config.sample_rate, self.n_fft, config.mel_bins, config.fmin, config.fmax)
-        self.register_buffer("filters", filters, persistent=False)
-
-    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        power = magnitudes(waveforms, self.n_fft, self.hop) ** 2
-        return 10 * (self.filters @ power).clamp(min=1e-10).log10().transpose(1, 2)[:, None]
-
-
 def _htsat_class():
-    """laion_clap's audio tower out of laion_clap's own file.
+    """The class of laion_clap's audio tower, from laion_clap's own file.
 
     The file is imported as part of a package of ours, since laion_clap's would ask a hub for tokenizers and load a
-    machine-learning library for its losses. In this copy the front end's place stays free for `LogMelPower`.
+    machine-learning library for its losses. In this copy the front end is left out: `LogMelPower` takes its place.
     """
     if "v2a_clap_towers" not in sys.modules:
         folder = Path(importlib.util.find_spec("laion_clap").submodule_search_locations[0])
@@ -55,7 +37,7 @@ def _htsat_class():
 
 
 def _forget_constants(tower: nn.Module) -> None:
-    """Which window position is how far from which follows from the tower's shape: no need to keep it in files."""
+    """Keep relative window positions and masks out of weight files: they follow from the tower's shape."""
     for module in tower.modules():
         for name in {"relative_position_index", "attn_mask"} & set(module._buffers):
             module.register_buffer(name, getattr(module, name), persistent=False)
@@ -80,7 +62,8 @@ class Clap(nn.Module):
         audio, joint = SimpleNamespace(**config["audio_cfg"]), config["joint_embed_shape"]
         self.sample_rate, self.clip_samples, self.embed_dim = audio.sample_rate, audio.clip_samples, joint
         self.audio_branch = _htsat_class()(num_classes=audio.class_num, config=audio, **audio.htsat)
-        self.audio_branch.spectrogram_extractor = LogMelPower(audio)
+        self.audio_branch.spectrogram_extractor = LogMelPower(
+            audio.sample_rate, audio.window_size, audio.hop_size, audio.mel_bins, audio.fmin, audio.fmax)
         self.audio_branch.logmel_extractor = nn.Identity()
         _forget_constants(self.audio_branch)
         self.text_branch = RobertaModel(RobertaConfig(**config["text_cfg"]))
@@ -107,7 +90,7 @@ class Clap(nn.Module):
 def check_vocabulary(tokenizer, expected: int) -> None:
     """ValueError unless a tokenizer knows about as many tokens as its text tower expects.
 
-    transformers hands out an empty tokenizer, without a word, when files are missing.
+    When files are missing, transformers silently returns an empty tokenizer.
     """
     if len(tokenizer) < 0.9 * expected:
         raise ValueError(
@@ -169,7 +152,7 @@ class AudioEncoder:
         return self.model.embed_audio(waveforms.to(self.device)).float().cpu().numpy()
 
     def forget_texts(self) -> None:
-        """Let go of the text tower, four fifths of CLAP's memory: from now on it embeds sounds only."""
+        """Drop the text tower, four fifths of CLAP's memory: from now on it embeds sounds only."""
         self.model.text_branch = None
 
     @torch.inference_mode()

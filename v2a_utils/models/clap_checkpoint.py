@@ -1,4 +1,4 @@
-"""The CLAP that AudioLDM speaks, out of other people's checkpoints, and the check that it is that one."""
+"""AudioLDM's own CLAP, from public checkpoints, and the check that it is the right one."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ from v2a_utils.data.files import whole_file
 from v2a_utils.models.clap import AudioEncoder, Clap, check_vocabulary
 from v2a_utils.models.weights import read_checkpoint, sha256
 
-disable_progress_bar()  # of loading, which takes a second
+disable_progress_bar()  # loading takes a second
 PREFIXES = ("cond_stage_model.model.", "module.", "")  # AudioLDM's checkpoint, laion_clap's, a bare one
 HEARING = {  # every HTSAT of LAION-CLAP (laion_clap, clap_module/model_configs)
     "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "fmin": 50, "fmax": 14_000,
@@ -23,7 +23,7 @@ HEARING = {  # every HTSAT of LAION-CLAP (laion_clap, clap_module/model_configs)
 }
 HTSAT_NAMES = {96: "tiny", 128: "base", 256: "large"}
 PROMPTS = ("", "a dog barking", "rain falling on a tin roof", "church bells ringing", "a crowd laughs and applauds")
-AGREEMENT = 0.99  # least cosine
+AGREEMENT = 0.99  # least cosine between two embeddings of one text
 CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
 NULL_FILE = "null_embedding.safetensors"
 TEXT_TOWER = "text_encoder"  # CLAP's, in an AudioLDM folder
@@ -31,32 +31,32 @@ TEXTS_AT_ONCE = 64
 
 
 def load_clap(path: Path, audioldm: Path, device: str = "cpu") -> AudioEncoder:
-    """CLAP out of AudioLDM's original checkpoint or one of laion_clap, with the tokenizer of an AudioLDM folder.
+    """CLAP from AudioLDM's original checkpoint or one of laion_clap's, with the tokenizer of an AudioLDM folder.
 
-    The sizes follow from the shapes. ValueError names a file without a CLAP, with a fused one, or with one that is not
-    the CLAP that this AudioLDM was trained with.
+    Sizes are inferred from the weights' shapes. ValueError names a file without a CLAP, with a fused one, or with
+    another CLAP than this AudioLDM was trained with.
     """
     state = read_checkpoint(path)
     weights = next((found for prefix in PREFIXES if (found := _under(prefix, state))), None)
     if weights is None:
         raise ValueError(f"{path}: holds no CLAP (no audio_branch under {', '.join(filter(None, PREFIXES))} or alone)")
     if "audio_branch.patch_embed.proj.weight" not in weights:
-        raise ValueError(f"{path}: the audio tower of its CLAP is no HTSAT but another one (PANN's CNN14, say), which "
-                         f"AudioLDM does not speak; give {CHECKPOINT} (Zenodo record 7698295)")
+        raise ValueError(f"{path}: the audio tower of its CLAP is not an HTSAT but another one (PANNs' CNN14, say), "
+                         f"which AudioLDM was not trained with; give {CHECKPOINT} (Zenodo record 7698295)")
     if any("fusion" in name for name in weights):
-        raise ValueError(f"{path}: holds a CLAP with fusion, which AudioLDM does not speak; give an unfused one")
+        raise ValueError(f"{path}: holds a CLAP with fusion, which AudioLDM was not trained with; give one without")
     model = Clap(infer_config(weights))
     try:
         model.load_state_dict({name: weights[name].float() for name in model.state_dict()})
     except (KeyError, RuntimeError) as error:
-        raise ValueError(f"{path}: its CLAP is not whole ({error})") from error
+        raise ValueError(f"{path}: its CLAP is incomplete ({error})") from error
     encoder = AudioEncoder(model, AutoTokenizer.from_pretrained(audioldm / "tokenizer"), device)
     check_agreement(encoder, path, audioldm)
     return encoder
 
 
 def _under(prefix: str, state: dict) -> dict[str, torch.Tensor]:
-    """What begins with a prefix, without it, where that is a CLAP."""
+    """The weights under a prefix, which is removed from their names; none unless they are a CLAP's."""
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     return found if any(name.startswith("audio_branch.") for name in found) else {}
 
@@ -64,7 +64,7 @@ def _under(prefix: str, state: dict) -> dict[str, torch.Tensor]:
 def infer_config(weights: dict[str, torch.Tensor]) -> dict:
     """`Clap`'s configuration from the names and shapes of laion_clap's weights.
 
-    Shapes do not tell how many heads a RoBERTa has: 64 dimensions a head, as all of them have.
+    Shapes do not show how many heads a RoBERTa has: 64 dimensions per head are assumed, as in every published one.
     """
     shape = {name: tuple(value.shape) for name, value in weights.items()}
     tables = {tuple(map(int, match.groups())): shape[name] for name in shape if (match := re.fullmatch(
@@ -97,7 +97,7 @@ def infer_config(weights: dict[str, torch.Tensor]) -> dict:
 
 @torch.inference_mode()
 def audioldm_texts(folder: Path, texts: list[str]) -> np.ndarray:
-    """Embeddings (n, d) of unit norm by the text tower of an AudioLDM folder, which is loaded for this call only.
+    """Unit-norm embeddings (n, d) by the text tower of an AudioLDM folder, which is loaded for this call only.
 
     ValueError names a folder whose text tower or tokenizer cannot be read.
     """
@@ -122,18 +122,18 @@ def check_agreement(clap: AudioEncoder, path: Path, audioldm: Path) -> None:
     worst = float((clap.embed_texts(list(PROMPTS)) * audioldm_texts(audioldm, list(PROMPTS))).sum(1).min())
     if worst < AGREEMENT:
         raise ValueError(
-            f"{path}: this is not the CLAP that {audioldm} was trained with: of the same words their embeddings have a "
-            f"cosine of only {worst:.2f} ({AGREEMENT} is wanted). Every CLAP has a space of its own, so a mapper "
-            "trained on this one would steer AudioLDM to noise without any error. Give the checkpoint that AudioLDM "
-            f"itself was published as ({CHECKPOINT}, Zenodo record 7698295)"
+            f"{path}: this is not the CLAP that {audioldm} was trained with: their embeddings of the same text have a "
+            f"cosine of only {worst:.2f} ({AGREEMENT} is needed). Every CLAP has a space of its own, so a mapper "
+            "trained on this one would steer AudioLDM to noise without any error. Give AudioLDM's own checkpoint "
+            f"({CHECKPOINT}, Zenodo record 7698295)"
         )
 
 
 def read_null(audioldm: Path, extras: Path) -> np.ndarray:
     """The embedding (d,) of the empty text, AudioLDM's unconditional condition.
 
-    It lies in the AudioLDM folder or in `extras`; if not, the folder's text tower makes it, and it is kept in `extras`
-    under that tower's SHA-256, so that later no text tower is needed to generate.
+    It is read from the AudioLDM folder or from `extras`; if neither has it, the folder's text tower computes it, and it
+    is kept in `extras` with that tower's SHA-256, so that generating needs no text tower later.
     """
     if (audioldm / NULL_FILE).is_file():
         return _stored(audioldm / NULL_FILE)[0]

@@ -20,9 +20,9 @@ AGGREGATES = ("mean", "middle", "random", "first", "none")
 
 
 def choose_frames(aggregate: str, number: int, seed: int | list[int] = 0) -> list[int]:
-    """Which of a clip's `number` frames an aggregate looks at: all for "mean" and "none", else a single one.
+    """Indices of the frames, of a clip's `number`, that an aggregate uses: all for "mean" and "none", else one.
 
-    ValueError for an unknown aggregate. `seed` is for "random" alone.
+    ValueError for an unknown aggregate. Only "random" uses `seed`.
     """
     if aggregate in ("mean", "none"):
         return list(range(number))
@@ -44,9 +44,8 @@ def aggregate_frames(embeddings: np.ndarray, aggregate: str = "mean", seed: int 
 class VisionEncoder:
     """A frozen CLIP with its own preprocessing and tokenizer.
 
-    `preprocess` is open_clip's, RGB picture -> normalised floats (3, size, size). It is taken in two parts with the
-    same result, so that pictures stay bytes until they reach the encoder's device: `fit` for each, `normalise` for a
-    batch.
+    `preprocess` is open_clip's, RGB picture -> normalised floats (3, size, size). It is split in two, with the same
+    result, so that pictures stay bytes until they reach the encoder's device: `fit` for each, `normalise` for a batch.
     """
 
     def __init__(self, model, preprocess: Compose, tokenizer: SimpleTokenizer, device: str = "cpu"):
@@ -60,7 +59,7 @@ class VisionEncoder:
     def load(cls, name: str, weights: str, config: Path | None = None, bpe: Path | None = None, device: str = "cpu"):
         """An open_clip model by name; `weights` is a file or open_clip's tag of pretrained weights.
 
-        `config` adds a model that open_clip does not know; `bpe` is the tokenizer's merges if not CLIP's own.
+        `config` adds a model that open_clip does not know; `bpe` holds merges other than CLIP's own for the tokenizer.
         """
         if config is not None:
             open_clip.add_model_config(config)
@@ -70,15 +69,15 @@ class VisionEncoder:
 
     @classmethod
     def load_published(cls, name: str, place: Path, device: str = "cpu"):
-        """Somebody's CLIP with CLIP's own vocabulary: a weights file of the open_clip model `name`, or a folder of the
-        hub with open_clip_config.json. ValueError names weights that do not fit."""
+        """A published CLIP with CLIP's own vocabulary: a weights file of the open_clip model `name`, or a folder as the
+        hub has it, with open_clip_config.json. ValueError names weights that do not fit."""
         try:
             if place.is_file():
                 return cls.load(name, str(place), device=device)
             config = json.loads((place / "open_clip_config.json").read_text())
             model = open_clip.CLIP(**config["model_cfg"])
             open_clip.load_checkpoint(model, str(place / "open_clip_model.safetensors"))
-        except (OSError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, UnpicklingError) as error:
             raise ValueError(f"{place}: no CLIP weights that fit ({str(error).splitlines()[0]})") from error
         preparing = {"size": model.visual.image_size} | config.get("preprocess_cfg", {})
         set_model_preprocess_cfg(model, asdict(PreprocessCfg(**preparing)))

@@ -7,18 +7,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-FAMILIARITY = "familiarity.safetensors"  # its usual name: with a stack, or in a mapper's folder
+FAMILIARITY = "familiarity.safetensors"  # the file's name in a stack's or a mapper's folder
 
 
 class Familiarity:
-    """How much a picture is like those the stack was trained on: Mahalanobis distance of its CLIP embedding."""
+    """How familiar a picture is: its CLIP embedding's Mahalanobis distance from those of the training pictures."""
 
     def __init__(self, mean: np.ndarray, precision: np.ndarray, limit: float):
         self.mean, self.precision, self.limit = mean, precision, limit
 
     @classmethod
     def fit(cls, train: np.ndarray, val: np.ndarray, share: float = 0.99) -> "Familiarity":
-        """From embeddings (n, d); `share` of the validation pictures count as familiar."""
+        """From embeddings (n, d); `limit` is set so that `share` of the validation pictures are familiar."""
         centred = train - train.mean(0)
         precision = np.linalg.inv(centred.T @ centred / len(train) + 1e-4 * np.eye(train.shape[1]))
         model = cls(train.mean(0), precision, 0.0)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import nn
 from transformers.audio_utils import mel_filter_bank
 
 MEL_FLOOR = 1e-5  # AudioLDM's clamp before the logarithm
@@ -19,11 +20,28 @@ def magnitudes(waveforms: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     return torch.stft(waveforms, n_fft, hop, window=window, center=True, pad_mode="reflect", return_complex=True).abs()
 
 
+class LogMelPower(nn.Module):
+    """Log-mel power in dB as CLAP and PANNs compute it: (batch, samples) -> (batch, 1, frames, mels).
+
+    Stands in for torchlibrosa's Spectrogram and LogmelFilterBank: the same numbers, by FFT instead of a convolution
+    with 1.2 million frozen weights.
+    """
+
+    def __init__(self, sample_rate: int, n_fft: int, hop: int, mels: int, fmin: float, fmax: float):
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("filters", mel_filters(sample_rate, n_fft, mels, fmin, fmax), persistent=False)
+
+    def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
+        power = magnitudes(waveforms, self.n_fft, self.hop) ** 2
+        return 10 * (self.filters @ power).clamp(min=1e-10).log10().transpose(1, 2)[:, None]
+
+
 def log_mel(waveforms: torch.Tensor, sample_rate: int = 16_000, n_mels: int = 64, hop: int = 160) -> torch.Tensor:
     """AudioLDM's log-mel in nats, (batch, samples // hop, n_mels), of sounds (batch, samples) at `sample_rate` Hz.
 
-    STFT magnitudes through Slaney mels from 0 Hz to half the rate, floored at 1e-5. The window is the power of two from
-    four hops on: 1024 samples for AudioLDM's hop of 160, 2048 for the 480 of its 48 kHz models (haoheliu/AudioLDM,
+    STFT magnitudes through Slaney mels from 0 Hz to half the rate, floored at 1e-5. Window: the least power of two that
+    covers four hops, 1024 samples for AudioLDM's hop of 160, 2048 for the 480 of its 48 kHz models (haoheliu/AudioLDM,
     audioldm/audio/stft.py; its surplus last frame is dropped here too).
     """
     n_fft = 2 ** (4 * hop - 1).bit_length()

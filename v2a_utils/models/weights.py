@@ -31,18 +31,18 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
         module.load_state_dict({name: value.float() if value.is_floating_point() else value
                                 for name, value in load_file(path).items()})
     except SafetensorError as error:
-        raise ValueError(f"{path}: not whole safetensors weights ({error})") from error
+        raise ValueError(f"{path}: damaged or not safetensors ({error})") from error
     except RuntimeError as error:
         raise ValueError(f"{path}: the weights do not fit the model ({error})") from error
 
 
-# what trainers leave beside the weights: plain numbers, as harmless as tensors
+# NumPy's numbers, which trainers leave beside the weights: as harmless as tensors
 _NUMBERS = [np.core.multiarray._reconstruct, np.core.multiarray.scalar, np.ndarray, np.dtype,
             *(type(np.dtype(kind)) for kind in "f4 f8 i4 i8".split())]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
-    """The tensors of somebody's torch checkpoint, of its "state_dict" or "model" if it has one, on disk until used.
+    """The tensors of a published torch checkpoint, of its "state_dict" or "model" if it has one, on disk until used.
 
     Nothing that the file holds is executed (`weights_only`). ValueError names a file that holds more than weights.
     """
@@ -75,7 +75,7 @@ def state_sha256(module: nn.Module) -> str:
 def write_sums(folder: Path, source: str | None = None) -> None:
     """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum.
 
-    With `source`, where they came from, in a first line of comment, every file is listed.
+    With `source`, which says in a first line of comment where they came from, every file is listed.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
                    and (source is not None or path.suffix in (".safetensors", ".json", ".gz")))
@@ -101,6 +101,6 @@ def check_sums(folder: Path) -> None:
 
 
 def save_checkpoint(path: Path, state: dict) -> None:
-    """A training state that survives a kill at any moment."""
+    """Write a training's state so that a kill at any moment leaves a whole file."""
     with whole_file(path) as temporary:
         torch.save(state, temporary)
