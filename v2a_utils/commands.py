@@ -63,11 +63,13 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
         stack.release_texts()
     for path, visual in seen.items():
         try:
-            if path in mapped:
-                condition, words = mapped[path]
-                visual = embedding_to_sound(stack, visual, condition, settings, words=words)
-                save_audio(targets[path], visual.waveform, visual.sample_rate)
-            yield path, visual
+            if path not in mapped:
+                yield path, visual  # what was wrong with the file
+                continue
+            condition, words = mapped[path]
+            sound = embedding_to_sound(stack, visual, condition, settings, words=words)
+            save_audio(targets[path], sound.waveform, sound.sample_rate)
+            yield path, sound
         except FloatingPointError as error:
             yield path, error
 

@@ -28,6 +28,7 @@ from v2a_utils.models.random_models import ROBERTA, random_clap, random_clip
 from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 
+
 def main() -> int:
     """Print the numbers."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description="How fast is the extraction?")

@@ -62,7 +62,7 @@ def score(options: argparse.Namespace) -> None:
 
 def peak() -> float:
     """The most memory that this process has had, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def distance(options: argparse.Namespace) -> None:

@@ -178,7 +178,7 @@ def cost(
         rows.append({"sentences": size, "sounds": sounds, "width": width, "s to weigh the sounds": times[0] - times[1],
                      "ms a picture": times[1] / len(visual) * 1000,
                      "MB on disk": sum(part.nelement() for part in bridge.buffers()) * 2 / 1e6,
-                     "peak memory, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
+                     "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
     return pd.DataFrame(rows)
 
 

@@ -78,7 +78,8 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
 
     methods = {name: METHODS[name] for name in names}
     tables = summarise(evaluators, methods, make, partial(trained_parameters, stack))
-    tables |= {"gap": gap_table(_clouds(stack, names, sizes), World(stack, "test", sizes.gap).audio, sizes.draws),
+    many = World(stack, "test", sizes.gap)
+    tables |= {"gap": gap_table(_clouds(many, names, sizes), many.audio, sizes.draws),
                "efficiency": data_efficiency(stack, worlds["test"], sizes)}
     return write_summary(out, tables, {
         "stack": stack.name, "generator": worlds["test"].key[:16], "sizes": vars(sizes),
@@ -97,15 +98,14 @@ def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple
     return stack_seeds(features), np.array(seconds)
 
 
-def _clouds(stack: Stack, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
-    """What the methods of the table condition the generator on, (n, d) each; of the reference another take's sound."""
-    world = World(stack, "test", sizes.gap)
+def _clouds(world: World, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
+    """What the methods of the table condition the generator on, (n, d) each; for the reference, CLAP of another take."""
     for name in (name for name in names if METHODS[name].group == "table"):
         if METHODS[name].source == "true":
             continue  # nothing is left of it
         if METHODS[name].source == "real":
             takes = [synthesise(other_take(scene, 0)) for scene in world.scenes]
-            yield name, stack.audio.embed_audio(takes, SAMPLE_RATE)
+            yield name, world.stack.audio.embed_audio(takes, SAMPLE_RATE)
         else:
             yield name, conditions(world, METHODS[name], 0, sizes)
 

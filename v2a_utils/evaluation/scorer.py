@@ -137,7 +137,7 @@ class Scorer:
 
             yield name, bootstrap(apart, cloud.rows, others[name].rows, draws=self._draws(cloud.draws))
         for values, more in ((self.each(first), self.each(second)), (self.by_picture(first), self.by_picture(second))):
-            for name in values.keys() & more.keys():
+            for name in (name for name in values if name in more):
                 one, two = (np.asarray(each[name], float).reshape(len(each[name]), -1).mean(1)
                             for each in (values, more))
                 yield name, self._mean(one - two)
@@ -151,7 +151,7 @@ class Scorer:
     def _by(self, name: str) -> str:
         return "Wilson, over clips" if name in SHARES else f"bootstrap of clips, {10 * self.draws} draws"
 
-    def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str = "") -> Score:
+    def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str) -> Score:
         model = self.models[MODEL_OF.get(name, "tagger")]
         return Score(name, interval, by_seed, model.backbone, model.sample_rate, by)
 

@@ -143,9 +143,9 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
     apart, traces = np.sum((one.mean - two.mean) ** 2), np.trace(one.covariance) + np.trace(two.covariance)
-    for rows, own, other in ((first, one, two), (second, two, one)):
-        if isinstance(rows, np.ndarray) and len(rows) < width:
-            root = _root_trace_of_few(rows - own.mean, other.covariance)
+    for cloud, own, other in ((first, one, two), (second, two, one)):
+        if isinstance(cloud, np.ndarray) and len(cloud) < width:
+            root = _root_trace_of_few(cloud - own.mean, other.covariance)
             break
     else:
         root = _root_trace(one.covariance, two.covariance)
@@ -161,12 +161,13 @@ def infinite_frechet_distance(first: np.ndarray, second: np.ndarray, groups: int
     """The Fréchet distance extrapolated to infinitely many rows, with its 95% interval; `n` is that of the clips.
 
     Clip by clip: (n, d), or (n, frames, d), or an array of arrays (frames, d) whose frames are pooled. The distance of
-    n clips exceeds that of endless ones by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
-    arXiv 2311.01616, fadtk): a line over 1 / n through the distances of all clips, of halves and of thirds, cut at random by
-    `seed`, is read at 0. Alike clouds may give less than 0. Both clouds are cut, as both are small; fadtk cuts only the
-    made one, and by drawing with replacement, whose line leads back to the distance of all rows. The line is a good one
-    where rows outnumber the directions in which the features vary. The interval leaves out one of `groups` groups of
-    clips at a time (jackknife, Student's t). ValueError for other than equally many clips, or fewer than 3 * groups.
+    n clips exceeds that of infinitely many by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
+    arXiv 2311.01616, fadtk): a line over 1 / n, fitted to the distances of all clips, of halves and of thirds (split at
+    random by `seed`), is read at 0. Similar clouds may give less than 0. Both clouds are split, since both are small;
+    fadtk splits only the generated one, and draws with replacement, whose line leads back to the distance of all rows.
+    The line fits well where rows outnumber the directions in which the features vary. The interval leaves out one of
+    `groups` groups of clips at a time (jackknife, Student's t). ValueError unless both have equally many clips, and at
+    least 3 * groups.
     """
     n = len(first)
     if len(second) != n or n < 3 * groups:
