@@ -13,13 +13,14 @@ NOT_MEASURED = "not measured here"
 COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
     ("FD", "test"), ("FAD", "test"), ("CS", "test"), ("CS", "ood"), ("seconds a sound", "test"),
     ("trained parameters", "test")])) | {"accuracy ↑ (ImageHear)": ("accuracy", "ood")}
-OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that pictures without sounds have not
+OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that need true sounds, which the pictures of "ood" lack
 
 
 def paper_form(results: Results) -> pd.DataFrame:
     """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none."""
     rows = list(dict.fromkeys([*ROWS, *results.table[results.table.group == "table"].method]))
-    table = pd.DataFrame(as_columns(results, COLUMNS, between=" ")).reindex(rows).astype(object).fillna(NOT_MEASURED).rename_axis("method")
+    table = pd.DataFrame(as_columns(results, COLUMNS, between=" ")).reindex(rows).astype(object)
+    table = table.fillna(NOT_MEASURED).rename_axis("method")
     table.loc[list(OF_SOUNDS), [title for title, (_, split) in COLUMNS.items() if split == "ood"]] = "–"
     return table
 
@@ -33,7 +34,7 @@ def beside_paper(results: Results) -> pd.DataFrame:
 
 
 def ablation(results: Results, group: str) -> pd.DataFrame:
-    """One sweep in the columns FD, FAD, CS and accuracy, numbers indexed by setting, the table's own setting among them.
+    """One sweep's FD, FAD, CS and accuracy, as numbers by setting; the table's own setting, marked *, is among them.
 
     All on the same test clips with one seed. Empty where the sweep was not measured.
     """

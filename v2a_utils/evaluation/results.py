@@ -50,7 +50,7 @@ class Results:
         return cls(*tables, json.loads((folder / "run.json").read_text()))
 
     def find(self, measure: str, split: str = "test", group: str | None = None) -> pd.DataFrame:
-        """The rows of a measure over all classes, indexed by method; with `group`, of these methods only."""
+        """The rows of a measure over all classes, indexed by method; with `group`, only of its methods."""
         rows = self.table[(self.table.measure == measure) & (self.table.split == split) & self.table.label.isna()]
         return (rows if group is None else rows[rows.group == group]).set_index("method")
 
@@ -194,7 +194,7 @@ def _variability(results: Results, other: str) -> tuple[Interval | None, str]:
 
 
 def _share_of_the_way(results: Results) -> str:
-    """How much of what the right embedding gains over none the diffusion mapper gains, in accuracy."""
+    """How far the diffusion mapper gets, in accuracy, from no mapper to the true embedding."""
     difference = results.difference("diffusion", "no mapper", "accuracy")
     found = results.find("accuracy").value
     if not {"no mapper", "diffusion", "true CLAP embedding"} <= set(found.index):  # a tagger that knows no such class
@@ -210,8 +210,8 @@ def _paper_against_im2wav() -> str:
     ours, other = PAPER_TABLE.loc["V2A-Mapper"], PAPER_TABLE.loc["Im2Wav"]
     change = ours / other - 1
     return (f"the paper's own table against Im2Wav: parameters {change['trained, M ↓']:+.1%}, FD "
-            f"{change['FD ↓ (VGG)']:+.1%}; CS {change['CS ↑ (VGG)']:+.1%} of Im2Wav's on VGGSound (the abstract's 19% is "
-            f"the difference as a share of V2A-Mapper's own: {1 - other['CS ↑ (VGG)'] / ours['CS ↑ (VGG)']:.1%}), "
+            f"{change['FD ↓ (VGG)']:+.1%}; CS {change['CS ↑ (VGG)']:+.1%} of Im2Wav's on VGGSound (the abstract's 19% "
+            f"is the difference as a share of V2A-Mapper's own: {1 - other['CS ↑ (VGG)'] / ours['CS ↑ (VGG)']:.1%}), "
             f"{change['CS ↑ (ImageHear)']:+.1%} on ImageHear")
 
 

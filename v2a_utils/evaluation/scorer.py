@@ -17,9 +17,9 @@ from v2a_utils.measures.metrics import (
 from v2a_utils.models.audioset import TOO_GENERAL
 from v2a_utils.models.backbones import AudioBackbone
 
-MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # of other measures the tagger
+MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")
-LINE_FROM = 30  # clips on, distances are extrapolated to infinite n
+LINE_FROM = 30  # clips, from which on distances are extrapolated to infinite n
 IS_PARTS = 10  # in which the field takes the mean of inception scores
 
 
@@ -39,7 +39,7 @@ class Cloud(NamedTuple):
 
     rows: np.ndarray
     function: Callable[[np.ndarray], float]
-    draws: float  # of the bootstrap, as a share of the usual number: what costs much gets fewer
+    draws: float  # share of the usual number of bootstrap draws: slow measures get fewer
 
     def value(self, rows: np.ndarray) -> float:
         """The mean over seeds."""
@@ -76,8 +76,8 @@ class Scorer:
         if truth is not None:
             found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
                                                 for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), unit_norm(truth.features)) for seed in seeds]
-            found["recall@10"] = np.stack(ranks, 1) <= 10
+            heard, true = unit_norm(made.features), unit_norm(truth.features)
+            found["recall@10"] = np.stack([gap.retrieval_ranks(heard[:, seed], true) for seed in seeds], 1) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
         if self.known.any():
@@ -103,7 +103,7 @@ class Scorer:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Pictures of whose labels the tagger has a class, (n,) bool."""
+        """Pictures with a label that the tagger has a class for, (n,) bool."""
         return np.array([bool(names) for names in self.right])
 
     def hits(self, made: Features) -> np.ndarray:
