@@ -32,7 +32,7 @@ from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.soundworld import CLASSES, class_prompt, make_scene, picture_caption, sound_caption
 from v2a_utils.soundworld.captions import COUNTS, DISTANCES, PITCHES, SIZES, SOUNDS, noun
 
-CAPTION_SEED = 22  # of scenes that are told in words only: neither drawn nor heard by anybody
+CAPTION_SEED = 22  # of scenes that exist in captions only, neither drawn nor played
 MANY = 3000  # sentences of the ablation of their number
 
 
@@ -70,8 +70,8 @@ def way(group: str, name: str, bridge: WordsBridge, **settings) -> Way:
 
 
 def grammar(counts: bool, distances: bool, sizes: bool = False) -> Sentences:
-    """Sentences about every class with these attributes, the same for both encoders; with sizes what is large to see
-    is low to hear, as everybody knows."""
+    """Sentences about every class with these attributes, the same for both encoders; with sizes, what looks
+    large sounds low."""
     return [
         (f"the sound of {count} {size}{noun(name, number)} {SOUNDS[name][0]}{distance}",
          f"the sound of {count} {pitch}{noun(name, number)} {SOUNDS[name][0]}{distance}")
@@ -83,7 +83,7 @@ def grammar(counts: bool, distances: bool, sizes: bool = False) -> Sentences:
 
 
 def told(number: int, seen, heard) -> Sentences:
-    """Captions of scenes of their own."""
+    """Pairs of captions of `number` scenes, which nobody sees or hears."""
     scenes = [make_scene("train", index, CAPTION_SEED) for index in range(number)]
     return [(seen(scene), heard(scene)) for scene in scenes]
 

@@ -105,7 +105,7 @@ def _three_rates(stack: Stack, listing: Listing, towers: list[Callable], rounds:
 
 
 def _rates(clips: int, rounds: int, *works: Callable) -> tuple[float, ...]:
-    """Clips a second of each of the works, the best of so many rounds in which they take turns, after a first one."""
+    """Clips a second of each work: the best of `rounds` in which they take turns, after one to warm up."""
     for work in works:
         work()
     times = [[_seconds(work) for work in works] for _ in range(rounds)]

@@ -121,7 +121,7 @@ class Reproduction:
 
     def mapper(self, kind: str, aggregate: str | None = None, sizes: dict | None = None,
                number: int | None = None) -> str:
-        """The folder of a mapper, trained now unless it is there; a kind that is not trained here stays the stack's own.
+        """The folder of a mapper, trained now unless it is there; for a kind not trained here, the stack's own.
 
         `sizes` replace the recipe's; `number` limits the pairs that are learned from.
         """
@@ -163,7 +163,7 @@ class Reproduction:
     # ----------------------------------------------------------------------------------------------------- methods
 
     def plan(self) -> None:
-        """Fill `methods` with the rows of the table and of the sweeps that can be made; the others are left out by name."""
+        """Fill `methods` with the rows of the table and of the sweeps that can be made, and say which cannot."""
         steps, guidance, sweep = self.settings.steps, self.settings.guidance, self.settings.sweep_mapper
         for name in self.settings.methods:
             self._add(name, lambda name=name: self._source(name))

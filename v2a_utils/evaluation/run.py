@@ -63,8 +63,9 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
     """Generate, extract features, measure; `names` None means every method that the stack can run.
 
     Writes into `out`: evaluation.csv, with a row for each method, split and measure (value, 95% interval over pictures,
-    n, range over seeds, backbone, sample rate); differences.csv of COMPARED; sounds.csv and singles.csv, a row per sound,
-    the former for one seed of the test split; gap.csv; efficiency.csv; run.json. ValueError for an unknown method.
+    n, range over seeds, backbone, sample rate); differences.csv of COMPARED; singles.csv, with a row for each sound;
+    sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv; run.json. ValueError for an unknown
+    method.
     """
     names, began = choose(stack, names), time.perf_counter()
     worlds = {"test": World(stack, "test", sizes.pictures), "ood": World(stack, "ood", sizes.ood),

@@ -76,8 +76,9 @@ class Scorer:
         if truth is not None:
             found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
                                                 for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-            heard, true = unit_norm(made.features), unit_norm(truth.features)
-            found["recall@10"] = np.stack([gap.retrieval_ranks(heard[:, seed], true) for seed in seeds], 1) <= 10
+            true = unit_norm(truth.features)
+            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), true) for seed in seeds]
+            found["recall@10"] = np.stack(ranks, 1) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
         if self.known.any():

@@ -173,7 +173,7 @@ def file_names(ids: Iterable[str]) -> list[str]:
 
 
 def claim_folder(out: Path, record: dict) -> None:
-    """Make `out` a folder of sounds made as `record` says. ValueError when it holds others, or sounds of unknown origin."""
+    """Make `out` a folder of sounds made as `record` says. ValueError when it holds other sounds."""
     path, record = out / RECORD, json.loads(json.dumps(record))
     if path.is_file():
         try:
