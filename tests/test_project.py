@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from benchmarks.mutations import MUTATIONS
 from conftest import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -129,6 +130,12 @@ def test_a_room_never_imports_from_one_above_it(path):
     imports = re.findall(r"^\s*(?:from|import) v2a_utils\.([\w.]+)", path.read_text(), re.MULTILINE)
     imports += re.findall(r"^\s*from v2a_utils import (\w+)", path.read_text(), re.MULTILINE)
     assert not [module for module in imports if room_of(module) > room_of(".".join(inside))]
+
+
+@pytest.mark.parametrize("name, file, text, instead, tests", MUTATIONS, ids=[name for name, *_ in MUTATIONS])
+def test_every_mutation_has_its_one_place_and_its_tests(name, file, text, instead, tests):
+    assert (ROOT / "v2a_utils" / file).read_text().count(text) == 1
+    assert all((ROOT / "tests" / one).is_file() for one in tests.split())
 
 
 # ------------------------------------------------------------------------------------------------------------ README

@@ -1,6 +1,7 @@
 """The summary read back: the table, the verdicts, the figures."""
 
 import json
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -82,9 +83,16 @@ def test_every_measure_names_its_backbone_rate_and_n(results):
 
 
 def test_a_difference_is_read_from_either_side(results):
-    one, other = results.difference("diffusion", "regression", "FD"), results.difference("regression", "diffusion", "FD")
-    assert one == Interval(2, 1.7, 2.3, 50) and other == Interval(-2, -2.3, -1.7, 50)
+    assert results.difference("diffusion", "regression", "FD") == Interval(2, 1.7, 2.3, 50)
+    assert results.difference("regression", "diffusion", "FD") == Interval(-2, -2.3, -1.7, 50)
     assert results.difference("diffusion", "2 draws", "FD") is None
+
+
+def test_a_difference_is_that_of_the_test_pictures(results):
+    for split, expected in (("test", 2), ("ood", None)):
+        elsewhere = replace(results, differences=results.differences.assign(split=split))
+        found = elsewhere.difference("diffusion", "regression", "FD")
+        assert (found and found.value) == expected
 
 
 def test_every_claim_has_a_verdict_and_its_evidence(results):

@@ -1,10 +1,10 @@
 """Pictures into sound: V2A-Mapper (arXiv 2308.09300), taken apart.
 
-The rooms of this package follow the data: a picture goes in at `soundworld` and `data`, and a measured sound comes out at
-`evaluation`.
+The rooms of this package follow the data: a picture goes in at `soundworld` and `data`, and a measured sound comes out
+at `evaluation`.
 
-Threads that have nothing to do sleep instead of spinning, so that two programs, or two notebooks, on one machine do
-not take each other's cores. OpenMP reads this when PyTorch is loaded, so import this package before it.
+Idle threads sleep instead of spinning, so that two programs, or two notebooks, on one machine do not take each other's
+cores. OpenMP reads this when PyTorch is loaded, so import this package before it.
 """
 
 import os

@@ -40,7 +40,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def _written_traceback() -> str:
-    """Where the traceback of the error that is being handled lies from now on: a new file in the temporary folder."""
+    """Write the traceback of the current error to a new file in the temporary folder, and say where that is."""
     try:
         with tempfile.NamedTemporaryFile("w", prefix="v2a-error-", suffix=".txt", delete=False) as file:
             file.write(traceback.format_exc())
@@ -66,7 +66,7 @@ def _sound(command: argparse.ArgumentParser) -> None:
     add("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
     add("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
     add("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    add("--overwrite", action="store_true", help="replace files in --out that have the names of the new")
+    add("--overwrite", action="store_true", help="replace files of the same names in --out")
     add("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
         "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
     _add_words(command)
@@ -86,10 +86,10 @@ def _fetch(command: argparse.ArgumentParser) -> None:
     """Get the public models and lists that the stack paper needs."""
     add = command.add_argument
     add("--for", dest="purpose", default="sound",
-        choices=("sound", "training", "evaluation", "benchmark"), help="what they shall be there for; "
+        choices=("sound", "training", "evaluation", "benchmark"), help="what they are needed for; "
         "benchmark: the audio backbones of av-benchmark (default: sound)")
     add("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
-    add("--list", action="store_true", help="only print what there is and what of it lies here")
+    add("--list", action="store_true", help="only print what there is, and what of it is here")
     add("--from", dest="carried", type=Path, metavar="FOLDER",
         help="take the files from here, without a network")
 
@@ -131,12 +131,12 @@ def _train(command: argparse.ArgumentParser) -> None:
     add("store", metavar="STORE", help="what embed wrote, or a Parquet table with its columns")
     add("--mapper", required=True, choices=("regression", "diffusion", "flow"))
     add("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
-    add("--config", type=Path, help="JSON file with what the recipe shall have otherwise")
+    add("--config", type=Path, help="JSON file of changes to the recipe")
     add("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
 
 
 def _bridge(command: argparse.ArgumentParser) -> None:
-    """Make a mapper out of sentences and sounds, without a single pair."""
+    """Make a mapper from sentences and sounds, without a single pair."""
     add = command.add_argument
     _add_words(command)
     add("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
@@ -166,14 +166,14 @@ def _report(command: argparse.ArgumentParser) -> None:
 def _evaluate(command: argparse.ArgumentParser) -> None:
     """Every method's sounds through every measure, as tables."""
     add = command.add_argument
-    add("--data", metavar="STORE_OR_CONFIG", help="not of SoundWorld, but of a STORE or SOURCE of "
-        "`embed` whose clips have sounds, or of a configuration of `reproduce`")
+    add("--data", metavar="STORE_OR_CONFIG", help="instead of SoundWorld, a STORE or SOURCE of "
+        "`embed` whose clips have sounds, or a configuration of `reproduce`")
     add("--clips", type=Path, help="folder of VGGSound's videos, for --data")
     add("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included); "
         "with --data also folders of trained mappers")
-    add("--n", type=int, help="pictures of the test split; of others half as many (default: 256; of "
-        "--data all)")
-    add("--seeds", type=int, help="sounds of each picture and method (default: 3; of --data 1)")
+    add("--n", type=int, help="pictures of the test split; half as many of the others (default: 256; "
+        "with --data all)")
+    add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     add("--out", type=Path, help="folder of the summary (default: data/results for the whole "
         "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
@@ -231,8 +231,8 @@ def _add_words(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--words", type=Path, metavar="FILE", help="sentences for the mapper words, one a line "
         "(default: those of the stack)")
-    add("--sounds", metavar="FOLDER_OR_STORE", help="sounds for the mapper words, of nothing in "
-        "particular (default: those of the stack, if it has any)")
+    add("--sounds", metavar="FOLDER_OR_STORE", help="sounds of any kind for the mapper words "
+        "(default: those of the stack, if it has any)")
 
 
 COMMANDS = {  # the options of each, and the example below them in `--help`; a test parses each example

@@ -21,10 +21,10 @@ FILL_IN = "*Fill in the cell below, run it, then run the check under it.*"
 
 
 def check(holds: Callable[[], bool], hint: str) -> bool:
-    """Say whether an answer holds, and give the hint if not. An answer that cannot even be looked at does not hold."""
+    """Say whether an answer holds, and give the hint if not. An answer whose check fails with an error does not."""
     try:
         right = bool(holds())
-    except Exception:  # a student's answer may be anything, also the dots of an empty cell
+    except Exception:  # a student's answer may be anything, even the dots of an empty cell
         right = False
     print("✓ This holds." if right else f"✗ Not yet. {hint}")
     return right

@@ -42,9 +42,9 @@ def sound(options: argparse.Namespace) -> int:
 
 
 def _picture_sounds(stack, targets: dict[Path, Path], settings):
-    """Each input with the sound that was made of it and written, or with what kept it from that.
+    """Each input with the sound that was made from it and written, or with the error that prevented it.
 
-    All pictures are embedded and mapped first, and the models for it are let go before the generator is loaded.
+    All pictures are embedded and mapped first, and the models for that are released before the generator is loaded.
     """
     from v2a_utils.data.audio import save_audio
     from v2a_utils.data.media import MediaError, load_frames
@@ -63,17 +63,19 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
         stack.release_texts()
     for path, visual in seen.items():
         try:
-            if path in mapped:
-                condition, words = mapped[path]
-                visual = embedding_to_sound(stack, visual, condition, settings, words=words)
-                save_audio(targets[path], visual.waveform, visual.sample_rate)
-            yield path, visual
+            if path not in mapped:
+                yield path, visual  # what was wrong with the file
+                continue
+            condition, words = mapped[path]
+            sound = embedding_to_sound(stack, visual, condition, settings, words=words)
+            save_audio(targets[path], sound.waveform, sound.sample_rate)
+            yield path, sound
         except FloatingPointError as error:
             yield path, error
 
 
 def _video_sounds(stack, targets: dict[Path, Path], settings):
-    """Each video with the sound that was made of it and put to it, or with what kept it from that."""
+    """Each video with the sound that was made from it and written with it, or with the error that prevented it."""
     from v2a_utils.data.media import MediaError, put_sound
     from v2a_utils.pipeline import video_to_sound
 
@@ -87,7 +89,7 @@ def _video_sounds(stack, targets: dict[Path, Path], settings):
 
 
 def _with_bridge(stack, settings, options: argparse.Namespace):
-    """The settings with the mapper words, which a bridge out of the options' sentences and sounds now stands for."""
+    """The settings with the mapper words, now a bridge built from the options' sentences and sounds."""
     from dataclasses import replace
 
     from v2a_utils.mappers.bridge import words_bridge
@@ -131,7 +133,7 @@ def fetch(options: argparse.Namespace) -> int:
 
 
 def _agreed(sentence: str, beforehand: bool) -> bool:
-    """Whether the person at the terminal agrees, or has. ValueError where there is none."""
+    """Whether the person at the terminal agrees, or has agreed. ValueError where there is nobody to ask."""
     print(sentence, flush=True)
     if beforehand:
         return True
@@ -192,8 +194,8 @@ def train(options: argparse.Namespace) -> int:
     number = len(pairs.train[0])
     print(*pairs.notes, sep="\n")
     if number < PAIRS_WORTH_TRAINING:
-        print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over words, "
-              "which needs none, comes nearer to the true sounds (try sound --mapper words)")
+        print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over "
+              "words, which needs none, comes nearer to the true sounds (try sound --mapper words)")
     stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
     recipe = recipe_for(stack, options.mapper, number)
     if options.config:
@@ -206,7 +208,7 @@ def train(options: argparse.Namespace) -> int:
 
 
 def bridge(options: argparse.Namespace) -> int:
-    """A mapper out of sentences and sounds."""
+    """A mapper from sentences and sounds."""
     from v2a_utils.mappers.bridge import words_bridge
     from v2a_utils.mappers.folders import save_mapper
     from v2a_utils.models.stacks import load_stack

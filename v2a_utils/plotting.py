@@ -17,8 +17,8 @@ from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 from v2a_utils.measures.metrics import Interval
 from v2a_utils.models.mel import magnitudes, mel_filters
 
-VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#595959"  # Okabe and Ito's, and a grey apart
-MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second sign beside the colour
+VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#595959"  # Okabe and Ito's, and a grey
+MARKERS = {VISION: "o", AUDIO: "^", MAPPED: "s", NEUTRAL: "x"}  # a second cue beside the colour
 MELS = 64
 DYNAMIC = 70.0  # dB shown below a spectrogram's loudest point
 TICKS = (125, 250, 500, 1000, 2000, 4000, 8000)  # Hz
@@ -118,7 +118,7 @@ def show_points(ax, groups: dict[str, tuple[np.ndarray, str]], title: str = "", 
 
 
 def label_apart(ax, names: list[str], points: np.ndarray, fontsize: float = 8) -> None:
-    """Names beside their points (n, 2), each only where it runs into none of those written before it."""
+    """Names beside their points (n, 2), each only where it overlaps none written before it."""
     ax.autoscale_view()
     ax.figure.canvas.draw()  # so that places on the screen are known
     taken: list = []

@@ -153,7 +153,7 @@ class UploadPanel:
         if self.newest == (picture, shown):  # also a second press while the first one's sound was being made
             self.note.value = SAME
             return
-        # a mapper that the reader did not ask for: photographs may go their own way
+        # the reader kept the default mapper, so photographs may still go to their classifier
         wanted = replace(shown, mapper=self.given.mapper) if shown.mapper == self.options.mapper else shown
         self.button.disabled, self.bar.max, self.bar.value, self.newest = True, wanted.steps, 0, None
         self.answer.clear_output()
@@ -178,7 +178,7 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     """Display a panel that makes the sound of an example or of a picture or video that the reader uploads.
 
     The last sounds stay below, to be compared and saved as wav. Under the panel the first example's sound is shown at
-    once, so that there is something to see where no front end runs. Mappers can be chosen that the stack has, and the
+    once, so that there is something to see where no front end runs. The mappers on offer are the stack's and the
     one of `options`, which may be a folder.
     """
     panel = UploadPanel(stack, examples, options)

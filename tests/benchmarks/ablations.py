@@ -36,7 +36,7 @@ MEASURES = ("cosine", "Fréchet distance", "recall@10", "spread")
 
 @dataclass(frozen=True)
 class Run:
-    """A mapper, what its training has that SHORT has not, and the settings under which it is asked."""
+    """A mapper, how its training differs from SHORT, and the settings of map() under which it is measured."""
 
     group: str
     name: str
@@ -137,9 +137,9 @@ def _row(run: Run, setting: str, found: pd.DataFrame, held_out: int) -> dict:
 
 
 def measure(run: Run, data: Data, config: TrainConfig, kept: Path) -> list[dict]:
-    """Train a run's mapper with the seed of `config` and measure it under each of its settings; or read from folder
-    `kept` what was found. The same numbers need as many threads of torch (ablate: one), for sums in another order
-    round differently.
+    """Train a run's mapper with the seed of `config` and measure it under each of its settings, or read from the folder
+    `kept` what was found before. Only with as many torch threads (ablate: one) are the numbers the same, since sums in
+    another order round differently.
 
     "cosine", "recall@10" and "Fréchet distance" are to the true held-out sounds; "spread" is the scatter of 8 samples
     of a picture as a share of that of its true sounds.

@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from benchmarks.pairs import Map, measures
 from scipy.optimize import linear_sum_assignment
+from scipy.special import softmax
 from tqdm.auto import tqdm
 
+from benchmarks.pairs import Map, measures
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read_sentences, words_bridge
@@ -31,7 +32,7 @@ from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.soundworld import CLASSES, class_prompt, make_scene, picture_caption, sound_caption
 from v2a_utils.soundworld.captions import COUNTS, DISTANCES, PITCHES, SIZES, SOUNDS, noun
 
-CAPTION_SEED = 22  # of scenes that are told in words only: neither drawn nor heard by anybody
+CAPTION_SEED = 22  # of scenes that exist in captions only, neither drawn nor played
 MANY = 3000  # sentences of the ablation of their number
 
 
@@ -40,7 +41,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bridges", description=__doc__.splitlines()[0])
     parser.add_argument("--held-out", type=int, default=512, help="test pairs to judge by (default: 512)")
     parser.add_argument("--pictures", type=int, default=2000, help="unpaired pictures of `train` (default: 2000)")
-    parser.add_argument("--steps", type=int, default=1500, help="of training on pseudo pairs, 0 leaves them out (default: 1500)")
+    parser.add_argument("--steps", type=int, default=1500,
+                        help="of training on pseudo pairs; 0 leaves them out (default: 1500)")
     parser.add_argument("--out", type=Path, default=SUMMARY / "bridges.csv", help="the table (default: %(default)s)")
     options = parser.parse_args()
     stack = load_stack("mini")
@@ -68,8 +70,8 @@ def way(group: str, name: str, bridge: WordsBridge, **settings) -> Way:
 
 
 def grammar(counts: bool, distances: bool, sizes: bool = False) -> Sentences:
-    """Sentences about every class with these attributes, the same for both encoders; with sizes what is large to see
-    is low to hear, as everybody knows."""
+    """Sentences about every class with these attributes, the same for both encoders; with sizes, what looks
+    large sounds low."""
     return [
         (f"the sound of {count} {size}{noun(name, number)} {SOUNDS[name][0]}{distance}",
          f"the sound of {count} {pitch}{noun(name, number)} {SOUNDS[name][0]}{distance}")
@@ -81,7 +83,7 @@ def grammar(counts: bool, distances: bool, sizes: bool = False) -> Sentences:
 
 
 def told(number: int, seen, heard) -> Sentences:
-    """Captions of scenes of their own."""
+    """Pairs of captions of `number` scenes, which nobody sees or hears."""
     scenes = [make_scene("train", index, CAPTION_SEED) for index in range(number)]
     return [(seen(scene), heard(scene)) for scene in scenes]
 
@@ -147,8 +149,8 @@ def methods_over(words: str, bridge: WordsBridge) -> Iterator[Way]:
     yield row("words alone", heard)
     yield row("words, centroid shifted (C3)", heard + shift)
     yield row("nearest sentence, nearest sound", sounds[(heard @ sounds.T).argmax(1)], sharp=True)
-    yield row("softmax over sounds (first try)", _softmax(scale * heard @ sounds.T) @ sounds)
-    yield row("the same, centroid shifted", _softmax(scale * unit_norm(heard + shift) @ sounds.T) @ sounds)
+    yield row("softmax over sounds (first try)", softmax(scale * heard @ sounds.T, 1) @ sounds)
+    yield row("the same, centroid shifted", softmax(scale * unit_norm(heard + shift) @ sounds.T, 1) @ sounds)
     yield way(f"method, {words}", "Bayes over sounds, mean (shipped)", bridge)
     for draws in (1, 4):
         yield way(f"method, {words}", f"Bayes over sounds, {draws} draw(s)", bridge, form="draw", draws=draws)
@@ -207,11 +209,6 @@ def _rotation(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nda
 def _turned(rows: np.ndarray, turn: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
     centre, matrix, target = turn
     return unit_norm((rows - centre) @ matrix + target)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    weights = np.exp(logits - logits.max(1, keepdims=True))
-    return weights / weights.sum(1, keepdims=True)
 
 
 if __name__ == "__main__":

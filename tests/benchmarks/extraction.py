@@ -28,6 +28,7 @@ from v2a_utils.models.random_models import ROBERTA, random_clap, random_clip
 from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 
+
 def main() -> int:
     """Print the numbers."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extraction", description="How fast is the extraction?")
@@ -104,7 +105,7 @@ def _three_rates(stack: Stack, listing: Listing, towers: list[Callable], rounds:
 
 
 def _rates(clips: int, rounds: int, *works: Callable) -> tuple[float, ...]:
-    """Clips a second of each of the works, the best of so many rounds in which they take turns, after a first one."""
+    """Clips a second of each work: the best of `rounds` in which they take turns, after one to warm up."""
     for work in works:
         work()
     times = [[_seconds(work) for work in works] for _ in range(rounds)]

@@ -1,4 +1,4 @@
-"""The Fréchet distance's speed against audioldm_eval's formula, and `score`'s with features given (`make bench-metrics`).
+"""The speed of the Fréchet distance against audioldm_eval's formula, and of `score` (`make bench-metrics`).
 
 Features as PANNs' CNN14 gives them: 2048 dimensions, not below 0, correlated. The formula (metrics/fid.py: np.cov and
 SciPy's sqrtm of the covariances' product) is the peer's own code where audioldm_eval is installed, else written out.
@@ -62,7 +62,7 @@ def score(options: argparse.Namespace) -> None:
 
 def peak() -> float:
     """The most memory that this process has had, in GB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def distance(options: argparse.Namespace) -> None:

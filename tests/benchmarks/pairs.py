@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def curve(visual: np.ndarray, audio: np.ndarray, bridge: Map, judge: Callable[[Map], dict], options) -> pd.DataFrame:
-    """A row for each way, number of pairs, training seed and measure; the bridge alone has 0 pairs.
+    """A row for each way, number of pairs, training seed and measure; the way "bridge" has 0 pairs.
 
-    `judge(map)` measures a map. The bridge with no pair is the row "bridge".
+    `judge(map)` measures a map.
     """
     rows = [{"way": "bridge", "pairs": 0, "seed": 0, "measure": name, "value": value}
             for name, value in judge(bridge).items()]
@@ -87,7 +87,7 @@ def curve(visual: np.ndarray, audio: np.ndarray, bridge: Map, judge: Callable[[M
 
 
 def training(way: str, pairs: int, seed: int) -> TrainConfig:
-    """The mini recipe of a kind of mapper with as many steps as so few pairs bear."""
+    """The mini recipe of a kind of mapper with as many steps as so few pairs can bear."""
     recipe = RECIPES["mini"].get(way, RECIPES["mini"]["regression"])
     steps = int(np.clip(20 * pairs**0.5, 200, recipe.train.steps))
     return replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, pairs), seed=seed)
@@ -137,11 +137,11 @@ def measures(visual: np.ndarray, audio: np.ndarray, scenes: list[Scene], names: 
 
 
 def crossing(table: pd.DataFrame, way: str, measure: str) -> float:
-    """How many pairs a way needs to come as far as the bridge with none, on the logarithmic scale between two sizes;
-    infinity if it never does, by the mean over seeds."""
-    of = table[table.measure == measure]
-    level = of[of.way == "bridge"].value.mean()
-    means = of[of.way == way].groupby("pairs").value.mean()
+    """How many pairs a way needs to do as well as the bridge does with none, interpolated between two sizes on a
+    logarithmic scale; infinity if it never does. Of means over seeds."""
+    rows = table[table.measure == measure]
+    level = rows[rows.way == "bridge"].value.mean()
+    means = rows[rows.way == way].groupby("pairs").value.mean()
     above = means[means >= level]
     if above.empty:
         return float("inf")
@@ -178,7 +178,7 @@ def cost(
         rows.append({"sentences": size, "sounds": sounds, "width": width, "s to weigh the sounds": times[0] - times[1],
                      "ms a picture": times[1] / len(visual) * 1000,
                      "MB on disk": sum(part.nelement() for part in bridge.buffers()) * 2 / 1e6,
-                     "peak memory, GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
+                     "peak memory, GiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20})
     return pd.DataFrame(rows)
 
 

@@ -3,8 +3,8 @@
 All listen with the same random weights, so that what differs comes from reading, resampling, framing or the formula.
 frechet-audio-distance, torchaudio, torchmetrics and hear21passt come with the extra `test`. audioldm_eval and fadtk do
 not install beside the pinned versions; `pip install --no-deps --target FOLDER audioldm_eval fadtk hypy_utils`, then
-`make bench-parity PEERS=FOLDER`. What of their imports is only for other measures is left blank, and what would fetch
-weights is not called. torchaudio's load and save need torchcodec; soundfile reads and writes the samples in its place.
+`make bench-parity PEERS=FOLDER`. Imports that only other measures need are stubbed, and nothing is called that would
+fetch weights. torchaudio's load and save need torchcodec; soundfile reads and writes the samples in its place.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """What of a SoundWorld picture can be measured in its sound: size as pitch, count as onsets, distance as loudness.
 
-In: sounds, and what their scenes say. Out: rank correlations within classes, which only a world of known truth has.
+In: sounds, and what their scenes say. Out: rank correlations within classes; only a world of known truth has them.
 """
 
 import librosa
@@ -15,8 +15,8 @@ from v2a_utils.models.mel import log_mel
 from v2a_utils.soundworld import KINDS
 
 STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
-FINE = 8  # lags of an autocorrelation in each sample
-COUNTED = (  # classes whose number shows as onsets one after the other; others make one denser sound
+FINE = 8  # lags of an autocorrelation per sample
+COUNTED = (  # classes whose number is heard as separate onsets; more of the others make one denser sound
     "bird", "cat", "dog", "duck", "frog", "sheep", "bells", "drums", "flute", "guitar", "piano", "trumpet",
 )
 
@@ -28,8 +28,8 @@ def attribute_fidelity(
 
     Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes
     of 3 sounds or more. Size moves `measure_pitch`, count `count_events`, distance `audio.loudness`. Sounds in which
-    nothing could be measured (NaN) count as the middle of their class. Of several sounds a picture, measured
-    (n, seeds), it is the mean of the seeds' correlations.
+    nothing could be measured (NaN) count as the middle of their class. For several sounds per picture,
+    `measured` (n, seeds), it is the mean of the seeds' correlations.
     """
     groups = [np.flatnonzero(classes == name) for name in np.unique(classes)]
     groups = [rows for rows in groups if len(rows) >= 3]
@@ -60,7 +60,7 @@ def _correlation(first: np.ndarray, second: np.ndarray) -> float:
 def count_events(waveform: np.ndarray, sample_rate: int) -> int:
     """Number of onsets in a sound, for the classes COUNTED: peaks of its log-mel's flux (Böck, Krebs, Schedl 2012).
 
-    The flux is the rise over 40 ms, in nats over mels, of what lies less than 6 nats below the loudest point.
+    The flux is the mean rise of the mels over 40 ms, in nats, of what lies less than 6 nats below the loudest point.
     """
     mel = log_mel(torch.from_numpy(np.asarray(resample(waveform, sample_rate, 16_000), np.float32))[None])[0].numpy()
     heard = np.maximum(mel, mel.max() - 6)
@@ -71,7 +71,7 @@ def count_events(waveform: np.ndarray, sample_rate: int) -> int:
 
 
 def measure_pitch(waveform: np.ndarray, sample_rate: int, name: str) -> float:
-    """Pitch in Hz of a sound of a pitched class, looked for around that class's range.
+    """Pitch in Hz of a sound of a pitched class, searched around that class's range.
 
     YIN (de Cheveigné and Kawahara 2002), median over the loud frames; for struck and single-line sounds the strongest
     line of the spectrum. NaN for silence.
@@ -111,7 +111,7 @@ def harmonicity(waveform: np.ndarray, sample_rate: int, pitch: float) -> float:
 
 
 def _autocorrelation(frames: np.ndarray) -> np.ndarray:
-    """Normalised autocorrelation of frames (..., samples), FINE lags a sample: the peaks of high tones lie between."""
+    """Normalised autocorrelation of frames (..., samples), FINE lags per sample: high tones peak between samples."""
     power = np.abs(np.fft.rfft(frames, 2 * frames.shape[-1])) ** 2
     found = np.fft.irfft(power, 2 * FINE * frames.shape[-1])
     return found / found[..., :1]

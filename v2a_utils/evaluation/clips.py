@@ -24,7 +24,7 @@ class Clips:
     """Embedded clips of one split; `methods.conditions` makes the generator's conditions of them.
 
     visual (n, d) and audio (n, d), unit norm; audio is None for pictures without sounds. `learned` gives the pairs that
-    maps in closed form are fitted to.
+    closed-form maps are fitted to.
     """
 
     stack: Stack
@@ -35,12 +35,12 @@ class Clips:
     learned: Callable[[], Pairs]
 
     def pairs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of at most so many training pairs."""
+        """Embeddings of at most `number` training pairs."""
         visual, audio = self.learned().train
         return visual[:number], audio[:number]
 
     def first(self, number: int) -> "Clips":
-        """The same clips, at most so many."""
+        """At most `number` of the clips, the first ones."""
         audio = None if self.audio is None else self.audio[:number]
         return replace(self, ids=self.ids[:number], labels=self.labels[:number], visual=self.visual[:number],
                        audio=audio)
@@ -53,7 +53,7 @@ class Clips:
 
 
 def file_features(extractor: Extractor, paths: list[Path], clips: int) -> Features:
-    """Features (clips, seeds, ...) of sound files, those of one seed after those of another.
+    """Features (clips, seeds, ...) of sound files, listed seed by seed.
 
     ValueError for one that cannot be read.
     """
@@ -64,7 +64,7 @@ def file_features(extractor: Extractor, paths: list[Path], clips: int) -> Featur
 
 
 class ClipsScorer(Scorer):
-    """The measures of sounds made for clips; numbers that cost a bootstrap are read from the folder `cache`.
+    """The measures of sounds made for clips; numbers that cost a bootstrap are kept in the folder `cache`.
 
     truth: features of the true sounds (n, ...), None where there are none.
     """

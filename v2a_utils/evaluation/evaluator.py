@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from v2a_utils.evaluation.attributes import COUNTED, attribute_fidelity
-from v2a_utils.evaluation.features import ATTRIBUTES, Features, extract
+from v2a_utils.evaluation.features import Features, extract
 from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import Sizes
 from v2a_utils.evaluation.scorer import Score, Scorer
@@ -75,5 +75,5 @@ class Evaluator(Scorer):
         truths = (("size → pitch", alone & pitched, np.array([pitch(thing) for thing in things])),
                   ("count → events", alone & counted, np.array([float(thing.count) for thing in things])),
                   ("distance → loudness", alone, np.array([-thing.distance for thing in things])))
-        for column, (name, rows, truth) in zip(range(len(ATTRIBUTES)), truths):
+        for column, (name, rows, truth) in enumerate(truths):
             yield name, rows, made.attributes[..., column], truth

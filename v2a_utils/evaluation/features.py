@@ -69,9 +69,10 @@ def stack_seeds(parts: list[Features]) -> Features:
 
 
 def stack_clips(rows: list[dict[str, np.ndarray]]) -> Features:
-    """The features of n files, by the names of `Features` each, as one with arrays (n, ...); no attributes.
+    """The features of n files, each with arrays by the names of `Features`, as one with arrays (n, ...).
 
-    What the rows lack becomes (n, 0). Frames are an array (n,) of arrays: as many as each sound's length gives.
+    Attributes, and what the rows lack, become (n, 0). Frames are an array (n,) of arrays: as many as each sound's
+    length gives.
     """
     nothing, frames = np.zeros((len(rows), 0)), np.empty(len(rows), object)
     for place, row in enumerate(rows):

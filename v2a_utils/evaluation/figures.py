@@ -17,8 +17,9 @@ from v2a_utils.measures.metrics import Interval
 from v2a_utils.measures.verdicts import judge
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
-COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED, "words, drawn": MAPPED,
-           "regression": MAPPED, "regression, deep": MAPPED, "diffusion": MAPPED, "better mapper": MAPPED}
+COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED,
+           "words, drawn": MAPPED, "regression": MAPPED, "regression, deep": MAPPED, "diffusion": MAPPED,
+           "better mapper": MAPPED}
 MARKS = {"reference": "^", "true CLAP embedding": "P", "text caption": "v", "no mapper": "o", "nearest neighbour": "<",
          "closed form": ">", "words": "X", "words, drawn": "x", "regression": "D", "regression, deep": "d",
          "diffusion": "s", "better mapper": "*"}
@@ -60,7 +61,7 @@ def trade_off(results: Results) -> Figure:
 
 
 def _enlarge(axis: Axes, across: pd.Series, up: pd.Series) -> None:
-    """The methods near the diffusion once more, in small axes in the empty lower left; nothing where it is alone."""
+    """The methods near the diffusion, enlarged in an inset in the empty lower left; none where it stands alone."""
     if "diffusion" not in across.index:
         return
     near = across.index[(abs(across - across["diffusion"]) < 5) & (abs(np.log(up / up["diffusion"])) < 0.3)]
@@ -81,7 +82,7 @@ def _plain_ticks(axis: Axis) -> None:
 
 
 def paired(results: Results, than: str = "diffusion") -> Figure:
-    """FD and CS of the methods that were compared with one, minus that one's, with the intervals of the verdicts."""
+    """Paired differences in FD and CS between methods and one of them, with the intervals of the verdicts."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3), sharey=True)
     for axis, measure, better in zip(axes, ("FD", "CS"), ("left", "right")):
         found = {method: results.difference(method, than, measure) for method in METHODS if method in AGAINST}

@@ -26,7 +26,7 @@ CACHE = Path("results/sounds")  # generated sounds, in half precision: 80 kB eac
 
 
 def generator_key(stack: Stack) -> str:
-    """SHA-256 of all that makes a stack's generator what it is: weights, configurations, null embedding, length."""
+    """SHA-256 of all that determines a stack's generator: weights, configurations, null embedding, length."""
     generator = stack.generator
     parts = (generator.unet, generator.vae, generator.vocoder)
     made_of = {
@@ -39,7 +39,7 @@ def generator_key(stack: Stack) -> str:
 
 
 def _settings(config) -> dict:
-    """A model's configuration without where it lies and which version of a library wrote it."""
+    """A model's configuration without its path and the version of the library that wrote it."""
     values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     return {key: value for key, value in values.items() if key[0] != "_" and not key.endswith("version")}
 
@@ -63,7 +63,7 @@ class World:
         return np.stack([synthesise(scene) for scene in self.scenes])
 
     def pairs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of that many pairs of the training split, without the scenes, which take longer than a map."""
+        """Embeddings of `number` pairs of the training split; its scenes are not made, which would take longest."""
         store = world_store(self.stack, "train", number)
         visual, audio = (store.numpy(column)[:number] for column in ("visual", "audio"))
         return visual, audio
@@ -74,7 +74,7 @@ class World:
         return generator_key(self.stack)
 
     def generate(self, title: str, conditions: np.ndarray, options: SoundOptions) -> tuple[np.ndarray, float]:
-        """Sounds (n, samples) for conditions (n, d), and seconds a sound; those of an earlier run are read."""
+        """Sounds (n, samples) for conditions (n, d), and seconds per sound; those of an earlier run are read."""
         sounds, seconds = [], []
         for start in tqdm(range(0, len(conditions), BATCH), f"{self.split} {title}", unit="batch"):
             batch = np.ascontiguousarray(conditions[start : start + BATCH], np.float32)

@@ -37,7 +37,7 @@ class BlindTest:
             raise ValueError("a blind test needs two methods with a sound for each picture")
         rng = np.random.default_rng(self.seed)
         self.order = rng.permutation(len(self.pictures))
-        # each method is A in one half of the pairs, so that a liking for one side favours none
+        # each method is A in one half of the pairs, so that a preference for one side favours neither
         self.first_is_a = rng.permutation(np.arange(len(self.pictures)) % 2 == 0)
         self.answers: list[str] = []
         if self.path.is_file():
@@ -57,7 +57,7 @@ class BlindTest:
         return (self.pictures[row], *((first, second) if self.first_is_a[trial] else (second, first)))
 
     def answer(self, choice: str) -> None:
-        """Note an answer, one of ANSWERS, to the next pair. ValueError for another one, or when all are answered."""
+        """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""
         if choice not in ANSWERS or self.finished:
             raise ValueError(f"{choice!r} is no answer: give one of {', '.join(ANSWERS)}, while there are pairs")
         new = not self.path.is_file()
@@ -89,8 +89,8 @@ class BlindTest:
 
     def panel(self) -> None:
         """Display the test: a picture, two players, three buttons; at the end the verdict."""
-        # not an Output: nbclient answers one on the socket from which it awaits the cell's end, and may then wait for
-        # ever (github.com/jupyter/nbclient/issues/312), one execution of notebook 05 in ten
+        # not an Output: nbclient replies to one on the socket on which it awaits the cell's end, and may then wait for
+        # ever (github.com/jupyter/nbclient/issues/312); it did in one of ten executions of notebook 05
         place = ipywidgets.HTML()
         buttons = [ipywidgets.Button(description=choice) for choice in ANSWERS]
         shown_at = 0.0

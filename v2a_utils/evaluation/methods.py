@@ -12,7 +12,7 @@ from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings
 from v2a_utils.soundworld import other_take, sound_caption, synthesise
 
-NOT_TRAINED = ("real", "true", "caption", "none", "nearest neighbour")  # a list of pairs to look up counts as none
+NOT_TRAINED = ("real", "true", "caption", "none", "nearest neighbour")  # to look up pairs is no training
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ COMPARED = (  # methods whose difference is taken picture by picture, the first 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured. The defaults make some 10,000 sounds, in the minutes that data/results/run.json notes."""
+    """How much is measured. The defaults make some 10,000 sounds; data/results/run.json says how long that took."""
 
     pictures: int = 256  # of the test split
     seeds: int = 3

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from v2a_utils.evaluation.results import PAPER_TABLE, Results
+from v2a_utils.evaluation.results import PAPER_TABLE, Results, as_columns
 from v2a_utils.evaluation.settings import ROWS, SWEEPS
 from v2a_utils.plotting import MAPPED
 
@@ -13,25 +13,16 @@ NOT_MEASURED = "not measured here"
 COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
     ("FD", "test"), ("FAD", "test"), ("CS", "test"), ("CS", "ood"), ("seconds a sound", "test"),
     ("trained parameters", "test")])) | {"accuracy ↑ (ImageHear)": ("accuracy", "ood")}
-OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that pictures without sounds have not
+OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that need true sounds, which the pictures of "ood" lack
 
 
 def paper_form(results: Results) -> pd.DataFrame:
     """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none."""
-    columns = {title: {row.Index: _text(measure, row) for row in results.find(measure, split, "table").itertuples()}
-               for title, (measure, split) in COLUMNS.items()}
     rows = list(dict.fromkeys([*ROWS, *results.table[results.table.group == "table"].method]))
-    table = pd.DataFrame(columns).reindex(rows).astype(object).fillna(NOT_MEASURED).rename_axis("method")
+    table = pd.DataFrame(as_columns(results, COLUMNS, between=" ")).reindex(rows).astype(object)
+    table = table.fillna(NOT_MEASURED).rename_axis("method")
     table.loc[list(OF_SOUNDS), [title for title, (_, split) in COLUMNS.items() if split == "ood"]] = "–"
     return table
-
-
-def _text(measure: str, row) -> str:
-    if measure == "trained parameters":
-        return f"{row.value / 1e6:.3f}" if row.value else "0"
-    if measure == "seconds a sound":
-        return f"{row.value:.2f}" if row.value else "–"
-    return f"{row.value:.3g} [{row.low:.3g}, {row.high:.3g}]"
 
 
 def beside_paper(results: Results) -> pd.DataFrame:
@@ -43,7 +34,7 @@ def beside_paper(results: Results) -> pd.DataFrame:
 
 
 def ablation(results: Results, group: str) -> pd.DataFrame:
-    """One sweep in the columns FD, FAD, CS and accuracy, numbers indexed by setting, the table's own setting among them.
+    """One sweep's FD, FAD, CS and accuracy, as numbers by setting; the table's own setting, marked *, is among them.
 
     All on the same test clips with one seed. Empty where the sweep was not measured.
     """
@@ -58,8 +49,10 @@ def ablation(results: Results, group: str) -> pd.DataFrame:
         group, f"{configuration.get(group, '')}")
     wide = table[table.method.isin([*names, usual])].pivot_table(index="method", columns="measure", values="value")
     wide = wide.rename(index=names | {usual: f"{own} *"})
-    order = sorted(wide.index, key=lambda name: float(name.strip(" *"))) if all(
-        name.strip(" *").replace(".", "").isdigit() for name in wide.index) else list(wide.index)
+    try:
+        order = sorted(wide.index, key=lambda name: float(name.strip(" *")))
+    except ValueError:  # settings with names
+        order = list(wide.index)
     return wide.loc[order, [name for name in ("FD", "FAD", "CS", "accuracy", "trained parameters") if name in wide]]
 
 

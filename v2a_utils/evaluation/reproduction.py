@@ -2,9 +2,9 @@
 
     videos, pictures ──embed──▶ stores ──train──▶ mappers ──generate──▶ files of sounds ──score──▶ summary
 
-`python -m v2a_utils reproduce CONFIG` runs it, and `evaluate --data`. Every step leaves its work in one folder and is
-not done again with the same settings: stores by shard, mappers by checkpoint, sounds by batch, features by file, scores
-by what they are of. A part that is missing costs the steps that need it, and a sentence.
+`python -m v2a_utils reproduce CONFIG` runs it, and `evaluate --data`. Every step keeps its work in one folder, and
+nothing is done twice with the same settings: stores go on by shard, mappers by checkpoint, sounds by batch, features by
+file, scores by what they measure. Where a part is missing, the steps that need it are left out, and a sentence says so.
 """
 
 import json
@@ -44,8 +44,8 @@ from v2a_utils.pipeline import SoundOptions, best_candidates
 
 SIZES = Sizes(pairs=1_000_000)  # maps in closed form learn from all pairs
 PAIRS_COMPARED = (*COMPARED, ("flow", "no mapper"), ("flow", "regression"), ("flow", "diffusion"))
-HEARD = 10_000  # sounds at most that the bridge over words ends among
-GAP_FROM = 11  # test clips: its numbers ask for the nearest of many
+HEARD = 10_000  # sounds at most that the bridge over words chooses from
+GAP_FROM = 11  # test clips: some of its numbers look for ten neighbours
 TIMED = 3  # sounds made one by one to say how long one takes
 
 
@@ -56,7 +56,7 @@ class Reproduction:
         self.settings, self.stack, self.work = settings, stack, Path(settings.work)
         self.left_out: dict[str, str] = {}  # what is not measured, and why
         self.methods: dict[str, Method] = {}
-        self.aggregates: dict[str, str] = {}  # of methods that see other frames than the table's
+        self.aggregates: dict[str, str] = {}  # of the methods for which frames are aggregated otherwise
         self._stores: dict[tuple[str, str], Store] = {}
         self._pairs: dict[str, Pairs] = {}
 
@@ -64,7 +64,7 @@ class Reproduction:
 
     @cached_property
     def listing(self) -> Listing:
-        """The clips with sounds, at most so many to learn from as the settings say; of a given store its own."""
+        """The clips with sounds, at most `train_clips` of them to learn from; for a given store, its own."""
         if (store := self.settings.store) is not None:
             if "source" not in store.settings:
                 raise ValueError(f"{store.path}: does not say what it was made from; embed it again")
@@ -79,7 +79,7 @@ class Reproduction:
                                          if source.split == "test" or source.id in chosen])
 
     def store(self, which: str = "videos", aggregate: str | None = None) -> Store:
-        """The store of "videos" or "pictures", made now unless it is there."""
+        """The store of "videos" or "pictures", embedded now unless it is there."""
         aggregate = aggregate or self.settings.aggregate
         if which == "videos" and self.settings.store is not None and aggregate == self.settings.aggregate:
             sound_files.check_store(self.stack, self.settings.store)
@@ -121,9 +121,9 @@ class Reproduction:
 
     def mapper(self, kind: str, aggregate: str | None = None, sizes: dict | None = None,
                number: int | None = None) -> str:
-        """A mapper by its folder, trained now unless it is there; of a kind that is not trained here the stack's own.
+        """The folder of a mapper, trained now unless it is there; for a kind not trained here, the stack's own.
 
-        `sizes` takes the place of the recipe's, `number` of the pairs is learned from.
+        `sizes` replace the recipe's; `number` limits the pairs that are learned from.
         """
         if kind not in self.settings.mappers:
             return kind
@@ -141,7 +141,7 @@ class Reproduction:
         return str(self.work / "mappers" / name)
 
     def words(self) -> str:
-        """The bridge over words that ends among the training sounds; the stack's own where there are none."""
+        """The folder of a bridge over words to the training sounds; the stack's own bridge where there are none."""
         try:
             sounds = self.pairs().train[1][:HEARD]
         except ValueError:
@@ -163,7 +163,7 @@ class Reproduction:
     # ----------------------------------------------------------------------------------------------------- methods
 
     def plan(self) -> None:
-        """Fill `methods` with the rows of the table and of the sweeps that can be made; what cannot is said."""
+        """Fill `methods` with the rows of the table and of the sweeps that can be made, and say which cannot."""
         steps, guidance, sweep = self.settings.steps, self.settings.guidance, self.settings.sweep_mapper
         for name in self.settings.methods:
             self._add(name, lambda name=name: self._source(name))
@@ -209,7 +209,7 @@ class Reproduction:
     # ------------------------------------------------------------------------------------------------------ sounds
 
     def sounds(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
-        """The files of a method's sounds for a split, made now as far as they are not there, and seconds a sound.
+        """The files of a method's sounds for a split, made now where they are missing, and seconds per sound.
 
         None where the method has none: pictures have no true sounds.
         """
@@ -236,8 +236,8 @@ class Reproduction:
         generator = self.stack.generator
         paths = sound_files.copy_references(listing, folder, generator.sample_rate, generator.clip_seconds)
         if len(paths) < len(wanted):
-            raise ValueError(f"{self.listing.name}: of {len(wanted)} test clips {len(wanted) - len(paths)} have lost their "
-                             "sounds since they were embedded")
+            raise ValueError(f"{self.listing.name}: of {len(wanted)} test clips {len(wanted) - len(paths)} have lost "
+                             "their sounds since they were embedded")
         return paths
 
     def _options(self, method: Method) -> SoundOptions:
@@ -245,7 +245,7 @@ class Reproduction:
                        candidates=self.settings.candidates)
 
     def _seconds(self, path: Path, method: Method, clips: Clips) -> np.ndarray:
-        """Seconds that one picture takes from its embedding to its sound, alone, of TIMED sounds, once measured."""
+        """Seconds from one picture's embedding to its sound, of TIMED sounds made one by one; measured once."""
         if not path.is_file():
             one, took = clips.first(1), []
             ready = None if is_mapper(method) else conditions(clips, method, 0, SIZES)[:1]

@@ -50,7 +50,7 @@ class Results:
         return cls(*tables, json.loads((folder / "run.json").read_text()))
 
     def find(self, measure: str, split: str = "test", group: str | None = None) -> pd.DataFrame:
-        """The rows of a measure over all classes, indexed by method; with `group`, of these methods only."""
+        """The rows of a measure over all classes, indexed by method; with `group`, only of its methods."""
         rows = self.table[(self.table.measure == measure) & (self.table.split == split) & self.table.label.isna()]
         return (rows if group is None else rows[rows.group == group]).set_index("method")
 
@@ -59,39 +59,55 @@ class Results:
         rows = self.find(measure, split)
         if method not in rows.index:
             raise ValueError(f"{measure} of {method} on {split} is not in the summary")
-        return Interval(*(rows.loc[method, name] for name in ("value", "low", "high")), int(rows.loc[method, "n"]))
+        return _interval(rows.loc[[method]])
 
     def left(self, method: str, measure: str) -> Interval:
         """One number of what a method leaves of the gap between embeddings. ValueError where it was not measured."""
         rows = self.gap[(self.gap.method == method) & (self.gap.measure == measure)]
         if rows.empty:
             raise ValueError(f"{measure} of the gap that {method} leaves is not in the summary")
-        value, low, high, n = rows[["value", "low", "high", "n"]].iloc[0]
-        return Interval(value, low, high, int(n))
+        return _interval(rows)
 
     def difference(self, first: str, second: str, measure: str) -> Interval | None:
         """A measure of the first method minus that of the second on the same test pictures; None if not taken."""
-        table = self.differences
-        for one, two, sign in ((first, second, 1), (second, first, -1)):
-            rows = table[(table.method == one) & (table.other == two) & (table.measure == measure)]
+        table = self.differences[self.differences.measure == measure]
+        if "split" in table:  # a reproduction takes differences on other pictures, too
+            table = table[table.split == "test"]
+        for one, two, turned in ((first, second, False), (second, first, True)):
+            rows = table[(table.method == one) & (table.other == two)]
             if len(rows):
-                value, low, high, n = rows[["value", "low", "high", "n"]].iloc[0]
-                return Interval(value, low, high, int(n)) if sign > 0 else Interval(-value, -high, -low, int(n))
+                return opposite(_interval(rows)) if turned else _interval(rows)
         return None
+
+
+def _interval(rows: pd.DataFrame) -> Interval:
+    """The interval in the first row of a table."""
+    value, low, high, n = rows[list(Interval._fields)].iloc[0]
+    return Interval(value, low, high, int(n))
 
 
 def our_table(results: Results) -> pd.DataFrame:
     """The methods' table in the paper's form, as text: values, and under each its 95% interval over pictures."""
-    columns = {}
-    for title, (measure, split) in COLUMNS.items():
-        rows = results.find(measure, split, "table")
-        if measure == "trained parameters":
-            columns[title] = rows.value.map(lambda value: f"{value / 1e6:.3f}" if value else "0")
-        elif measure == "seconds a sound":
-            columns[title] = rows.value.map(lambda value: f"{value:.2f}" if value else "–")
-        else:
-            columns[title] = rows.apply(lambda row: f"{row.value:.3g}\n[{row.low:.3g}, {row.high:.3g}]", axis=1)
+    columns = as_columns(results, COLUMNS, between="\n")
     return pd.DataFrame(columns).reindex(results.find("FD", "test", "table").index).fillna("–")
+
+
+def as_columns(results: Results, columns: dict[str, tuple[str, str]], between: str) -> dict[str, dict[str, str]]:
+    """Each title's measure on a split, {title: (measure, split)}, as text by method of the table.
+
+    `between` separates a value from its interval.
+    """
+    return {title: {row.Index: _cell(measure, row, between)
+                    for row in results.find(measure, split, "table").itertuples()}
+            for title, (measure, split) in columns.items()}
+
+
+def _cell(measure: str, row, between: str) -> str:
+    if measure == "trained parameters":
+        return f"{row.value / 1e6:.3f}" if row.value else "0"
+    if measure == "seconds a sound":
+        return f"{row.value:.2f}" if row.value else "–"
+    return f"{row.value:.3g}{between}[{row.low:.3g}, {row.high:.3g}]"
 
 
 def gap_left(results: Results) -> pd.DataFrame:
@@ -178,7 +194,7 @@ def _variability(results: Results, other: str) -> tuple[Interval | None, str]:
 
 
 def _share_of_the_way(results: Results) -> str:
-    """How much of what the right embedding gains over none the diffusion mapper gains, in accuracy."""
+    """How far the diffusion mapper gets, in accuracy, from no mapper to the true embedding."""
     difference = results.difference("diffusion", "no mapper", "accuracy")
     found = results.find("accuracy").value
     if not {"no mapper", "diffusion", "true CLAP embedding"} <= set(found.index):  # a tagger that knows no such class
@@ -194,8 +210,8 @@ def _paper_against_im2wav() -> str:
     ours, other = PAPER_TABLE.loc["V2A-Mapper"], PAPER_TABLE.loc["Im2Wav"]
     change = ours / other - 1
     return (f"the paper's own table against Im2Wav: parameters {change['trained, M ↓']:+.1%}, FD "
-            f"{change['FD ↓ (VGG)']:+.1%}; CS {change['CS ↑ (VGG)']:+.1%} of Im2Wav's on VGGSound (the abstract's 19% is "
-            f"the difference as a share of V2A-Mapper's own: {1 - other['CS ↑ (VGG)'] / ours['CS ↑ (VGG)']:.1%}), "
+            f"{change['FD ↓ (VGG)']:+.1%}; CS {change['CS ↑ (VGG)']:+.1%} of Im2Wav's on VGGSound (the abstract's 19% "
+            f"is the difference as a share of V2A-Mapper's own: {1 - other['CS ↑ (VGG)'] / ours['CS ↑ (VGG)']:.1%}), "
             f"{change['CS ↑ (ImageHear)']:+.1%} on ImageHear")
 
 

@@ -26,7 +26,7 @@ def by_judge(results: Results) -> pd.DataFrame:
 
 
 def by_training(order: pd.DataFrame) -> pd.DataFrame:
-    """The same of short trainings (benchmarks.order), by world: Student's intervals over training seeds, as text."""
+    """The same for short trainings (benchmarks.order), by world: Student's intervals over training seeds, as text."""
     differences = {}
     for first, second in PAIRS:
         for world, rows in order.groupby("world"):
@@ -60,7 +60,7 @@ def rank_agreement(results: Results, methods: tuple[str, ...] | None = None) -> 
 
 
 def reach(results: Results, order: pd.DataFrame) -> pd.DataFrame:
-    """What an outsider would ask of the order of the mappers, with the answers that the numbers give."""
+    """What an outsider would ask about the order of the mappers, and what the numbers answer."""
     judged, trained = by_judge(results), by_training(order)
     among, near = rank_agreement(results), rank_agreement(results, TRAINED)
     seeds = results.find("FD").loc["diffusion"]

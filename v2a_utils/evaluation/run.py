@@ -29,11 +29,11 @@ from v2a_utils.models.stacks import Stack
 from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
 
 SUMMARY = Path(__file__).parents[2] / "data" / "results"
-TRIALS = Path("results/evaluation")  # what is not the whole evaluation of the stack in SUMMARY
+TRIALS = Path("results/evaluation")  # for all but the whole evaluation of the stack in SUMMARY
 
 
 def folder_for(stack: Stack, whole: bool) -> Path:
-    """Where a summary belongs that no folder was given for.
+    """Where a summary goes when no folder was given.
 
     The committed one is replaced only by a whole evaluation of the same stack; ValueError when it cannot be read.
     """
@@ -44,7 +44,7 @@ def folder_for(stack: Stack, whole: bool) -> Path:
 
 
 def choose(stack: Stack, names: list[str] | None) -> list[str]:
-    """The methods to run: those asked for, or all that the stack has what they need for; others are said.
+    """The methods to run: those asked for, or all that the stack can run; the others are named.
 
     ValueError for an unknown method, or for one asked for that the stack cannot run.
     """
@@ -63,8 +63,9 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
     """Generate, extract features, measure; `names` None means every method that the stack can run.
 
     Writes into `out`: evaluation.csv, with a row for each method, split and measure (value, 95% interval over pictures,
-    n, range over seeds, backbone, sample rate); differences.csv of COMPARED; sounds.csv and singles.csv, a row a sound,
-    the former of one seed of the test split; gap.csv; efficiency.csv; run.json. ValueError for an unknown method.
+    n, range over seeds, backbone, sample rate); differences.csv of COMPARED; singles.csv, with a row for each sound;
+    sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv; run.json. ValueError for an unknown
+    method.
     """
     names, began = choose(stack, names), time.perf_counter()
     worlds = {"test": World(stack, "test", sizes.pictures), "ood": World(stack, "ood", sizes.ood),
@@ -78,7 +79,8 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
 
     methods = {name: METHODS[name] for name in names}
     tables = summarise(evaluators, methods, make, partial(trained_parameters, stack))
-    tables |= {"gap": gap_table(_clouds(stack, names, sizes), World(stack, "test", sizes.gap).audio, sizes.draws),
+    many = World(stack, "test", sizes.gap)
+    tables |= {"gap": gap_table(_clouds(many, names, sizes), many.audio, sizes.draws),
                "efficiency": data_efficiency(stack, worlds["test"], sizes)}
     return write_summary(out, tables, {
         "stack": stack.name, "generator": worlds["test"].key[:16], "sizes": vars(sizes),
@@ -88,7 +90,7 @@ def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> 
 
 
 def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple[Features, np.ndarray]:
-    """Features of a method's sounds, (n, seeds, ...), and the seconds a sound took with each seed."""
+    """Features of a method's sounds, (n, seeds, ...), and the seconds per sound with each seed."""
     features, seconds = [], []
     for seed in range(seeds):
         sounds, took = make_sounds(world, name, seed, sizes)
@@ -97,15 +99,14 @@ def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple
     return stack_seeds(features), np.array(seconds)
 
 
-def _clouds(stack: Stack, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
-    """What the methods of the table condition the generator on, (n, d) each; of the reference another take's sound."""
-    world = World(stack, "test", sizes.gap)
+def _clouds(world: World, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
+    """What the methods of the table condition the generator on, (n, d) each; the reference's is another take."""
     for name in (name for name in names if METHODS[name].group == "table"):
         if METHODS[name].source == "true":
             continue  # nothing is left of it
         if METHODS[name].source == "real":
             takes = [synthesise(other_take(scene, 0)) for scene in world.scenes]
-            yield name, stack.audio.embed_audio(takes, SAMPLE_RATE)
+            yield name, world.stack.audio.embed_audio(takes, SAMPLE_RATE)
         else:
             yield name, conditions(world, METHODS[name], 0, sizes)
 

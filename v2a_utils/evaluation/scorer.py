@@ -17,9 +17,9 @@ from v2a_utils.measures.metrics import (
 from v2a_utils.models.audioset import TOO_GENERAL
 from v2a_utils.models.backbones import AudioBackbone
 
-MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # of other measures the tagger
+MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")
-LINE_FROM = 30  # clips on, distances are extrapolated to infinite n
+LINE_FROM = 30  # clips, from which on distances are extrapolated to infinite n
 IS_PARTS = 10  # in which the field takes the mean of inception scores
 
 
@@ -39,7 +39,7 @@ class Cloud(NamedTuple):
 
     rows: np.ndarray
     function: Callable[[np.ndarray], float]
-    draws: float  # of the bootstrap, as a share of the usual number: what costs much gets fewer
+    draws: float  # share of the usual number of bootstrap draws: slow measures get fewer
 
     def value(self, rows: np.ndarray) -> float:
         """The mean over seeds."""
@@ -76,7 +76,8 @@ class Scorer:
         if truth is not None:
             found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
                                                 for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), unit_norm(truth.features)) for seed in seeds]
+            true = unit_norm(truth.features)
+            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), true) for seed in seeds]
             found["recall@10"] = np.stack(ranks, 1) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
@@ -103,7 +104,7 @@ class Scorer:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """Pictures of whose labels the tagger has a class, (n,) bool."""
+        """Pictures with a label that the tagger has a class for, (n,) bool."""
         return np.array([bool(names) for names in self.right])
 
     def hits(self, made: Features) -> np.ndarray:
@@ -137,7 +138,7 @@ class Scorer:
 
             yield name, bootstrap(apart, cloud.rows, others[name].rows, draws=self._draws(cloud.draws))
         for values, more in ((self.each(first), self.each(second)), (self.by_picture(first), self.by_picture(second))):
-            for name in values.keys() & more.keys():
+            for name in (name for name in values if name in more):
                 one, two = (np.asarray(each[name], float).reshape(len(each[name]), -1).mean(1)
                             for each in (values, more))
                 yield name, self._mean(one - two)
@@ -151,7 +152,7 @@ class Scorer:
     def _by(self, name: str) -> str:
         return "Wilson, over clips" if name in SHARES else f"bootstrap of clips, {10 * self.draws} draws"
 
-    def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str = "") -> Score:
+    def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str) -> Score:
         model = self.models[MODEL_OF.get(name, "tagger")]
         return Score(name, interval, by_seed, model.backbone, model.sample_rate, by)
 

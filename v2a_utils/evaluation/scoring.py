@@ -1,11 +1,11 @@
 """Any two folders of sounds, by whatever system, through the field's measures (the command `score`).
 
-Features are kept by the SHA-256 of each file, so a second run is quick and a killed one goes on. Whatever is left out
-or unusual is said. Of several channels the mean is heard, as in av-benchmark and fadtk; audioldm_eval takes the first.
-Every backbone gets every sound at its own rate, resampled by soxr from whatever rate the file has, where the other
-programs use filters of torchaudio or resampy (tests/benchmarks/parity.py measures what that matters). Each sound is
-heard whole, as in audioldm_eval, or all are cut to one length, as in av-benchmark. One that is shorter than a frame of
-FAD, 0.96 s, is filled up with silence, and PaSST, which needs 10 s, fills or cuts every sound to them.
+Features are kept by each file's SHA-256, so a second run is quick and a killed one goes on. Notes say what is left
+out or unusual. Channels are averaged, as in av-benchmark and fadtk; audioldm_eval takes the first. Every backbone gets
+every sound at its own rate, resampled by soxr from whatever rate the file has; the other programs use the filters of
+torchaudio or resampy (tests/benchmarks/parity.py measures how much that matters). Each sound is heard whole, as in
+audioldm_eval, or all are cut to one length, as in av-benchmark. A sound shorter than a frame of FAD, 0.96 s, is padded
+with silence; PaSST, which needs 10 s, pads or cuts every sound to that.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.models.stacks import BACKBONES, Stack, load_tagger
 from v2a_utils.models.backbones import FRAME, AudioBackbone
+from v2a_utils.models.stacks import BACKBONES, Stack, load_tagger
 from v2a_utils.models.weights import sha256, state_sha256
 
 CACHE = Path("results/features")
 FORMAT = 2  # of what is kept there
 SILENT = 1e-5  # highest sample of a sound that counts as silent
-AV_BENCHMARK = {  # its names of our numbers, by measure and backbone
+AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
     ("FD", "PANNs CNN14 16k"): "FD-PANN", ("FD", "PaSST"): "FD-PASST", ("FAD", "VGGish"): "FD-VGG",
     ("KL softmax", "PANNs CNN14 16k"): "KL-PANNS-softmax", ("KL softmax", "PaSST"): "KL-PASST-softmax",
     ("IS in 10 parts", "PANNs CNN14 16k"): "ISC-PANNS-mean", ("IS in 10 parts", "PaSST"): "ISC-PASST-mean",
@@ -73,7 +73,7 @@ class Extractor:
 
     def _extract(self, path: Path) -> dict[str, np.ndarray]:
         wave, rate = read_audio(path, self.seconds)
-        heard = [np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))]  # less is nothing to networks that pool
+        heard = [np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))]  # shorter ones vanish in pooling
         features = self.models["tagger"].features(heard, rate)
         found = {"features": features[0], "logits": self.models["tagger"].classify(features)[0],
                  "seconds": np.float64(len(wave) / rate), "rate": np.float64(rate),
@@ -93,7 +93,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
     folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
     and label. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what av-benchmark
-    has, by its names. ValueError says what does not fit.
+    reports, by its names. ValueError says what does not fit.
     """
     clips = match_sounds(sounds, reference)
     tables, notes = [], list(clips.notes)
@@ -129,7 +129,7 @@ def _table(scorer: FieldScorer, made: Features) -> pd.DataFrame:
 
 
 def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
-    """What there is to say of distances that too few clips bias."""
+    """Notes on distances that too few clips bias."""
     rows, notes = {row.measure: row for row in table.itertuples()}, []
     for name in measures:
         row, endless = rows[name], rows.get(f"{name} at infinite n")
@@ -141,7 +141,7 @@ def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
 
 
 def _listen(clips: Matched, extractor: Extractor, title: str) -> tuple[dict, list[dict], list[str]]:
-    """What is extracted of the reference and of each seed's sounds, by clip; notes. ValueError for too few clips."""
+    """Features of the reference and of each seed's sounds, by clip, and notes. ValueError for too few clips."""
     rows = {name: [extractor(path) for path in (path, *clips.made[name])]
             for name, path in tqdm(clips.true.items(), f"features {title}", unit="clip")}
     rows = {name: found for name, found in rows.items() if all(one is not None for one in found)}
@@ -155,7 +155,7 @@ def _listen(clips: Matched, extractor: Extractor, title: str) -> tuple[dict, lis
 
 
 def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
-    """What there is to say of rates and lengths that differ."""
+    """Notes on rates and lengths that differ."""
     rates = {what: Counter(f"{one['rate']:.0f} Hz" for one in found) for what, found in heard.items()}
     lengths = {what: [float(one["seconds"]) for one in found] for what, found in heard.items()}
     notes = []
@@ -170,7 +170,7 @@ def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:
 
 
 def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
-    """CLIP's embeddings of the pictures of these names, out of a store, or of files (of a video's frames the mean)."""
+    """CLIP's embeddings of the pictures of these names, from a store or files (of a video, the mean of its frames)."""
     store, clip = Store(pictures), state_sha256(stack.vision.model)
     if store.shards():
         if store.settings.get("clip_sha256") != clip:
@@ -189,7 +189,7 @@ def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
 
 
 def _right(labels: Path, names: list[str], classes: list[str]) -> list[frozenset[str]]:
-    """Which classes are right for each sound, by a CSV of labels; several of one id are parted by +."""
+    """Which classes are right for each sound, by a CSV of labels; several labels of one id are joined by +."""
     try:
         table = pd.read_csv(labels, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

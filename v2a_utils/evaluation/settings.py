@@ -35,15 +35,15 @@ class Settings:
     aggregate: str = "mean"  # of a video's frames
     frame_rate: float = 1.0  # frames a second
     mappers: tuple[str, ...] = tuple(MAPPERS)  # trained here; others are taken from the stack, where it has them
-    training: dict = field(default_factory=dict)  # of TrainConfig, what the recipes shall have otherwise
+    training: dict = field(default_factory=dict)  # fields of TrainConfig that replace the recipes'
     methods: tuple[str, ...] = tuple(ROWS)  # rows of the table: of ROWS, or folders of trained mappers
-    steps: int = Method.steps  # of the generator, as the four that follow
+    steps: int = Method.steps  # of the generator, as the three that follow
     guidance: float = Method.guidance
     scheduler: str = "dpm++"
     candidates: int = 1
     seeds: int = 1  # sounds of each picture
     seed: int = 0
-    sweeps: dict = field(default_factory=dict)  # by a name of SWEEPS the values; of "size" a table of sizes by name
+    sweeps: dict = field(default_factory=dict)  # values by a name of SWEEPS; for "size" a table of sizes by name
     sweep_mapper: str = "diffusion"
     sweep_clips: int = 1000  # test clips that a sweep is measured on, with one seed
     draws: int = 200  # of a bootstrap
@@ -81,17 +81,17 @@ class Settings:
 
     @property
     def store(self) -> Store | None:
-        """The store that `videos` is, if it is one."""
+        """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
         return store if store and store.shards() else None
 
     def as_json(self) -> dict:
-        """All of it, for the summary."""
+        """All settings, for the summary."""
         return json.loads(json.dumps(asdict(self)))
 
 
 def read_settings(path: str | Path, **others) -> Settings:
-    """The settings of a file; `others` take the place of what it says. ValueError in one sentence for what is wrong."""
+    """The settings of a file; `others`, where not None, replace them. ValueError says in one sentence what is wrong."""
     path = Path(path)
     try:
         text = path.read_text()

@@ -3,8 +3,8 @@
     store ──mapper──▶ conditions ──jobs of BATCH rows──▶ AudioLDM, here or on Ray ──▶ OUT/<id>.flac
 
 With several seeds each has its folder, OUT/seed0/<id>.flac and so on, so that a folder is what any evaluation kit
-reads: files that are matched by name. A job whose files are all there is not done again, and rows draw their noise by
-their place in the store, so a run that was killed and goes on ends with the same files as one that was not.
+reads: files matched by name. A job whose files are all there is not done again, and each row's noise depends on its
+place in the store only, so a run that was killed and resumed ends with the same files as one that was not.
 """
 
 import hashlib
@@ -78,7 +78,7 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: Callable[[int], np.
                run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None) -> list[Path]:
     """A sound file for every id and seed, of `conditions(seed)`, (ids, d); otherwise as `generate`.
 
-    `made_from` says what the conditions were made of: a folder of others is refused.
+    `made_from` says what the conditions come from: a folder of sounds made from others is refused.
     """
     names = file_names(ids)
     record = {"stack": stack.name, "generator": generator_key(stack)} | made_from | {
@@ -98,18 +98,19 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: Callable[[int], np.
             bar.update(len(job.paths))
     if count:
         each = (time.perf_counter() - began) / count
-        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each; VGGSound's {VGGSOUND_TEST:,} "
-                   f"test clips would take {hours_for(VGGSOUND_TEST, each):.3g} hours this way")
+        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each; VGGSound's "
+                   f"{VGGSOUND_TEST:,} test clips would take {hours_for(VGGSOUND_TEST, each):.3g} hours this way")
     return paths
 
 
 def hours_for(clips: int, seconds_each: float, actors: int = 1, candidates: int = 1) -> float:
-    """Hours that so many sounds take at the measured seconds of one, by so many actors (GPUs) that share the work.
+    """Hours that `clips` take at the measured seconds of one candidate, with `actors` (GPUs) that share the work.
 
-    seconds_each is that of one candidate. ValueError for what is not above 0.
+    ValueError unless all are above 0.
     """
     if min(clips, seconds_each, actors, candidates) <= 0:
-        raise ValueError(f"{clips} clips of {seconds_each} s by {actors} actors, {candidates} candidates: give more than 0")
+        raise ValueError(f"{clips} clips of {seconds_each} s by {actors} actors, {candidates} candidates: give more "
+                         "than 0")
     return clips * candidates * seconds_each / actors / 3600
 
 
@@ -172,7 +173,7 @@ def file_names(ids: Iterable[str]) -> list[str]:
 
 
 def claim_folder(out: Path, record: dict) -> None:
-    """Make `out` a folder of sounds made as `record` says. ValueError when it holds others, or files of somebody."""
+    """Make `out` a folder of sounds made as `record` says. ValueError when it holds other sounds."""
     path, record = out / RECORD, json.loads(json.dumps(record))
     if path.is_file():
         try:
@@ -191,7 +192,7 @@ def claim_folder(out: Path, record: dict) -> None:
 
 
 def check_store(stack: Stack, store: Store) -> None:
-    """ValueError unless a store holds one embedding a clip, made by this stack's CLIP."""
+    """ValueError unless a store holds one embedding per clip, made by this stack's CLIP."""
     if not len(store):
         raise ValueError(f"{store.path}: no clip in it")
     settings = store.settings

@@ -1,6 +1,6 @@
-"""The tables of a summary, of whatever data: every method's features through every measure.
+"""The tables of a summary, for any data: every method's features through every measure.
 
-`run` writes them of SoundWorld, `reproduction` of any clips; `results.Results` reads both.
+`run` writes them for SoundWorld, `reproduction` for any clips; `results.Results` reads both.
 """
 
 import json
@@ -41,7 +41,7 @@ def summarise(evaluators: dict[str, Scorer], methods: dict[str, Method], make: M
             parts = {split: made}
             if method.group == "table":
                 tested[split][name] = made
-            if split == "test" and "sweep" in evaluators:  # beside the sweeps stand sounds of the same number
+            if split == "test" and "sweep" in evaluators:  # as many sounds as a sweep has, to compare with it
                 parts["sweep"] = made.rows(slice(len(evaluators["sweep"].labels)), slice(1))
             for part, features in parts.items():
                 measured = method_rows(evaluators[part], features, seconds, parameters(method))
@@ -106,8 +106,8 @@ def difference_rows(evaluator: Scorer, made: dict[str, Features], split: str,
                     pairs: Iterable[tuple[str, str]]) -> Iterator[dict]:
     """Rows of differences.csv: every measure of one method minus that of another on the same pictures.
 
-    The intervals resample both together, so that what makes a picture hard for both falls out. Of `pairs` those are
-    taken of which both were made.
+    The intervals resample both together, so that what makes a picture hard for both cancels. Pairs of which
+    a method was not made are left out.
     """
     for first, second in tqdm([pair for pair in pairs if set(pair) <= made.keys()], "differences", unit="pair"):
         for measure, interval in evaluator.differences(made[first], made[second]):
@@ -123,7 +123,7 @@ def gap_table(clouds: Iterable[tuple[str, np.ndarray]], audio: np.ndarray, draws
 
 
 def efficiency_rows(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> Iterator[dict]:
-    """Rows of efficiency.csv: embeddings that a mapper trained on so many pairs gives held-out pictures, (n, d)."""
+    """Rows of efficiency.csv: embeddings that a mapper trained on `pairs` pairs gives held-out pictures, (n, d)."""
     for measure, value in (("cosine", gap.pair_cosines(mapped, audio).mean()),
                            ("recall@10", gap.recall(gap.retrieval_ranks(mapped, audio))),
                            ("FD of embeddings", frechet_distance(mapped, audio))):

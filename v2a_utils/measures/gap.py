@@ -1,7 +1,7 @@
 """The domain gap in numbers: how far apart two clouds of unit-norm embeddings lie, without any projection.
 
-Clouds are float arrays (n, d) with rows of unit norm. Row i of two clouds belongs together (a picture and its sound)
-where a function says "pairs". Intervals come from `metrics.bootstrap`.
+Clouds are float arrays (n, d) with rows of unit norm. Where a function says "pairs", row i of both clouds belongs
+together (a picture and its sound). Intervals come from `metrics.bootstrap`.
 """
 
 import numpy as np
@@ -61,7 +61,7 @@ def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear"
 
 
 JUDGES = {
-    "linear": lambda seed: LogisticRegression(C=100.0, max_iter=2000),  # unit-norm entries are small
+    "linear": lambda seed: LogisticRegression(C=100.0, max_iter=2000),  # the entries of unit-norm rows are small
     "boosted": lambda seed: HistGradientBoostingClassifier(
         max_iter=60, max_leaf_nodes=15, max_bins=63, max_features=0.3, random_state=seed
     ),
@@ -73,7 +73,7 @@ def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     The unbiased estimate of Gretton et al. 2012 (JMLR 13, lemma 6), so it may fall below 0; the kernel's width is the
     median distance. Each value is a row's influence, 2 h_i - mean h, so that `bootstrap(np.mean, ...)` over the rows
-    has the width that the estimate over pairs of rows asks for.
+    gives an estimate over pairs of rows its right width.
     """
     _check(first, second)
     n = len(first)
@@ -85,7 +85,7 @@ def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             kernel = rbf_kernel(one[rows], two, gamma=1 / scale)
             kernel[np.arange(len(rows)), rows] = 0  # a row with itself, or with its partner, is no pair
             sums[rows] += sign * kernel.sum(1)
-        sums -= kernel.sum(0)  # of the last, the cross kernel: seen from the other side
+        sums -= kernel.sum(0)  # the last one, the cross kernel, seen from the other side
     means = sums / (n - 1)
     return 2 * means - means.mean()
 
@@ -111,10 +111,10 @@ def mutual_neighbours(first: np.ndarray, second: np.ndarray, k: int = 10) -> np.
 
 
 def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> np.ndarray:
-    """How often each target is among the k nearest of a query, (n,); their skewness is the hubness.
+    """How often each target is among the k nearest neighbours of a query, (n,); the counts' skewness is the hubness.
 
-    The skewness is about 0 when all targets are found equally often, and large when a few hubs are the neighbours of
-    nearly all queries (Radovanovic, Nanopoulos and Ivanovic 2010, JMLR 11).
+    It is about 0 when all targets are found equally often, and large when a few hubs are the neighbours of nearly all
+    queries (Radovanovic, Nanopoulos and Ivanovic 2010, JMLR 11).
     """
     _check(queries, targets)
     near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)
@@ -122,9 +122,9 @@ def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> n
 
 
 def widened(cloud: np.ndarray, width: int) -> np.ndarray:
-    """The cloud (n, d) with zeros up to `width`: lengths and angles within it stay, the new axes belong to nobody.
+    """The cloud (n, d) with zeros up to `width`: lengths and angles within it stay the same.
 
-    The one choice made here for spaces of different width: a projection of the wider one would lose part of it.
+    So are spaces of different width compared here: a projection of the wider one would lose part of it.
     """
     if cloud.shape[1] > width:
         raise ValueError(f"a cloud of {cloud.shape[1]} dimensions cannot be widened to {width}: widen the other one")
@@ -132,9 +132,9 @@ def widened(cloud: np.ndarray, width: int) -> np.ndarray:
 
 
 def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Place of its own target, by cosine, among all targets for every query of the pairs: (n,), 1 is best.
+    """Rank of each query's own target among all targets, by cosine, for pairs: (n,), 1 is best.
 
-    By chance the mean is (n + 1) / 2. A tie counts as half a place, so that a constant mapper is at chance.
+    By chance the mean is (n + 1) / 2. A tie counts as half a rank, so that a constant mapper is at chance.
     """
     _check(queries, targets)
     cosines = queries @ targets.T
@@ -154,7 +154,7 @@ def measure(
 
     Intervals are Wilson's for shares, else from the bootstrap. The first five and the centroid share ask whether the
     clouds lie in the same place; the others, for pairs only, whether each point lies in its right place. Numbers that
-    cost much a draw get a tenth of the draws.
+    are slow to compute get a tenth of the draws.
     """
     few = max(draws // 10, 20)
     cells = {

@@ -1,8 +1,8 @@
-"""Measures of generated sounds, against real ones and against their pictures, and the intervals of any number.
+"""Measures of generated sounds, against real ones and against their pictures, and intervals for any number.
 
 Pure functions on arrays; the models that extract features are in `v2a_utils.models`. Features and embeddings are
-(n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. What is measured sound by sound
-comes back as (n,), whose mean is the peers' number and whose interval `bootstrap` gives.
+(n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. A measure of single sounds
+returns (n,): its mean is the number that other programs report, and `bootstrap` gives its interval.
 """
 
 import warnings
@@ -70,9 +70,9 @@ def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
     """Share of successes with its 95% interval, Wilson's, or the "exact" one (Clopper and Pearson) of (n,) bool.
 
     Wilson's takes (n,), or (n, seeds) for several sounds of each of n pictures. Sounds of one picture are alike, so
-    they count as fewer: as many independent ones as have the variance that is seen between pictures (Korn and Graubard
-    1998), at least n and at most n * seeds. `n` of the answer is that of the pictures. The bounds lie within 0..1 and
-    apart, also for a share of 0 or 1.
+    they count as fewer: as the number of independent sounds that would have the variance seen between pictures (Korn
+    and Graubard 1998), at least n and at most n * seeds. The interval's `n` counts pictures. The bounds lie within
+    0..1 and never coincide, not even for a share of 0 or 1.
     """
     each = np.asarray(successes, np.float64).reshape(len(successes), -1)
     n, share = len(each), float(each.mean())
@@ -92,7 +92,7 @@ def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
 
 
 class Moments:
-    """Mean and covariance of rows that come in batches, in float64, none of them kept (Chan, Golub and LeVeque 1979).
+    """Mean and covariance of rows that come in batches, in float64, keeping none (Chan, Golub and LeVeque 1979).
 
     `mean` is (d,), `covariance` (d, d), unbiased as np.cov's.
     """
@@ -103,7 +103,7 @@ class Moments:
             self.add(batch)
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in (rows, d). ValueError for NaN, infinity or another d."""
+        """Add (rows, d). ValueError for NaN, infinity or another d."""
         if not len(rows):
             return
         centred = np.array(rows, np.float64)
@@ -131,8 +131,8 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     """Fréchet distance of the Gaussians fitted to two clouds (Heusel et al. 2017, arXiv 1706.08500); 0 or more.
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) with unbiased covariances, in float64, of arrays (n, d) or of
-    the `Moments` of what came in batches. FD of clips' features, FAD of those of frames (pooled over the clips). It is
-    biased upwards for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
+    `Moments`. It is called FD on features of clips, FAD on those of frames (pooled over the clips). It is biased
+    upwards for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
     """
     one, two = (cloud if isinstance(cloud, Moments) else Moments(_batches(cloud)) for cloud in (first, second))
     rows, width = min(one.n, two.n), len(one.mean)
@@ -143,9 +143,9 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
     apart, traces = np.sum((one.mean - two.mean) ** 2), np.trace(one.covariance) + np.trace(two.covariance)
-    for rows, own, other in ((first, one, two), (second, two, one)):
-        if isinstance(rows, np.ndarray) and len(rows) < width:
-            root = _root_trace_of_few(rows - own.mean, other.covariance)
+    for cloud, own, other in ((first, one, two), (second, two, one)):
+        if isinstance(cloud, np.ndarray) and len(cloud) < width:
+            root = _root_trace_of_few(cloud - own.mean, other.covariance)
             break
     else:
         root = _root_trace(one.covariance, two.covariance)
@@ -161,12 +161,13 @@ def infinite_frechet_distance(first: np.ndarray, second: np.ndarray, groups: int
     """The Fréchet distance extrapolated to infinitely many rows, with its 95% interval; `n` is that of the clips.
 
     Clip by clip: (n, d), or (n, frames, d), or an array of arrays (frames, d) whose frames are pooled. The distance of
-    n clips exceeds that of endless ones by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
-    arXiv 2311.01616, fadtk): a line over 1 / n through the distances of all clips, of halves and of thirds, cut at random by
-    `seed`, is read at 0. Alike clouds may give less than 0. Both clouds are cut, as both are small; fadtk cuts only the
-    made one, and by drawing with replacement, whose line leads back to the distance of all rows. The line is a good one
-    where rows outnumber the directions in which the features vary. The interval leaves out one of `groups` groups of
-    clips at a time (jackknife, Student's t). ValueError for other than equally many clips, or fewer than 3 * groups.
+    n clips exceeds that of infinitely many by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
+    arXiv 2311.01616, fadtk): a line over 1 / n, fitted to the distances of all clips, of halves and of thirds (split at
+    random by `seed`), is read at 0. Similar clouds may give less than 0. Both clouds are split, since both are small;
+    fadtk splits only the generated one, and draws with replacement, whose line leads back to the distance of all rows.
+    The line fits well where rows outnumber the directions in which the features vary. The interval leaves out one of
+    `groups` groups of clips at a time (jackknife, Student's t). ValueError unless both have equally many clips, and at
+    least 3 * groups.
     """
     n = len(first)
     if len(second) != n or n < 3 * groups:
@@ -220,8 +221,8 @@ def _root_trace_of_few(centred: np.ndarray, other: np.ndarray) -> float:
 def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
     """Share of the true sounds (t, d) that have a made one (m, d) within the distance of their k-th true neighbour.
 
-    Naeem et al. 2020, arXiv 2002.09797. On all sounds a picture could have and several sounds made for it, it says how
-    much of the true conditional distribution was met; few made sounds cannot cover many, so compare at equal m.
+    Naeem et al. 2020, arXiv 2002.09797. Given the sounds that a picture could have and several made for it, it says how
+    much of the true conditional distribution is covered; few made sounds cannot cover many, so compare at equal m.
     """
     if len(true) <= k:
         raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
@@ -237,7 +238,7 @@ def kl_divergence(real: np.ndarray, made: np.ndarray, outputs: str = "softmax") 
     """KL(real || made) of the classes that a tagger hears in pairs of sounds, logits (n, classes) each -> (n,) in nats.
 
     As audioldm_eval has it (metrics/kl.py): `outputs` "softmax" or, for classes that may sound together, "sigmoid",
-    there summed over the classes without their complements, so that it may fall below 0.
+    whose sum leaves out each class's complement, so that it may fall below 0.
     """
     if real.shape != made.shape:
         raise ValueError(f"logits of shape {real.shape} and {made.shape} are no pairs")
@@ -274,7 +275,7 @@ def class_hits(
 ) -> np.ndarray:
     """Whether the highest class of each row, leaving out those `ignored`, is among the row's `right` ones, (n,) bool.
 
-    On the paper's side (ImageHear accuracy of Im2Wav, arXiv 2211.03089) `right` and `ignored` are those of
+    For the paper's accuracy on ImageHear (Im2Wav, arXiv 2211.03089) `right` and `ignored` come from
     `v2a_utils.models.audioset`.
     """
     kept = [column for column, name in enumerate(names) if name not in ignored]
@@ -301,7 +302,7 @@ def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
 
 
 def video_clip_scores(frames: Sequence[np.ndarray], sounds: np.ndarray) -> dict[str, np.ndarray]:
-    """CS of videos, both ways in use: frames' embeddings [(frames, d), ...] and sounds (n, d) -> (n,) each.
+    """CS of videos, computed in both usual ways: frames' embeddings [(frames, d), ...] and sounds (n, d) -> (n,) each.
 
     "mean of cosines" scores every frame; "cosine of mean" scores the mean of the unit-norm frames: the larger number.
     """

@@ -1,4 +1,4 @@
-"""The standard by which all comparisons here are judged: when a claim holds, and how many pictures would tell.
+"""The standard by which all comparisons here are judged: when a claim holds, and how many pictures would decide it.
 
 1. Methods that made something for the same pictures are compared by the mean of their paired differences, picture by
    picture, with a 95% interval (`metrics.bootstrap` resamples pictures, all seeds of one together; measures of a whole
@@ -26,15 +26,15 @@ from v2a_utils.measures.metrics import Interval
 LEVEL, POWER, LEAST = 0.05, 0.8, 5
 FAR = 10**6  # more pictures than this are out of reach
 RULE = (
-    "A claim says on which side of 0 a difference lies. It **holds** where the two-sided test of the difference (paired "
-    "where both methods had the same pictures) rejects 0 on that side, it **does not hold** where it rejects 0 on the "
-    "other; otherwise it is **undecided at this n**. All verdicts of a table together contain a wrong one in at most 5% "
-    "of repetitions (Holm's correction)."
+    "A claim says on which side of 0 a difference lies. It **holds** where the two-sided test of the difference "
+    "(paired where both methods had the same pictures) rejects 0 on that side, it **does not hold** where it rejects 0 "
+    "on the other; otherwise it is **undecided at this n**. All verdicts of a table together contain a wrong one in at "
+    "most 5% of repetitions (Holm's correction)."
 )
 
 
 def student_interval(values: np.ndarray) -> Interval:
-    """Mean of independent values (n,), one a training seed, with Student's 95% interval; endless for one value."""
+    """Mean of independent values (n,), one per training seed, with Student's 95% interval; infinite for one value."""
     values = np.asarray(values, float)
     n = len(values)
     half = student_t.ppf(1 - LEVEL / 2, n - 1) * values.std(ddof=1) / n**0.5 if n > 1 else np.inf
@@ -49,8 +49,8 @@ def opposite(difference: Interval | None) -> Interval | None:
 def nearer(first: Interval, second: Interval, apart: Interval) -> Interval:
     """By how much the first of two differences from a standard is the smaller one, |second| - |first|.
 
-    `apart` is the paired difference, the first minus the second. Where both lie on one side of the standard it has the
-    interval that is asked for; else the two intervals are added up, which is wide enough whatever their correlation.
+    `apart` is the paired difference, the first minus the second. Where both lie on one side of the standard, it gives
+    the interval; otherwise the two intervals are added up, which is wide enough whatever their correlation.
     """
     for one, two, between in ((first, second, opposite(apart)), (opposite(first), opposite(second), apart)):
         if one.low > 0 and two.low > 0:
@@ -71,7 +71,7 @@ def judge(differences: dict[str, Interval | None]) -> dict[str, str]:
     verdicts, level = dict.fromkeys(differences, "not measured"), LEVEL
     rejected = True
     for place, claim in enumerate(order):
-        if rejected:  # Holm: each one rejected leaves a question less for the others to pay for
+        if rejected:  # Holm: each rejection leaves one question fewer to correct for
             level = LEVEL / (len(order) - place)
         rejected = rejected and _p_value(asked[claim]) <= level
         decided = "holds" if asked[claim].value > 0 else "does not hold"
@@ -80,7 +80,7 @@ def judge(differences: dict[str, Interval | None]) -> dict[str, str]:
 
 
 def _statistic(difference: Interval) -> float:
-    """The difference in standard errors, these taken from the side of the interval that faces 0."""
+    """The difference in standard errors, taken from the side of the interval that faces 0."""
     value, low, high, n = difference
     half = value - low if value > 0 else high - value
     if value == 0 or n < LEAST or not np.isfinite(half):
