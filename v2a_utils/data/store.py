@@ -80,6 +80,11 @@ class Store:
         metadata = _metadata(self._dataset().schema)
         return {key: value for key, value in metadata.items() if key not in OF_ONE_SHARD}
 
+    def made_with(self, settings: dict[str, str]) -> bool:
+        """Whether there are rows, and they were made with these settings."""
+        return bool(self.shards()) and all(self.settings.get(key) == settings[key]
+                                           for key in settings.keys() - set(MAY_DIFFER))
+
     def table(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
         """The rows of one split or all as an Arrow table, in the order of the listing; only these columns are read."""
         chosen = None if split is None else dataset.field("split") == split

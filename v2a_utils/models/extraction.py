@@ -8,6 +8,7 @@ run that was killed and resumed, and a run on many machines (`v2a_utils.models.e
 
 import hashlib
 import json
+import shutil
 import zlib
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -33,6 +34,7 @@ from v2a_utils.models.weights import state_sha256
 from v2a_utils.soundworld import Scene, make_scene
 
 CACHE = Path(__file__).parents[2] / "results" / "embeddings"
+SHIPPED = "embeddings"  # folder in a stack's extras: a store for each split of SoundWorld
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # through CLIP at a time
 DECODERS = cpu_count()  # processes that prepare ahead
@@ -273,11 +275,16 @@ def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
     It lies in results/embeddings, where the notebooks share it; what was made with the same weights is not made again.
+    It begins with the embeddings that the mini stack ships, if its encoders are those that made them.
     """
-    settings = json.dumps(store_settings(stack, EmbedOptions()), sort_keys=True)
-    store = Store(CACHE / f"{stack.name}-{split}-{seed}-{hashlib.sha256(settings.encode()).hexdigest()[:12]}")
+    settings = store_settings(stack, EmbedOptions())
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    store, shipped = Store(CACHE / f"{stack.name}-{split}-{seed}-{key}"), Store(stack.config.extras / SHIPPED / split)
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.path}.lock"):  # two notebooks side by side: the second waits for what the first makes
+        if seed == 0 and not Path(store.path).exists() and shipped.made_with(settings):
+            half = shutil.copytree(shipped.path, f"{store.path}.part", dirs_exist_ok=True)
+            Path(half).rename(store.path)
         if not store.shards() or len(store) < count:
             embed(soundworld(split, count, seed), stack, store.path, resume=True)
     return store

@@ -73,12 +73,12 @@ def state_sha256(module: nn.Module) -> str:
 
 
 def write_sums(folder: Path, source: str | None = None) -> None:
-    """List every weight and config under `folder` in SHA256SUMS, in the format of sha256sum.
+    """List every weight, config and table under `folder` in SHA256SUMS, in the format of sha256sum.
 
     With `source`, which says in a first line of comment where they came from, every file is listed.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
-                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz")))
+                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet")))
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     with whole_file(folder / SUMS) as temporary:
         temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json
+from v2a_utils.data.sources import soundworld
 from v2a_utils.mappers.bridge import VOCABULARIES, words_bridge
 from v2a_utils.mappers.folders import save_mapper
 from v2a_utils.mappers.networks import train_mapper
@@ -26,6 +27,7 @@ from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import NULL_FILE
 from v2a_utils.models.clip import VisionEncoder
+from v2a_utils.models.extraction import SHIPPED, embed
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.stacks import Stack, load_mini_clip, stack_config
 from v2a_utils.models.vocoder import GriffinLimVocoder
@@ -47,6 +49,7 @@ CONFIGS = {
 PARTS = tuple(CONFIGS)
 FRESH_SEED = 22  # as many scenes again, sounds only, for the longer half of the UNet's training
 UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
+EMBEDDED = {"train": 3000, "val": 2000, "test": 2000}  # scenes whose embeddings are shipped: what notebooks begin with
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
     "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
@@ -151,13 +154,15 @@ class Pretraining:
         val = render("val", self.work / "data", self.seed, self.shrink)
         familiarity = Familiarity.fit(train, embed_pictures(self._vision_encoder(), val))
         familiarity.save(self.out / "familiarity.safetensors")
-        self._write_bridge()
-        write_sums(self.out)
-
-    def _write_bridge(self) -> None:
-        """The bridge over SoundWorld's sentences and sounds of scenes that no picture was drawn of."""
         stack = Stack(replace(stack_config("mini"), clip=self.out / "clip", clap=self.out / "clap", extras=self.out,
                               checked=False), self.device)
+        self._write_bridge(stack)
+        for split, count in EMBEDDED.items():
+            embed(soundworld(split, max(count // self.shrink, 2)), stack, self.out / SHIPPED / split, resume=True)
+        write_sums(self.out)
+
+    def _write_bridge(self, stack: Stack) -> None:
+        """The bridge over SoundWorld's sentences and sounds of scenes that no picture was drawn of."""
         scenes = (make_scene("train", index, UNSEEN_SEED) for index in range(max(UNPAIRED // self.shrink, 2)))
         sounds = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
         save_mapper(words_bridge(stack, VOCABULARIES / "soundworld.txt", sounds), self.out / "mappers" / "words")
