@@ -324,10 +324,15 @@ def test_conditions_of_every_method_are_unit_norm_and_its_own(world, name):
 # ---------------------------------------------------------------------------------------------------------- measures
 
 
-def test_measures_know_true_sounds_from_sounds_of_other_pictures(evaluator):
-    scenes = evaluator.world.scenes
-    takes = [np.stack([synthesise(other_take(scene, seed)) for scene in scenes]) for seed in range(2)]
-    good, bad = measured(evaluator, takes), measured(evaluator, [np.roll(one, 1, axis=0) for one in takes])
+@pytest.fixture(scope="module")
+def takes(evaluator):
+    """Two other takes of every scene's sound, and what is measured of them."""
+    sounds = [np.stack([synthesise(other_take(scene, seed)) for scene in evaluator.world.scenes]) for seed in range(2)]
+    return sounds, measured(evaluator, sounds)
+
+
+def test_measures_know_true_sounds_from_sounds_of_other_pictures(evaluator, takes):
+    good, bad = takes[1], measured(evaluator, [np.roll(one, 1, axis=0) for one in takes[0]])
     for name in ("accuracy", "CS", "recall@10", "coverage", "size → pitch", "distance → loudness"):
         assert good[name].value > bad[name].value, name
     for name in ("KL softmax", "KL sigmoid"):
@@ -336,14 +341,13 @@ def test_measures_know_true_sounds_from_sounds_of_other_pictures(evaluator):
     assert good["diversity"].value == pytest.approx(bad["diversity"].value)
 
 
-def test_noise_is_far_from_true_sounds(evaluator):
+def test_noise_is_far_from_true_sounds(evaluator, takes):
     noise = [np.random.default_rng(seed).normal(0, 0.1, evaluator.world.sounds.shape).astype(np.float32)
              for seed in range(2)]
     true = measured(evaluator, [evaluator.world.sounds] * 2)
-    found, takes = measured(evaluator, noise), measured(evaluator, [np.stack([
-        synthesise(other_take(scene, seed)) for scene in evaluator.world.scenes]) for seed in range(2)])
+    found, other = measured(evaluator, noise), takes[1]
     for name in ("FD", "FAD", "KL softmax"):
-        assert found[name].low > takes[name].high > takes[name].value > true[name].value - 1e-3, name
+        assert found[name].low > other[name].high > other[name].value > true[name].value - 1e-3, name
     assert true["KL softmax"].value == pytest.approx(0, abs=1e-4) and true["diversity"].value == pytest.approx(0)
 
 

@@ -322,7 +322,7 @@ def test_out_that_is_a_file_is_named(sound, dog, tmp_path, capsys):
 
 def right_rate(stack, mapper: str, scenes) -> float:
     """Share of scenes whose generated sound the tagger gives the scene's class, one candidate each."""
-    options, right = SoundOptions(mapper=mapper, candidates=1), 0
+    options, right = SoundOptions(mapper=mapper, candidates=1, steps=10), 0
     for start in range(0, len(scenes), 10):
         batch = scenes[start : start + 10]
         mapped = map_embeddings(stack, stack.vision.embed_images([draw(scene) for scene in batch]), mapper)
@@ -383,7 +383,7 @@ def test_the_command_warns_about_a_real_photograph(sound, capsys):
 def test_similarity_tells_the_right_sound_from_a_wrong_one(stack):
     """What the command ranks its candidates by is worth ranking by."""
     scenes = single_scenes(12)
-    sounds = [picture_to_sound(stack, [draw(scene)], SoundOptions(mapper="regression", candidates=1))
+    sounds = [picture_to_sound(stack, [draw(scene)], SoundOptions(mapper="regression", candidates=1, steps=10))
               for scene in scenes]
     mapped = np.stack([made.mapped for made in sounds])
     heard = stack.audio.embed_audio([made.waveform for made in sounds], SAMPLE_RATE)
