@@ -20,7 +20,7 @@ from v2a_utils.evaluation.attributes import (
 from v2a_utils.measures import gap
 from v2a_utils.measures.metrics import (
     Moments, bootstrap, class_hits, clip_scores, coverage, diversity, few_rows, frechet_distance, hits,
-    inception_score, infinite_frechet_distance, kl_divergence, log_mel_error, rate_interval, video_clip_scores,
+    inception_score, infinite_frechet_distance, kl_divergence, log_mel_error, rate_interval,
 )
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
 from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
@@ -221,13 +221,6 @@ def test_clip_score_is_a_hundred_times_the_cosine():
     assert clip_scores(pictures, sounds) == pytest.approx([100, 0], abs=1e-9)
     with pytest.raises(ValueError, match="one space"):
         clip_scores(pictures, np.ones((2, 3)))
-
-
-def test_both_clip_scores_of_a_video():
-    frames, sounds = [np.array([[1.0, 0], [0, 2]]), np.array([[1.0, 0]])], np.array([[1.0, 0], [1, 0]])
-    scores = video_clip_scores(frames, sounds)
-    assert scores["mean of cosines"] == pytest.approx([50, 100])
-    assert scores["cosine of mean"] == pytest.approx([100 / np.sqrt(2), 100])
 
 
 def test_diversity_is_the_mean_distance_of_pairs_of_samples():

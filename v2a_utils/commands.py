@@ -280,7 +280,7 @@ def _evaluate_data(options: argparse.Namespace) -> int:
         return _reproduce(read_settings(options.data, **given))
     work = Path("results/evaluation") / Path(options.data).resolve().name
     store = Settings(options.data).store
-    stack = store.settings.get("stack") if store else os.environ.get("V2A_STACK", "mini")
+    stack = (store and store.settings.get("stack")) or os.environ.get("V2A_STACK", "mini")
     return _reproduce(Settings(options.data, **{"stack": stack, "work": str(work), "mappers": ()} | given))
 
 

@@ -301,16 +301,6 @@ def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     return 100 * (unit_norm(pictures) * unit_norm(sounds)).sum(1)
 
 
-def video_clip_scores(frames: Sequence[np.ndarray], sounds: np.ndarray) -> dict[str, np.ndarray]:
-    """CS of videos, computed in both usual ways: frames' embeddings [(frames, d), ...] and sounds (n, d) -> (n,) each.
-
-    "mean of cosines" scores every frame; "cosine of mean" scores the mean of the unit-norm frames: the larger number.
-    """
-    every = [clip_scores(clip, np.broadcast_to(sound, clip.shape)).mean() for clip, sound in zip(frames, sounds)]
-    means = np.stack([unit_norm(clip).mean(0) for clip in frames])
-    return {"mean of cosines": np.array(every), "cosine of mean": clip_scores(means, sounds)}
-
-
 def diversity(samples: np.ndarray) -> np.ndarray:
     """Mean distance, 1 - cosine, of two sounds made for one picture: (pictures, samples, d) -> (pictures,), 0..2."""
     number = samples.shape[1]
