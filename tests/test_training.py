@@ -186,9 +186,10 @@ def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {"audioldm/model_index.json", "audioldm/unet/diffusion_pytorch_model.safetensors",
             "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/v2a-mini-clip.json",
-            "clip/open_clip_model.safetensors", "clap/model.safetensors", "clap/tokenizer.json",
-            "SHA256SUMS"} <= files
-    assert {name.rsplit(".", 1)[-1] for name in files} <= {"safetensors", "json", "gz", "SHA256SUMS"}
+            "clip/open_clip_model.safetensors", "embeddings/val/part-000000.parquet", "clap/model.safetensors",
+            "clap/tokenizer.json", "SHA256SUMS"} <= files
+    assert {name.rsplit(".", 1)[-1] for name in files} <= {
+        "safetensors", "json", "gz", "parquet", "csv", "SHA256SUMS"}
     listed = {line.split("  ", 1)[1] for line in (out / "SHA256SUMS").read_text().splitlines()}
     assert listed == files - {"SHA256SUMS"}
     for name in files:

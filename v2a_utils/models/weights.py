@@ -78,7 +78,7 @@ def write_sums(folder: Path, source: str | None = None) -> None:
     With `source`, which says in a first line of comment where they came from, every file is listed.
     """
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
-                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet")))
+                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet", ".csv")))
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
     with whole_file(folder / SUMS) as temporary:
         temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))
