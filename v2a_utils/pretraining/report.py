@@ -237,6 +237,6 @@ def _seconds_a_sound(test: Measured) -> float:
 def _seconds_cold(test: Measured) -> float:
     draw(test.scenes[0]).save(KEPT / "one.png")
     start = time.perf_counter()
-    command = [sys.executable, "-m", "v2a_utils", "sound", str(KEPT / "one.png"), "--out", str(KEPT)]
+    command = [sys.executable, "-m", "v2a_utils", "sound", str(KEPT / "one.png"), "--out", str(KEPT), "--overwrite"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return time.perf_counter() - start
