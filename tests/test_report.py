@@ -1,0 +1,28 @@
+"""The report of the mini stack: every table, from a few sounds."""
+
+import re
+
+import pytest
+
+from v2a_utils.evaluation import generation
+from v2a_utils.pipeline import SoundOptions
+from v2a_utils.pretraining import report
+
+
+@pytest.mark.filterwarnings("ignore")  # so few sounds are too few for a covariance, and for ranks within classes
+def test_the_report_has_every_stage_and_class(tmp_path, monkeypatch, stack, hasty_vocoder):
+    monkeypatch.setattr(report, "KEPT", tmp_path)
+    monkeypatch.setattr(generation, "CACHE", tmp_path / "sounds")
+    monkeypatch.setattr(report, "load_stack", lambda name: stack)
+    for timed in ("_seconds_a_sound", "_seconds_cold"):  # they only wait for sounds that others test
+        monkeypatch.setattr(report, timed, lambda test: 0.0)
+    text = report.write_report(tmp_path / "REPORT.md", 8, SoundOptions(candidates=1, steps=1))
+    assert (tmp_path / "REPORT.md").read_text() == text
+    parts = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
+    assert set(parts) == {"Where sounds are lost", "Per class", "Pitch"}
+    stages = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", parts["Where sounds are lost"], re.MULTILINE))
+    assert len(stages) == 6
+    take, unet = (float(stages[name]) for name in ("another true take of the same scenes",
+                                                   "true CLAP embedding through the UNet"))
+    assert 0 < take < unet
+    assert parts["Pitch"].count("| mean |") == 3
