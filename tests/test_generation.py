@@ -205,6 +205,12 @@ def barks() -> np.ndarray:
     return synthesise(make_scene("test", 0))[None]
 
 
+@pytest.mark.parametrize("strength", [-0.1, 1.5])
+def test_an_impossible_strength_is_refused(mel_generator, embeddings, barks, strength):
+    with pytest.raises(ValueError, match="give 0 to 1"):
+        mel_generator.generate(embeddings[:1], steps=4, start=barks, strength=strength)
+
+
 def test_a_variation_of_no_strength_is_the_sound_itself_after_the_vae(mel_generator, embeddings, barks):
     kept = mel_generator.generate(embeddings[:2], steps=4, start=barks, strength=0.0)
     through = mel_generator.decode(mel_generator.encode(barks)).numpy().reshape(1, -1)

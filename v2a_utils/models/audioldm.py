@@ -97,6 +97,8 @@ class Generator:
         If half precision overflows, the generator switches to single precision for good and starts over.
         FloatingPointError when the sounds are not finite even so.
         """
+        if not 0 <= strength <= 1:
+            raise ValueError(f"strength is {strength}: give 0 to 1")
         asked = embeddings, steps, guidance, seconds or self.clip_seconds, seed, progress, scheduler, start, strength
         sounds = self._generate(*asked)
         if not np.isfinite(sounds).all() and self.unet.dtype != torch.float32:
