@@ -12,12 +12,12 @@ from torch import nn
 
 from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
-from v2a_utils.mappers.training import TrainConfig, fit
+from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.weights import check_sums
 from v2a_utils.pretraining import data as pretraining_data
 from v2a_utils.pretraining.encoders import write_bpe
-from v2a_utils.pretraining.generator import train_decoder
+from v2a_utils.pretraining.generator import train_decoder, train_unet
 from v2a_utils.pretraining.run import Pretraining
 from v2a_utils.soundworld import draw
 from v2a_utils.soundworld.captions import vocabulary
@@ -202,6 +202,26 @@ def test_the_byte_pair_vocabulary_is_the_same_every_time_and_has_a_token_for_eve
     assert first == second
     tokenizer = SimpleTokenizer(bpe_path=str(tmp_path / "0.gz"))
     assert {len(tokenizer.encode(word)) for word in vocabulary()} == {1}
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_half_precision_is_for_processors_that_compute_in_it(monkeypatch, computes):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: computes)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    with half_precision("cpu"):
+        assert torch.is_autocast_enabled("cpu") == computes
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_the_unet_goes_on_with_the_weights_that_are_there(pretrained, tmp_path, go_on):
+    out, _ = pretrained
+    before = load_file(out / "audioldm" / "unet" / VAE_FILE)
+    folder = shutil.copytree(out / "audioldm", tmp_path / "audioldm")
+    still = TrainConfig(steps=2, batch_size=2, learning_rate=0.0, seed=1)
+    train_unet(np.zeros((4, 16, 32, 8), np.float32), np.eye(4, 64, dtype=np.float32), np.zeros(64, np.float32), folder,
+               tmp_path / "unet.pt", still, "cpu", go_on)
+    after = load_file(folder / "unet" / VAE_FILE)
+    assert all(torch.equal(after[name], value) for name, value in before.items()) == go_on
 
 
 def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pretrained, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
+from v2a_utils.data.files import complaint
 from v2a_utils.data.splits import PARTS, SHARES, part_of, place_of
 from v2a_utils.data.store import Store
 
@@ -67,7 +68,7 @@ def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
             found = Store(store)
             table, settings = found.table(), found.settings
     except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{store}: not a table of embeddings ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{store}: not a table of embeddings ({complaint(error)})") from error
     if missing := set(SIDES) - set(table.column_names):
         why = ": its clips were embedded without sounds" if missing == {"audio"} else ""
         raise ValueError(f"{store}: has no column {' or '.join(sorted(missing))}{why}; a mapper learns from pairs")

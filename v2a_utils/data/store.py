@@ -82,8 +82,7 @@ class Store:
 
     def made_with(self, settings: dict[str, str]) -> bool:
         """Whether there are rows, and they were made with these settings."""
-        return bool(self.shards()) and all(self.settings.get(key) == settings[key]
-                                           for key in settings.keys() - set(MAY_DIFFER))
+        return bool(self.shards()) and not _differing(self.settings, settings)
 
     def table(self, columns: list[str] | None = None, split: str | None = None) -> pa.Table:
         """The rows of one split or all as an Arrow table, in the order of the listing; only these columns are read."""
@@ -138,10 +137,9 @@ class Store:
         return [number for number in range(len(shards)) if number not in done]
 
     def _check(self, found: dict[str, str], settings: dict[str, str]) -> None:
-        for key in settings.keys() - set(MAY_DIFFER):
-            if found.get(key) != settings[key]:
-                raise ValueError(f"{self.path}: it was made with {key} {found.get(key)}, not {settings[key]}; "
-                                 "give another --out")
+        for key in _differing(found, settings):
+            raise ValueError(f"{self.path}: it was made with {key} {found.get(key)}, not {settings[key]}; "
+                             "give another --out")
 
     def write(self, number: int, ids: list[str], rows: list[Row], skipped: list[tuple[str, str]],
               dims: dict[str, int], settings: dict[str, str]) -> None:
@@ -207,6 +205,11 @@ def _schema(dims: dict[str, int], all_frames: bool) -> pa.Schema:
 def _rows(values: pa.FixedSizeListArray) -> np.ndarray:
     """Fixed-size lists as (n, size)."""
     return values.flatten().to_numpy().reshape(len(values), values.type.list_size)
+
+
+def _differing(found: dict[str, str], settings: dict[str, str]) -> list[str]:
+    """The keys of `settings` whose values in `found` are others and must not be."""
+    return sorted(key for key in settings.keys() - set(MAY_DIFFER) if found.get(key) != settings[key])
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan
 
+from v2a_utils.data.files import complaint
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
@@ -61,8 +62,7 @@ class Generator:
             vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
         except (OSError, KeyError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({reason})") from error
+            raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({complaint(error)})") from error
         return cls(unet, vae, vocoder, scheduler, null_embedding, device, clip_seconds)
 
     @property

@@ -23,6 +23,7 @@ from torchvision.models import resnet18
 from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.data.audio import resample
+from v2a_utils.data.files import complaint
 from v2a_utils.models.audioset import NUM_CLASSES, read_names
 from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import SUMS, load_weights, read_checkpoint, sha256
@@ -328,6 +329,5 @@ def _filled(model: nn.Module, state: dict, path: Path, assign: bool = False) -> 
     try:
         model.load_state_dict(state, assign=assign)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: the weights do not fit {type(model).__name__} ({reason})") from error
+        raise ValueError(f"{path}: the weights do not fit {type(model).__name__} ({complaint(error)})") from error
     return model

@@ -40,7 +40,7 @@ def render(
 ) -> Rendered:
     """Render a split (or read what an earlier run rendered) into `folder`; `shrink` divides its size, for tests.
 
-    Without `pictures` only the sounds are made, which takes half the time.
+    Without `pictures` only the sounds are made.
     """
     number = max(SIZES[split] // shrink, 1)
     starts = range(0, number, CHUNK)

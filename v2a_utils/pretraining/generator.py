@@ -150,7 +150,7 @@ def encode_all(vae: nn.Module, mels: torch.Tensor, device: str) -> torch.Tensor:
     """Scaled latents, float16 (n, channels, frames / 8, mels / 8), the means of the posteriors."""
     vae = vae.to(device).float().eval()
     rows = []
-    for part in tqdm(mels.split(16), "latents"):  # few enough to stay in a processor's cache: twice as quick
+    for part in tqdm(mels.split(16), "latents"):  # few enough to stay in a processor's cache
         with half_precision(device):
             batch = vae.encode(part.float()[:, None].to(device)).latent_dist.mean
         rows.append((batch.float() * vae.config.scaling_factor).half().cpu())

@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
-from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, draw, other_take, pitch, synthesise
+from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
 from v2a_utils.soundworld.captions import class_prompt
 
 KEPT = Path("results/report")
@@ -44,6 +45,14 @@ class Measured(World):
         return rate_interval(hits(scores, list(CLASSES), self.scenes[: len(sounds)]))
 
 
+class Heard(NamedTuple):
+    """Single pitched things, their sounds, and the pitch in Hz measured in each."""
+
+    things: list[Thing]
+    sounds: np.ndarray
+    pitches: np.ndarray
+
+
 def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(candidates=1)) -> str:
     """Measure the mini stack on `count` pictures and write the report; returns its text."""
     KEPT.mkdir(parents=True, exist_ok=True)
@@ -51,12 +60,13 @@ def write_report(path: Path, count: int, options: SoundOptions = SoundOptions(ca
     test, ood = Measured(stack, "test", count, options), Measured(stack, "ood", count // 2, options)
     made = {"true CLAP embedding": test.sounds_for("true", test.audio)}
     made |= {name: test.through(name) for name in ("diffusion", "regression")}
+    heard = {name: _heard(test, sounds) for name, sounds in {"real sounds": test.sounds, **made}.items()}
     lines = ["# The mini stack, measured", "", _introduction(stack, count, options), ""]
     lines += ["| what | measured |", "|---|---|"]
     lines += [f"| {what} | {value.percent() if isinstance(value, Interval) else value} |"
-              for what, value in _rows(test, ood, made)]
+              for what, value in _rows(test, ood, made, heard)]
     lines += ["", "## Where sounds are lost", "", *_stage_table(test, made)]
-    lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(test, made)]
+    lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(heard)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
     return text
@@ -73,7 +83,7 @@ def _introduction(stack: Stack, count: int, options: SoundOptions) -> str:
     )
 
 
-def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
+def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray], heard: dict[str, Heard]):
     stack = test.stack
     yield "mini CLIP, zero-shot class of pictures", _zero_shot(test, "picture")
     yield "mini CLIP, zero-shot class of ood pictures", _zero_shot(ood, "picture")
@@ -85,7 +95,7 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray]):
     yield "picture -> sound, regression mapper, right class", test.right_class(made["regression"])
     yield "picture -> sound without a mapper, right class", test.right_class(test.through("none", len(test.scenes) // 4))
     for name in ("diffusion", "regression"):
-        agreement = _pitches(test, made[name])
+        agreement = _agreement(heard[name])
         yield f"pitch against the size seen, {name}: Spearman, mean over {len(agreement) - 1} classes", (
             f"{agreement['mean']:.2f}"
         )
@@ -156,51 +166,47 @@ def _vae_error(test: Measured) -> float:
     return float(log_mel_error(rebuilt.numpy(), mels.numpy()).mean())
 
 
-def _measured_pitches(test: Measured, sounds: np.ndarray) -> tuple[list[int], list, np.ndarray]:
-    """Rows of single pitched things, the things, and the pitch in Hz of each one's sound."""
+def _heard(test: Measured, sounds: np.ndarray) -> Heard:
     rows = [row for row, scene in enumerate(test.scenes) if scene.labels[0] in PITCHED and len(scene.labels) == 1]
     things = [test.scenes[row].things[0] for row in rows]
-    return rows, things, np.array([measure_pitch(sounds[row], SAMPLE_RATE, thing.name)
-                                   for row, thing in zip(rows, things)])
+    pitches = [measure_pitch(sounds[row], SAMPLE_RATE, thing.name) for row, thing in zip(rows, things)]
+    return Heard(things, sounds[rows], np.array(pitches))
 
 
-def _pitches(test: Measured, sounds: np.ndarray) -> dict[str, float]:
-    _, things, measured = _measured_pitches(test, sounds)
-    return pitch_agreement(measured, np.array([pitch(t) for t in things]), np.array([t.name for t in things]))
+def _agreement(heard: Heard) -> dict[str, float]:
+    implied, names = (np.array([of(thing) for thing in heard.things]) for of in (pitch, lambda thing: thing.name))
+    return pitch_agreement(heard.pitches, implied, names)
 
 
-def _in_tune(test: Measured, sounds: np.ndarray) -> dict[str, float]:
+def _in_tune(heard: Heard) -> dict[str, float]:
     """Share of the sounds within a semitone of the pitch that the picture's size implies, by class and their mean."""
-    _, things, measured = _measured_pitches(test, sounds)
-    near = np.abs(12 * np.log2(measured / np.array([pitch(thing) for thing in things]))) <= 1
-    return _by_class(things, near)
+    implied = np.array([pitch(thing) for thing in heard.things])
+    return _by_class(heard.things, np.abs(12 * np.log2(heard.pitches / implied)) <= 1)
 
 
-def _harmonicities(test: Measured, sounds: np.ndarray) -> dict[str, float]:
+def _harmonicities(heard: Heard) -> dict[str, float]:
     """Harmonics-to-noise ratio in dB at the pitch measured, by class and their mean."""
-    rows, things, measured = _measured_pitches(test, sounds)
-    return _by_class(things, np.array([harmonicity(sounds[row], SAMPLE_RATE, found)
-                                       for row, found in zip(rows, measured)]))
+    return _by_class(heard.things, np.array([harmonicity(sound, SAMPLE_RATE, found)
+                                             for sound, found in zip(heard.sounds, heard.pitches)]))
 
 
-def _by_class(things: list, values: np.ndarray) -> dict[str, float]:
+def _by_class(things: list[Thing], values: np.ndarray) -> dict[str, float]:
     names = np.array([thing.name for thing in things])
     found = {str(name): float(np.nanmean(values[names == name])) for name in np.unique(names)}
     return found | {"mean": float(np.mean(list(found.values())))}
 
 
-def _pitch_tables(test: Measured, made: dict[str, np.ndarray]):
+def _pitch_tables(heard: dict[str, Heard]):
     """What is measured of pitch, by class; real sounds show what each measure itself can reach."""
     tables = {
         "Spearman correlation of the measured pitch with the pitch that the size implies (single things).":
-            (_pitches, ".2f"),
+            (_agreement, ".2f"),
         "Share of sounds within a semitone of that pitch.": (_in_tune, ".0%"),
         "Harmonics-to-noise ratio in dB at the measured pitch; -20 where nothing is periodic.":
             (_harmonicities, ".1f"),
     }
-    sounds = {"real sounds": test.sounds, **made}
     for title, (measure, form) in tables.items():
-        found = {name: measure(test, each) for name, each in sounds.items()}
+        found = {name: measure(each) for name, each in heard.items()}
         yield from ("", title, "", "| class | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|")
         for name in found["real sounds"]:
             cells = " | ".join(format(values.get(name, float("nan")), form) for values in found.values())
