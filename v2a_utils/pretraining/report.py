@@ -93,7 +93,8 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray], heard: dic
     yield "**picture -> sound, diffusion mapper, right class**", test.right_class(made["diffusion"])
     yield "the same on ood pictures", ood.right_class(ood.through("diffusion"))
     yield "picture -> sound, regression mapper, right class", test.right_class(made["regression"])
-    yield "picture -> sound without a mapper, right class", test.right_class(test.through("none", len(test.scenes) // 4))
+    unmapped = test.through("none", len(test.scenes) // 4)
+    yield "picture -> sound without a mapper, right class", test.right_class(unmapped)
     for name in ("diffusion", "regression"):
         agreement = _agreement(heard[name])
         yield f"pitch against the size seen, {name}: Spearman, mean over {len(agreement) - 1} classes", (
