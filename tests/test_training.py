@@ -1,6 +1,7 @@
 """The training loop survives a kill to the bit, complains about bad losses, and pretrains a whole stack."""
 
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import nn
 
 from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
+from v2a_utils.mappers.muon import Muon, orthogonalised
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.weights import check_sums
@@ -61,15 +63,15 @@ def killed_at(step: int):
     return loss
 
 
-@pytest.mark.parametrize("step", [1, 2, 13, 29])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, save_every_step, step):
-    whole, resumed, checkpoint = model(), model(), tmp_path / "run.pt"
-    wanted = fit(whole, loss_of, 50, CONFIG)
+@pytest.mark.parametrize("step, muon", [(1, False), (2, False), (13, False), (29, False), (13, True)])
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, save_every_step, step, muon):
+    whole, resumed, checkpoint, config = model(), model(), tmp_path / "run.pt", replace(CONFIG, muon=muon)
+    wanted = fit(whole, loss_of, 50, config)
     with pytest.raises(Killed):
-        fit(model(), killed_at(step), 50, CONFIG, checkpoint)
+        fit(model(), killed_at(step), 50, config, checkpoint)
     assert checkpoint.is_file()
     torch.manual_seed(77)  # a new process starts with another global generator
-    assert fit(resumed, loss_of, 50, CONFIG, checkpoint) == wanted
+    assert fit(resumed, loss_of, 50, config, checkpoint) == wanted
     for name, value in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
 
@@ -101,11 +103,36 @@ def test_a_finished_run_is_not_trained_again(tmp_path):
     assert fit(model(), killed_at(0), 50, CONFIG, tmp_path / "run.pt") == losses
 
 
-def test_training_reduces_the_loss_and_ends_in_evaluation_mode():
-    network = model()
-    losses = fit(network, loss_of, 50, TrainConfig(steps=300, batch_size=16, learning_rate=0.02, ema=0.9, warmup=10))
+@pytest.mark.parametrize("muon", [False, True])
+def test_training_reduces_the_loss_and_ends_in_evaluation_mode(muon):
+    network, config = model(), TrainConfig(300, batch_size=16, learning_rate=0.02, ema=0.9, warmup=10, muon=muon)
+    losses = fit(network, loss_of, 50, config)
     assert len(losses) == 300 and np.mean(losses[-20:]) < 0.6 * np.mean(losses[:20])
     assert not network.training
+
+
+@pytest.mark.parametrize("shape", [(5, 40), (40, 5), (12, 12)])
+def test_the_singular_values_of_an_orthogonalised_matrix_are_about_one_and_its_directions_stay(shape):
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    turned = left.T @ orthogonalised(matrix) @ right.T  # diagonal if the directions are the same
+    assert torch.allclose(turned, torch.diag(turned.diagonal()), atol=1e-4)
+    assert 0.6 < turned.diagonal().min() and turned.diagonal().max() < 1.25
+
+
+def test_muon_takes_kernels_as_matrices_and_vectors_as_adam_does():
+    torch.manual_seed(0)
+    kernel, vector, same = (nn.Parameter(torch.ones(shape)) for shape in ((4, 2, 3, 3), (7,), (7,)))
+    groups = [{"params": [kernel], "weight_decay": 0.5}, {"params": [vector], "weight_decay": 0.0}]
+    muon, adam = Muon(groups, lr=0.1), torch.optim.Adam([same], lr=0.1, betas=(0.9, 0.99), eps=1e-6)
+    for _ in range(3):
+        kernel.grad, vector.grad = torch.randn(kernel.shape), torch.randn(7)
+        same.grad, before = vector.grad.clone(), kernel.detach().clone()
+        muon.step(), adam.step()
+        step = kernel.detach() - 0.95 * before  # decayed by learning rate times weight decay
+        lengths = torch.linalg.svdvals(step.flatten(1)) / (0.1 * 0.2 * 18**0.5)
+        assert 0.6 < lengths.min() and lengths.max() < 1.25
+        assert torch.allclose(vector, same, atol=1e-6)
 
 
 def test_another_seed_gives_another_run():

@@ -14,6 +14,7 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from tqdm.auto import tqdm
 
+from v2a_utils.mappers.muon import Muon
 from v2a_utils.models.weights import save_checkpoint
 
 
@@ -31,6 +32,7 @@ class TrainConfig:
     ema: float = 0.99  # decay of the averaged weights; a short average, since the learning rate falls to nearly 0
     seed: int = 0
     patience: int = 0  # validations in a row without a new best after which a run ends; 0: it takes all its steps
+    muon: bool = False  # instead of AdamW: learns more from each example of a large network; has no use for `betas`
 
 
 CALLBACKS = 20  # in a run
@@ -208,11 +210,13 @@ class _Objective(nn.Module):
         return self.loss_of(self.model, rows, generator)
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [{"params": [parameter for parameter in learning if parameter.ndim >= 2],
                "weight_decay": config.weight_decay},
               {"params": [parameter for parameter in learning if parameter.ndim < 2], "weight_decay": 0.0}]
+    if config.muon:
+        return Muon(groups, config.learning_rate)
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6, fused=True)
 
 

@@ -29,8 +29,11 @@ UNET_CONFIG = {
 SCHEDULER_CONFIG = {
     "num_train_timesteps": 1000, "beta_start": 0.0015, "beta_end": 0.0195, "beta_schedule": "scaled_linear",
     "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing",
+    "rescale_betas_zero_snr": True,  # sounds are made from pure noise, so the last step of training must be just that
 }
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONDITION_DROPOUT = 0.1
+NOISE_SKEW = 1.5  # above 1, less of the training goes to noise in which nothing can be heard yet
 LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
 
 
@@ -70,7 +73,7 @@ def train_decoder(
     stands for the imperfect ones that the UNet will make.
     """
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(out))
-    load_weights(vae, out / "diffusion_pytorch_model.safetensors")
+    load_weights(vae, out / WEIGHTS)
     torch.manual_seed(config.seed)
     mels, latents = all_log_mels(data), torch.from_numpy(latents)
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
@@ -107,7 +110,8 @@ def train_unet(
     scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
     torch.manual_seed(config.seed)
     if go_on:
-        model = UNet2DConditionModel.from_pretrained(out / "unet", torch_dtype=torch.float32)
+        model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(out / "unet"))
+        load_weights(model, out / "unet" / WEIGHTS)
     else:
         model = _new_unet(audio_embeddings.shape[1])
     conditions = torch.from_numpy(audio_embeddings)
@@ -116,7 +120,7 @@ def train_unet(
     def loss_of(model, rows, generator):
         clean = latents[rows].float().to(device)
         number = len(clean)
-        times = torch.randint(1000, (number,), generator=generator).to(device)
+        times = (1000 * torch.rand(number, generator=generator) ** NOISE_SKEW).long().to(device)
         noise = torch.randn(clean.shape, generator=generator).to(device)
         dropped = (torch.rand(number, 1, generator=generator) < CONDITION_DROPOUT).to(device)
         condition = torch.where(dropped, null.to(device), conditions[rows].to(device))
