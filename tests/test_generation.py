@@ -131,20 +131,11 @@ def test_an_unknown_scheduler_is_refused_with_what_there_is(generator, embedding
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_every_scheduler_walks_from_pure_noise_to_what_the_velocity_points_at(generator, monkeypatch, scheduler):
-    """Of data that are one single point the right velocity is known, also in pure noise, where the schedule begins."""
-    signal = generator.scheduler.alphas_cumprod
-    assert generator.scheduler.config.rescale_betas_zero_snr and signal[-1] == 0
-
-    def predict(latents, time, labels):
-        alpha, sigma = signal[int(time)].sqrt(), (1 - signal[int(time)]).sqrt()
-        return alpha * (latents - alpha * 1.5) / sigma - sigma * 1.5
-
-    monkeypatch.setattr(generator, "predict", predict)
-    noise = torch.randn(1, *generator._latent_shape(1.0), generator=torch.Generator().manual_seed(0))
-    rows = [torch.Generator().manual_seed(0)]
-    found = generator.denoise(noise, torch.zeros(1, generator.embed_dim), 8, 2.0, scheduler=scheduler, rows=rows)
-    assert abs(float(found.mean()) - 1.5) < 0.01 and float(found.std()) < 0.05  # DDIM stops short of the last noise
+def test_every_scheduler_begins_in_the_pure_noise_that_training_ended_in(generator, scheduler):
+    """Zero terminal signal-to-noise ratio: some schedulers keep a trace of signal, so as not to divide by zero."""
+    walk = generator._scheduler(scheduler)
+    walk.set_timesteps(5)
+    assert walk.alphas_cumprod[int(walk.timesteps[0])] <= 2**-24
 
 
 def test_the_benchmark_times_a_model_of_the_papers_make(monkeypatch, capsys):

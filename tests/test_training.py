@@ -13,11 +13,10 @@ from torch import nn
 
 from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
-from v2a_utils.mappers.muon import Muon, orthogonalised
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.weights import check_sums
-from v2a_utils.pretraining import data as pretraining_data
+from v2a_utils.pretraining import data as pretraining_data, generator
 from v2a_utils.pretraining.encoders import write_bpe
 from v2a_utils.pretraining.generator import train_decoder, train_unet
 from v2a_utils.pretraining.run import Pretraining
@@ -109,30 +108,6 @@ def test_training_reduces_the_loss_and_ends_in_evaluation_mode(muon):
     losses = fit(network, loss_of, 50, config)
     assert len(losses) == 300 and np.mean(losses[-20:]) < 0.6 * np.mean(losses[:20])
     assert not network.training
-
-
-@pytest.mark.parametrize("shape", [(5, 40), (40, 5), (12, 12)])
-def test_the_singular_values_of_an_orthogonalised_matrix_are_about_one_and_its_directions_stay(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    turned = left.T @ orthogonalised(matrix) @ right.T  # diagonal if the directions are the same
-    assert torch.allclose(turned, torch.diag(turned.diagonal()), atol=1e-4)
-    assert 0.6 < turned.diagonal().min() and turned.diagonal().max() < 1.25
-
-
-def test_muon_takes_kernels_as_matrices_and_vectors_as_adam_does():
-    torch.manual_seed(0)
-    kernel, vector, same = (nn.Parameter(torch.ones(shape)) for shape in ((4, 2, 3, 3), (7,), (7,)))
-    groups = [{"params": [kernel], "weight_decay": 0.5}, {"params": [vector], "weight_decay": 0.0}]
-    muon, adam = Muon(groups, lr=0.1), torch.optim.Adam([same], lr=0.1, betas=(0.9, 0.99), eps=1e-6)
-    for _ in range(3):
-        kernel.grad, vector.grad = torch.randn(kernel.shape), torch.randn(7)
-        same.grad, before = vector.grad.clone(), kernel.detach().clone()
-        muon.step(), adam.step()
-        step = kernel.detach() - 0.95 * before  # decayed by learning rate times weight decay
-        lengths = torch.linalg.svdvals(step.flatten(1)) / (0.1 * 0.2 * 18**0.5)
-        assert 0.6 < lengths.min() and lengths.max() < 1.25
-        assert torch.allclose(vector, same, atol=1e-6)
 
 
 def test_another_seed_gives_another_run():
@@ -249,6 +224,31 @@ def test_the_unet_goes_on_with_the_weights_that_are_there(pretrained, tmp_path, 
                tmp_path / "unet.pt", still, "cpu", go_on)
     after = load_file(folder / "unet" / VAE_FILE)
     assert all(torch.equal(after[name], value) for name, value in before.items()) == go_on
+
+
+class Blank(nn.Module):
+    """Stands for a UNet, and notes the times that it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.times = nn.Parameter(torch.ones(())), []
+
+    def forward(self, noisy, times, encoder_hidden_states, class_labels):
+        self.times += times.tolist()
+        return SimpleNamespace(sample=noisy * self.weight)
+
+    def save_pretrained(self, folder):
+        """Nothing is kept."""
+
+
+def test_low_noise_is_drawn_more_often_than_high_noise(tmp_path, monkeypatch):
+    blank = Blank()
+    monkeypatch.setattr(generator, "_new_unet", lambda dim: blank)
+    train_unet(np.zeros((8, 1, 1, 1), np.float32), np.eye(8, dtype=np.float32), np.zeros(8, np.float32), tmp_path,
+               tmp_path / "unet.pt", TrainConfig(steps=4, batch_size=512), "cpu")
+    times = np.array(blank.times)
+    assert 0 <= times.min() and 950 < times.max() < 1000  # pure noise is among them, for there every sound begins
+    assert np.mean(times < 354) == pytest.approx(0.5, abs=0.05)  # 1000 * 0.5 ** 1.5
 
 
 def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pretrained, tmp_path):

@@ -12,13 +12,27 @@ from scipy.stats import rankdata, spearmanr
 from v2a_utils.data.audio import resample
 from v2a_utils.measures.metrics import Interval, bootstrap
 from v2a_utils.models.mel import log_mel
-from v2a_utils.soundworld import KINDS
+from v2a_utils.soundworld import KINDS, PITCHED, Scene, pitch
 
 STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
 FINE = 8  # lags of an autocorrelation per sample
 COUNTED = (  # classes whose number is heard as separate onsets; more of the others make one denser sound
     "bird", "cat", "dog", "duck", "frog", "sheep", "bells", "drums", "flute", "guitar", "piano", "trumpet",
 )
+
+
+def seen_attributes(scenes: list[Scene]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What is seen in pictures and should be heard: by measure, the rows (n,) that have it and its values (n,).
+
+    Pitches in Hz that the sizes imply, numbers of things, and distances times -1, which loudness follows. Scenes of two
+    things have none.
+    """
+    things = [scene.things[0] for scene in scenes]
+    alone = np.array([len(scene.things) == 1 for scene in scenes])
+    pitched, counted = (np.array([thing.name in names for thing in things]) for names in (PITCHED, COUNTED))
+    return {"size → pitch": (alone & pitched, np.array([pitch(thing) for thing in things])),
+            "count → events": (alone & counted, np.array([float(thing.count) for thing in things])),
+            "distance → loudness": (alone, np.array([-thing.distance for thing in things]))}
 
 
 def attribute_fidelity(

@@ -5,14 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from v2a_utils.evaluation.attributes import COUNTED, attribute_fidelity
+from v2a_utils.evaluation.attributes import attribute_fidelity, seen_attributes
 from v2a_utils.evaluation.features import Features, extract
 from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import Sizes
 from v2a_utils.evaluation.scorer import Score, Scorer
 from v2a_utils.measures.metrics import Moments, coverage, unit_norm
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.soundworld import PITCHED, SAMPLE_RATE, other_take, pitch, synthesise
+from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
 
 
 class Evaluator(Scorer):
@@ -69,11 +69,5 @@ class Evaluator(Scorer):
 
     def attributes(self, made: Features) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
         """(measure, rows of pictures that it is defined for, measured (n, seeds), truth (n,))."""
-        things = [scene.things[0] for scene in self.world.scenes]
-        alone = np.array([len(scene.things) == 1 for scene in self.world.scenes])
-        pitched, counted = (np.array([thing.name in names for thing in things]) for names in (PITCHED, COUNTED))
-        truths = (("size → pitch", alone & pitched, np.array([pitch(thing) for thing in things])),
-                  ("count → events", alone & counted, np.array([float(thing.count) for thing in things])),
-                  ("distance → loudness", alone, np.array([-thing.distance for thing in things])))
-        for column, (name, rows, truth) in enumerate(truths):
+        for column, (name, (rows, truth)) in enumerate(seen_attributes(self.world.scenes).items()):
             yield name, rows, made.attributes[..., column], truth

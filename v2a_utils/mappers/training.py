@@ -14,7 +14,6 @@ from accelerate.state import AcceleratorState
 from torch import nn
 from tqdm.auto import tqdm
 
-from v2a_utils.mappers.muon import Muon
 from v2a_utils.models.weights import save_checkpoint
 
 
@@ -32,7 +31,7 @@ class TrainConfig:
     ema: float = 0.99  # decay of the averaged weights; a short average, since the learning rate falls to nearly 0
     seed: int = 0
     patience: int = 0  # validations in a row without a new best after which a run ends; 0: it takes all its steps
-    muon: bool = False  # instead of AdamW: learns more from each example of a large network; has no use for `betas`
+    muon: bool = False  # Muon for kernels and matrices, AdamW for the rest: learns more from each example
 
 
 CALLBACKS = 20  # in a run
@@ -216,7 +215,9 @@ def _optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
                "weight_decay": config.weight_decay},
               {"params": [parameter for parameter in learning if parameter.ndim < 2], "weight_decay": 0.0}]
     if config.muon:
-        return Muon(groups, config.learning_rate)
+        from timm.optim import Muon  # here, because all of timm comes with it
+
+        return Muon(groups, lr=config.learning_rate, betas=config.betas, nesterov=True, ns_coefficients="original")
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, eps=1e-6, fused=True)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
@@ -31,7 +32,6 @@ SCHEDULER_CONFIG = {
     "prediction_type": "v_prediction", "clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing",
     "rescale_betas_zero_snr": True,  # sounds are made from pure noise, so the last step of training must be just that
 }
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONDITION_DROPOUT = 0.1
 NOISE_SKEW = 1.5  # above 1, less of the training goes to noise in which nothing can be heard yet
 LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
@@ -73,7 +73,7 @@ def train_decoder(
     stands for the imperfect ones that the UNet will make.
     """
     vae = AutoencoderKL.from_config(AutoencoderKL.load_config(out))
-    load_weights(vae, out / WEIGHTS)
+    load_weights(vae, out / SAFETENSORS_WEIGHTS_NAME)
     torch.manual_seed(config.seed)
     mels, latents = all_log_mels(data), torch.from_numpy(latents)
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
@@ -111,7 +111,7 @@ def train_unet(
     torch.manual_seed(config.seed)
     if go_on:
         model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(out / "unet"))
-        load_weights(model, out / "unet" / WEIGHTS)
+        load_weights(model, out / "unet" / SAFETENSORS_WEIGHTS_NAME)
     else:
         model = _new_unet(audio_embeddings.shape[1])
     conditions = torch.from_numpy(audio_embeddings)

@@ -12,6 +12,7 @@ import torch
 
 from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
 from v2a_utils.evaluation.generation import BATCH, World
+from v2a_utils.evaluation.methods import METHODS, sound_options
 from v2a_utils.measures.metrics import Interval, frechet_distance, hits, log_mel_error, rate_interval
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import MINI, Stack, load_stack
@@ -21,7 +22,7 @@ from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, oth
 from v2a_utils.soundworld.captions import class_prompt
 
 KEPT = Path("results/report")
-OPTIONS = SoundOptions(steps=5, candidates=1)  # as the evaluation makes its sounds, so that both share them
+OPTIONS = sound_options(METHODS["diffusion"], seed=0)  # the evaluation's, so that both share their sounds
 CODED = "true log-mels through VAE and Griffin-Lim"
 
 
