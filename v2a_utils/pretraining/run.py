@@ -43,7 +43,7 @@ CONFIGS = {
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "decoder": TrainConfig(steps=2000, batch_size=12, learning_rate=1e-3, warmup=50),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
-    "unet_fresh": TrainConfig(steps=2200, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
+    "unet_fresh": TrainConfig(steps=5000, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
