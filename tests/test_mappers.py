@@ -278,6 +278,16 @@ def test_temperature_scales_the_noise_at_the_start():
 
 
 @pytest.mark.parametrize("kind", GENERATIVE)
+def test_a_mapper_starts_from_noise_of_its_own_temperature(kind, tmp_path):
+    mapper, visual = small(kind), unit_rows(5, VISUAL)
+    mapper.config["temperature"] = 0.5
+    save_mapper(mapper, tmp_path)
+    again = load_mapper(tmp_path)
+    assert np.array_equal(again.map(visual, 1), again.map(visual, 1, temperature=0.5))
+    assert not np.allclose(again.map(visual, 1), again.map(visual, 1, temperature=1.0), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", GENERATIVE)
 def test_many_draws_come_to_the_same_mean(kind):
     mapper, visual = small(kind), unit_rows(3, VISUAL)
     means = [mapper.map(visual, seed, steps=4, draws=200) for seed in (1, 2)]

@@ -77,13 +77,15 @@ class GenerativeMapper(nn.Module):
     """What the diffusion and the flow mapper share: the DALL-E 2 prior's network, its training and its sampling.
 
     Embeddings are scaled by sqrt(d) so that their entries have variance 1, as noise has. `sizes` are those of `Prior`.
+    `temperature`, which multiplies the noise that sampling starts from, is the mapper's own unless `map` is given
+    another: a small network's samples scatter less than true sounds do, and more noise makes up for it.
     """
 
     dropout = 0.1  # share of training examples that lose their condition, for classifier-free guidance
 
-    def __init__(self, visual_dim: int, audio_dim: int, **sizes):
+    def __init__(self, visual_dim: int, audio_dim: int, temperature: float = 1.0, **sizes):
         super().__init__()
-        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim} | sizes
+        self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "temperature": temperature} | sizes
         self.network = Prior(visual_dim, audio_dim, **sizes)
         self.scale_in, self.scale_out = visual_dim**0.5, audio_dim**0.5
 
@@ -96,9 +98,11 @@ class GenerativeMapper(nn.Module):
         noisy = self.add_noise(clean, noise, times)
         return F.mse_loss(self.network(noisy, times, visual * self.scale_in, keep).float(), clean)
 
-    def _sample(self, visual: np.ndarray, seed: int, draws: int, steps: int, guidance: float, **settings) -> np.ndarray:
+    def _sample(self, visual: np.ndarray, seed: int, draws: int, steps: int, guidance: float, temperature: float | None,
+                **settings) -> np.ndarray:
         if draws < 1:
             raise ValueError(f"{draws} draws of each embedding: give 1 or more")
+        settings["temperature"] = self.config["temperature"] if temperature is None else temperature
         condition = torch.from_numpy(visual).to(_device(self)) * self.scale_in
         generators = row_generators(len(visual), seed)  # a row's sample is its own, whatever the batch
         mapped = [np.zeros((0, self.config["audio_dim"]), np.float32)]
@@ -118,14 +122,14 @@ class DiffusionMapper(GenerativeMapper):
     add_noise = staticmethod(diffusion.add_noise)
 
     def map(self, visual: np.ndarray, seed: int = 0, steps: int = 16, guidance: float = 1.0, sampler: str = "dpm++",
-            eta: float = 1.0, draws: int = 1) -> np.ndarray:
+            eta: float = 1.0, temperature: float | None = None, draws: int = 1) -> np.ndarray:
         """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
         sampler: "ddpm", "ddim" (noise share eta; DALLE2-pytorch takes 64 steps with eta 1), or "dpm++", which needs the
         fewest steps. One draw is a sample; the more draws, the nearer to the conditional mean, which is what a
         regression learns.
         """
-        return self._sample(visual, seed, draws, steps, guidance, sampler=sampler, eta=eta)
+        return self._sample(visual, seed, draws, steps, guidance, temperature, sampler=sampler, eta=eta)
 
 
 class FlowMapper(GenerativeMapper):
@@ -134,14 +138,14 @@ class FlowMapper(GenerativeMapper):
     kind = "flow"
     add_noise = staticmethod(diffusion.add_noise_straight)
 
-    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 8, guidance: float = 1.0, temperature: float = 1.0,
-            draws: int = 1) -> np.ndarray:
+    def map(self, visual: np.ndarray, seed: int = 0, steps: int = 8, guidance: float = 1.0,
+            temperature: float | None = None, draws: int = 1) -> np.ndarray:
         """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
         One step gives the guess from pure noise, which for a perfectly trained network is the conditional mean, as from
         a regression; more steps give samples. `temperature` multiplies the starting noise: 0 is one answer, 1 a sample.
         """
-        return self._sample(visual, seed, draws, steps, guidance, sampler="flow", temperature=temperature)
+        return self._sample(visual, seed, draws, steps, guidance, temperature, sampler="flow")
 
 
 MAPPERS = {mapper.kind: mapper for mapper in (RegressionMapper, DiffusionMapper, FlowMapper)}

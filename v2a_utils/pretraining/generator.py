@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from torch.nn import functional as F
@@ -109,11 +110,7 @@ def train_unet(
     latents = torch.from_numpy(latents)
     scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
     torch.manual_seed(config.seed)
-    if go_on:
-        model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(out / "unet"))
-        load_weights(model, out / "unet" / SAFETENSORS_WEIGHTS_NAME)
-    else:
-        model = _new_unet(audio_embeddings.shape[1])
+    model = _unet_of(out / "unet") if go_on else _new_unet(audio_embeddings.shape[1])
     conditions = torch.from_numpy(audio_embeddings)
     null = torch.from_numpy(null_embedding)
 
@@ -138,6 +135,14 @@ def _new_unet(dim: int) -> UNet2DConditionModel:
     model = UNet2DConditionModel(**UNET_CONFIG, projection_class_embeddings_input_dim=dim)
     with torch.no_grad():  # unit-norm embeddings have entries of 1/sqrt(d): scale to entries of 1
         model.class_embedding.weight.mul_(dim**0.5)
+    model.set_attn_processor(AttnProcessor())  # PyTorch's fused attention is slow backwards with heads this small
+    return model
+
+
+def _unet_of(folder: Path) -> UNet2DConditionModel:
+    model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
+    load_weights(model, folder / SAFETENSORS_WEIGHTS_NAME)
+    model.set_attn_processor(AttnProcessor())
     return model
 
 
