@@ -13,6 +13,7 @@ from v2a_utils.mappers.networks import (
     OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, train_mapper
 )
 from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, other_take, synthesise
 
 VISUAL, AUDIO = 10, 8
 SIZES = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16}
@@ -285,6 +286,21 @@ def test_a_mapper_starts_from_noise_of_its_own_temperature(kind, tmp_path):
     again = load_mapper(tmp_path)
     assert np.array_equal(again.map(visual, 1), again.map(visual, 1, temperature=0.5))
     assert not np.allclose(again.map(visual, 1), again.map(visual, 1, temperature=1.0), atol=1e-3)
+
+
+@pytest.mark.quality
+def test_samples_of_the_shipped_diffusion_scatter_about_as_widely_as_true_sounds(stack):
+    scenes = [scene for scene in (make_scene("val", index) for index in range(60)) if len(scene.things) == 1][:30]
+    takes = 6
+    sounds = [synthesise(other_take(scene, take)) for scene in scenes for take in range(takes)]
+    seen = np.repeat(stack.vision.embed_images([draw(scene) for scene in scenes]), takes, 0)
+
+    def spreads(points):
+        return 1 - (points.reshape(len(scenes), takes, -1).mean(1) ** 2).sum(1)
+
+    truth, mapper = spreads(stack.audio.embed_audio(sounds, SAMPLE_RATE)), trained_mapper(stack, "diffusion")
+    assert 0.6 < np.median(spreads(mapper.map(seen)) / truth) < 1.4
+    assert np.median(spreads(mapper.map(seen, temperature=1.0)) / truth) < 0.6  # what the temperature is there for
 
 
 @pytest.mark.parametrize("kind", GENERATIVE)
