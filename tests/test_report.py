@@ -14,12 +14,16 @@ def test_the_report_has_every_stage_and_class(tmp_path, monkeypatch, stack, hast
     monkeypatch.setattr(report, "KEPT", tmp_path)
     monkeypatch.setattr(generation, "CACHE", tmp_path / "sounds")
     monkeypatch.setattr(report, "load_stack", lambda name: stack)
+    monkeypatch.setattr(report, "SPREAD_PAIRS", 60)
     for timed in ("_seconds_a_sound", "_seconds_cold"):  # they only wait for sounds that others test
         monkeypatch.setattr(report, timed, lambda test: 0.0)
     text = report.write_report(tmp_path / "REPORT.md", 8, SoundOptions(candidates=1, steps=1))
     assert (tmp_path / "REPORT.md").read_text() == text
     parts = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE))
-    assert set(parts) == {"Where sounds are lost", "Per class", "Pitch"}
+    assert set(parts) == {"Where sounds are lost", "Per class", "Pitch", "The mapper's spread"}
+    spread = re.findall(r"^\| ([\d.]+) \| ([\d.]+) \[", parts["The mapper's spread"], re.MULTILINE)
+    assert [float(temperature) for temperature, _ in spread] == list(report.TEMPERATURES)
+    assert float(spread[0][1]) < float(spread[-1][1])  # louder noise, wider samples
     stages = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", parts["Where sounds are lost"], re.MULTILINE))
     assert len(stages) == 6
     take, unet = (float(stages[name]) for name in ("another true take of the same scenes",

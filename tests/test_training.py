@@ -13,13 +13,14 @@ from torch import nn
 
 from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
+from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.weights import check_sums
 from v2a_utils.pretraining import data as pretraining_data, generator
 from v2a_utils.pretraining.encoders import write_bpe
 from v2a_utils.pretraining.generator import train_decoder, train_unet
-from v2a_utils.pretraining.run import Pretraining
+from v2a_utils.pretraining.run import TEMPERATURE, Pretraining
 from v2a_utils.soundworld import draw
 from v2a_utils.soundworld.captions import vocabulary
 
@@ -173,6 +174,7 @@ def test_pretraining_writes_what_a_stack_loads(pretrained):
     check_sums(out)
     config = StackConfig("mini", "v2a-mini-clip", out / "clip", out / "clap", out / "audioldm", out, True)
     trained = Stack(config, "cpu")
+    assert trained_mapper(trained, "diffusion").config["temperature"] == TEMPERATURE
     from conftest import plain_scene
 
     from v2a_utils.pipeline import SoundOptions, picture_to_sound
@@ -236,6 +238,9 @@ class Blank(nn.Module):
     def forward(self, noisy, times, encoder_hidden_states, class_labels):
         self.times += times.tolist()
         return SimpleNamespace(sample=noisy * self.weight)
+
+    def set_attn_processor(self, processor):
+        """There is no attention."""
 
     def save_pretrained(self, folder):
         """Nothing is kept."""

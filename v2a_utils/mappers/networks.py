@@ -126,8 +126,8 @@ class DiffusionMapper(GenerativeMapper):
         """(n, visual_dim) -> (n, audio_dim), unit norm: for every row the mean direction of `draws` samples.
 
         sampler: "ddpm", "ddim" (noise share eta; DALLE2-pytorch takes 64 steps with eta 1), or "dpm++", which needs the
-        fewest steps. One draw is a sample; the more draws, the nearer to the conditional mean, which is what a
-        regression learns.
+        fewest steps. `temperature` multiplies the starting noise, None is the mapper's own. One draw is a sample; the
+        more draws, the nearer to the conditional mean, which is what a regression learns.
         """
         return self._sample(visual, seed, draws, steps, guidance, temperature, sampler=sampler, eta=eta)
 

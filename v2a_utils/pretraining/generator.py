@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from torch.nn import functional as F
@@ -73,8 +74,7 @@ def train_decoder(
     median of all grains is best. So the local contrast of the log-mel counts as well. A little noise on the latents
     stands for the imperfect ones that the UNet will make.
     """
-    vae = AutoencoderKL.from_config(AutoencoderKL.load_config(out))
-    load_weights(vae, out / SAFETENSORS_WEIGHTS_NAME)
+    vae = _saved(AutoencoderKL, out)
     torch.manual_seed(config.seed)
     mels, latents = all_log_mels(data), torch.from_numpy(latents)
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
@@ -110,7 +110,8 @@ def train_unet(
     latents = torch.from_numpy(latents)
     scheduler = DDIMScheduler(**SCHEDULER_CONFIG)
     torch.manual_seed(config.seed)
-    model = _unet_of(out / "unet") if go_on else _new_unet(audio_embeddings.shape[1])
+    model = _saved(UNet2DConditionModel, out / "unet") if go_on else _new_unet(audio_embeddings.shape[1])
+    model.set_attn_processor(AttnProcessor())  # PyTorch's fused attention is slow backwards with heads this small
     conditions = torch.from_numpy(audio_embeddings)
     null = torch.from_numpy(null_embedding)
 
@@ -135,14 +136,13 @@ def _new_unet(dim: int) -> UNet2DConditionModel:
     model = UNet2DConditionModel(**UNET_CONFIG, projection_class_embeddings_input_dim=dim)
     with torch.no_grad():  # unit-norm embeddings have entries of 1/sqrt(d): scale to entries of 1
         model.class_embedding.weight.mul_(dim**0.5)
-    model.set_attn_processor(AttnProcessor())  # PyTorch's fused attention is slow backwards with heads this small
     return model
 
 
-def _unet_of(folder: Path) -> UNet2DConditionModel:
-    model = UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder))
+def _saved(kind: type[ModelMixin], folder: Path) -> ModelMixin:
+    """A model as it lies in `folder`, whose path `from_pretrained` would write into the next configuration saved."""
+    model = kind.from_config(kind.load_config(folder))
     load_weights(model, folder / SAFETENSORS_WEIGHTS_NAME)
-    model.set_attn_processor(AttnProcessor())
     return model
 
 

@@ -13,16 +13,23 @@ import torch
 from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
 from v2a_utils.evaluation.generation import BATCH, World
 from v2a_utils.evaluation.methods import METHODS, sound_options
-from v2a_utils.measures.metrics import Interval, frechet_distance, hits, log_mel_error, rate_interval
+from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.measures.gap import pair_cosines
+from v2a_utils.measures.metrics import (
+    Interval, bootstrap, diversity, frechet_distance, hits, log_mel_error, rate_interval
+)
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.pretraining.data import SIZES
+from v2a_utils.pretraining.run import TEMPERATURE
 from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
 from v2a_utils.soundworld.captions import class_prompt
 
 KEPT = Path("results/report")
 OPTIONS = sound_options(METHODS["diffusion"], seed=0)  # the evaluation's, so that both share their sounds
+TEMPERATURES = (1.0, 1.5, TEMPERATURE, 2.0)
+SPREAD_PAIRS, TAKES = 1000, 8  # pictures that cosine and FD are of; sounds of each whose spread is compared
 CODED = "true log-mels through VAE and Griffin-Lim"
 
 
@@ -71,6 +78,7 @@ def write_report(path: Path, count: int, options: SoundOptions = OPTIONS) -> str
               for what, value in _rows(test, ood, made, heard)]
     lines += ["", "## Where sounds are lost", "", *_stage_table(test, stages)]
     lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(heard)]
+    lines += ["", "## The mapper's spread", "", *_spread_table(World(stack, "val", SPREAD_PAIRS), count // 4)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
     return text
@@ -218,6 +226,29 @@ def _pitch_tables(heard: dict[str, Heard]):
         for name in found["real sounds"]:
             cells = " | ".join(format(values.get(name, float("nan")), form) for values in found.values())
             yield f"| {name} | {cells} |"
+
+
+def _spread_table(val: World, pictures: int):
+    """How widely the diffusion mapper's samples scatter with louder starting noise, and what it costs."""
+    mapper = trained_mapper(val.stack, "diffusion")
+    rows = [row for row, scene in enumerate(val.scenes) if len(scene.things) == 1][:pictures]
+    sounds = [synthesise(other_take(val.scenes[row], take)) for row in rows for take in range(TAKES)]
+    truth = _spreads(val.stack.audio.embed_audio(sounds, SAMPLE_RATE))
+    yield (f"Scatter of {TAKES} samples of a picture over that of {TAKES} of its true sounds, the median of {len(rows)} "
+           f"pictures with one thing; cosine to the true sound and Fréchet distance of embeddings, {SPREAD_PAIRS} "
+           "pictures. Split val.")
+    yield from ("", "| temperature | spread | cosine | Fréchet distance |", "|---|---|---|---|")
+    for temperature in TEMPERATURES:
+        samples = mapper.map(np.repeat(val.visual[rows], TAKES, 0), seed=1, temperature=temperature)
+        ratio = bootstrap(lambda ours, true: np.median(ours / true), _spreads(samples), truth)
+        mapped = mapper.map(val.visual, temperature=temperature)
+        yield (f"| {temperature:g} | {ratio} | {pair_cosines(mapped, val.audio).mean():.3f} | "
+               f"{frechet_distance(mapped, val.audio):.4f} |")
+
+
+def _spreads(embeddings: np.ndarray) -> np.ndarray:
+    """The spread of every picture's TAKES embeddings, (pictures * TAKES, d) -> (pictures,)."""
+    return diversity(embeddings.reshape(-1, TAKES, embeddings.shape[1]))
 
 
 def _class_table(test: Measured, made: dict[str, np.ndarray]):

@@ -48,8 +48,7 @@ CONFIGS = {
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
 FRESH_SEEDS = (22, 23)  # twice as many scenes again, sounds only, for the longer part of the UNet's training
-# of the diffusion mapper's starting noise: its samples scatter as widely as true sounds do, chosen on the split val
-TEMPERATURE = 1.8
+TEMPERATURE = 1.8  # of the diffusion mapper's starting noise: data/mini/REPORT.md, "The mapper's spread"
 UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
 EMBEDDED = {"train": 3000, "val": 2000, "test": 2000}  # scenes whose embeddings are shipped: what notebooks begin with
 MODEL_INDEX = {
@@ -125,14 +124,15 @@ class Pretraining:
     def _train_unet_fresh(self, data: Rendered, config: TrainConfig) -> None:
         """The UNet goes on with scenes it has not seen: their sounds cost less than what it learns from them."""
         folder = self.out / "audioldm"
-        latents, sounds = [], []
-        for seed in FRESH_SEEDS:
-            fresh = render("train", self.work / "fresh", seed, self.shrink, pictures=False)
-            latents.append(self.latents(fresh, f"latents_{seed}"))
-            sounds.append(self._audio_embeddings(fresh, f"sounds_{seed}"))
+        latents, sounds = (np.concatenate(parts) for parts in zip(*map(self._fresh, FRESH_SEEDS)))
         null = load_file(folder / NULL_FILE)["null_embedding"].numpy()
-        generator.train_unet(np.concatenate(latents), np.concatenate(sounds), null, folder,
-                             self._checkpoint("unet_fresh"), config, self.device, go_on=True)
+        generator.train_unet(latents, sounds, null, folder, self._checkpoint("unet_fresh"), config, self.device,
+                             go_on=True)
+
+    def _fresh(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Latents and embeddings of a seed's sounds, which themselves need not stay in memory."""
+        data = render("train", self.work / "fresh", seed, self.shrink, pictures=False)
+        return self.latents(data, f"latents_{seed}"), self._audio_embeddings(data, f"sounds_{seed}")
 
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
         mels, pictures = self._trunk_log_mels(data), self._picture_embeddings(data)
@@ -146,14 +146,12 @@ class Pretraining:
         self._train_mapper("regression_deep", data, config)
 
     def _train_diffusion(self, data: Rendered, config: TrainConfig) -> None:
-        self._train_mapper("diffusion", data, config)
+        self._train_mapper("diffusion", data, config, temperature=TEMPERATURE)
 
-    def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig) -> None:
-        visual, audio = self._picture_embeddings(data), self._audio_embeddings(data)
-        mapper = build(replace(RECIPES["mini"][kind], train=config), visual.shape[1], audio.shape[1])
+    def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig, **sizes) -> None:
+        visual, audio, recipe = self._picture_embeddings(data), self._audio_embeddings(data), RECIPES["mini"][kind]
+        mapper = build(replace(recipe, sizes=recipe.sizes | sizes, train=config), visual.shape[1], audio.shape[1])
         train_mapper(mapper, visual, audio, config, self._checkpoint(kind), self.device)
-        if kind == "diffusion":
-            mapper.config["temperature"] = TEMPERATURE
         save_mapper(mapper, self.out / "mappers" / kind)
 
     def _finish(self) -> None:
