@@ -234,9 +234,9 @@ def _spread_table(val: World, pictures: int):
     rows = [row for row, scene in enumerate(val.scenes) if len(scene.things) == 1][:pictures]
     sounds = [synthesise(other_take(val.scenes[row], take)) for row in rows for take in range(TAKES)]
     truth = _spreads(val.stack.audio.embed_audio(sounds, SAMPLE_RATE))
-    yield (f"Scatter of {TAKES} samples of a picture over that of {TAKES} of its true sounds, the median of {len(rows)} "
-           f"pictures with one thing; cosine to the true sound and Fréchet distance of embeddings, {SPREAD_PAIRS} "
-           "pictures. Split val.")
+    yield (f"Scatter of {TAKES} samples of a picture over that of {TAKES} of its true sounds, the median of "
+           f"{len(rows)} pictures with one thing; cosine to the true sound and Fréchet distance of embeddings, "
+           f"{SPREAD_PAIRS} pictures. Split val.")
     yield from ("", "| temperature | spread | cosine | Fréchet distance |", "|---|---|---|---|")
     for temperature in TEMPERATURES:
         samples = mapper.map(np.repeat(val.visual[rows], TAKES, 0), seed=1, temperature=temperature)
