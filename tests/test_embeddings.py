@@ -27,9 +27,10 @@ from v2a_utils.data.store import Row, Store
 from v2a_utils.models import extraction as embeddings
 from v2a_utils.models.clip import AGGREGATES, aggregate_frames, choose_frames
 from v2a_utils.models.extraction import (
-    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, parallel_map, preparation, run_here, store_settings,
+    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, preparation, run_here, store_settings,
     world_store,
 )
+from v2a_utils.models.lanes import parallel_map
 from v2a_utils.models.stacks import load_stack
 from v2a_utils.pretraining.run import EMBEDDED
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise

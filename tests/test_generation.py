@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from functools import partial
 
 import numpy as np
@@ -120,9 +121,26 @@ def test_guidance_is_one_batch_and_plain_sampling_half_of_it(generator, embeddin
     sizes = []
     hook = generator.unet.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
     for guidance in (2.0, 1.0):
-        generator.generate(embeddings, steps=2, guidance=guidance, seconds=1.0)
+        generator.generate(embeddings[:1], steps=2, guidance=guidance, seconds=1.0)
     hook.remove()
-    assert sizes == [6, 6, 3, 3]
+    assert sizes == [2, 2, 1, 1]
+
+
+def test_a_batch_is_shared_out_to_lanes_and_progress_is_told_where_it_was_asked(mel_generator, embeddings):
+    options, told, sizes, threads = {"steps": 3, "seed": 2, "scheduler": "ddpm"}, [], [], torch.get_num_threads()
+    hook = mel_generator.unet.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    try:
+        torch.set_num_threads(1)
+        in_one = mel_generator.generate(embeddings, **options)
+        torch.set_num_threads(2)
+        in_two = mel_generator.generate(embeddings, **options, progress=lambda *_: told.append(threading.get_ident()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+        hook.remove()
+    assert np.allclose(in_two, in_one, atol=1e-3)
+    assert sizes[:3] == [6, 6, 6] and sorted(sizes[3:]) == [2, 2, 2, 4, 4, 4]  # both branches of the guidance
+    assert told == 3 * [threading.get_ident()]
 
 
 def test_an_unknown_scheduler_is_refused_with_what_there_is(generator, embeddings):

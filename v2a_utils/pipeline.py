@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
@@ -14,6 +15,7 @@ from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_ma
 from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
+from v2a_utils.models.lanes import lane_count, parallel_map
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.models.stacks import Stack
 
@@ -224,38 +226,47 @@ def _describer(stack: Stack, options: SoundOptions):
     return describe
 
 
-def video_to_sound(
-    stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), progress=None
-) -> Sound:
+def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = SoundOptions()) -> Sound:
     """The sound of a whole video, of any length.
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
-    of the mapper, so that a lasting sound keeps its timbre. `progress(done, all)` counts denoising steps. `visual` and
-    `mapped` of the answer are the windows' mean directions, `words` what was likeliest in any window.
+    of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the
+    windows' mean directions, `words` what was likeliest in any window.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
     seconds = seconds or stack.generator.clip_seconds
     hop = seconds * (1 - OVERLAP)
     starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
-    visual, mapped, waves, cosines, words = [], [], [], [], []
-    for number, start in enumerate(starts):
+    visual, mapped, words = [], [], []
+    for start in starts:
         frames = _frames_between(path, start, start + seconds)
         visual.append(stack.vision.embed_frames(frames))
         condition, names = map_picture(stack, visual[-1], lambda: frames, options)
         mapped.append(condition)
         words += names
-        own = replace(options, seconds=seconds, seed=(options.seed + number) % 2**32)
-        step = progress and (lambda done, steps, n=number: progress(n * steps + done, len(starts) * steps))
-        best, cosine = best_candidates(stack, condition[None], own, step, options.candidates > 1)
-        waves.append(best[0])
-        cosines.append(cosine)
+    waves, cosines = _window_sounds(stack, mapped, replace(options, seconds=seconds))
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
     likeliest = dict(sorted(words, key=itemgetter(1)))  # of a name's probabilities the last, and so the highest, stays
     return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity,
                  *describe(whole, seen), sorted(likeliest.items(), key=itemgetter(1), reverse=True)[:3])
+
+
+def _window_sounds(stack: Stack, mapped: list[np.ndarray], options: SoundOptions) -> tuple[list, list]:
+    """The best sound (samples,) for every window's embedding, and its cosine as `best_candidates` gives it."""
+    rank = options.candidates > 1
+    if rank:
+        stack.audio  # loaded here, so that no two lanes load it at once
+
+    def window(number: int) -> tuple[np.ndarray, np.ndarray | None]:
+        own = replace(options, seed=(options.seed + number) % 2**32)
+        return best_candidates(stack, mapped[number][None], own, rank=rank)
+
+    made = parallel_map(window, range(len(mapped)), min(lane_count(stack.device), len(mapped)))
+    made = list(tqdm(made, "windows", len(mapped), leave=False, disable=len(mapped) == 1))
+    return [best[0] for best, _ in made], [cosine for _, cosine in made]
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan
 
 from v2a_utils.data.files import complaint
+from v2a_utils.models.lanes import lane_count, lanes
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
@@ -117,8 +118,18 @@ class Generator:
         noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
         clean = None if start is None else self.encode(self._fit(start, shape[1])).expand_as(noise)
         conditions = torch.from_numpy(np.asarray(embeddings, np.float32))
-        latents = self.denoise(noise, conditions, steps, guidance, progress, scheduler, rows, clean, strength)
-        return self.vocoder(self.decode(latents)).float().cpu().numpy()[:, : round(seconds * self.sample_rate)]
+
+        @torch.inference_mode()  # which a thread does not inherit
+        def sounds(part: slice, progress=None) -> torch.Tensor:
+            latents = self.denoise(noise[part], conditions[part], steps, guidance, progress, scheduler, rows[part],
+                                   None if clean is None else clean[part], strength)
+            return self.vocoder(self.decode(latents)).float().cpu()
+
+        own, *others = _parts(len(rows), lane_count(self.device))
+        with lanes(1 + len(others)) as pool:  # `progress` is called from the thread that it was given in
+            waiting = [pool.submit(sounds, part) for part in others]
+            waves = torch.cat([sounds(own, progress), *(one.result() for one in waiting)])
+        return waves.numpy()[:, : round(seconds * self.sample_rate)]
 
     @torch.inference_mode()
     def denoise(
@@ -198,3 +209,9 @@ class Generator:
         if hasattr(walk, "set_begin_index"):
             walk.set_begin_index(len(walk.timesteps) - len(times))
         return walk.add_noise(clean, noise, times[:1].expand(len(clean)))
+
+
+def _parts(rows: int, number: int) -> list[slice]:
+    """The rows of a batch in at most `number` parts, the first as large as any."""
+    size = -(-rows // number)
+    return [slice(start, start + size) for start in range(0, rows, size)]

@@ -10,9 +10,8 @@ import hashlib
 import json
 import shutil
 import zlib
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -29,6 +28,7 @@ from v2a_utils.data.audio import fit_length, resample
 from v2a_utils.data.sources import FileSource, Listing, Source, soundworld
 from v2a_utils.data.store import SHARD_CLIPS, Row, Store
 from v2a_utils.models.clip import aggregate_frames, choose_frames
+from v2a_utils.models.lanes import lane_count, parallel_map
 from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.soundworld import Scene, make_scene
@@ -167,30 +167,10 @@ def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device
     to be handed over. For a GPU, processes prepare ahead; also for scenes of SoundWorld, since Python draws them with
     the lock held.
     """
-    lanes = torch.get_num_threads() if device == "cpu" else 1
+    number = lane_count(device)
     if device == "cpu" and all(isinstance(source, FileSource) for job in jobs for source in job.sources):
-        return parallel_map(lambda job: towers(prepare(job)), jobs, lanes)
-    return parallel_map(towers, prepare_ahead(jobs, prepare), lanes)
-
-
-def parallel_map(function: Callable, items: Iterable, lanes: int) -> Iterator:
-    """`function` of every item, in order, `lanes` of them at once, each on its share of PyTorch's threads.
-
-    A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer. As many
-    items again are queued, so that a long batch does not hold up the others.
-    """
-    threads, waiting = torch.get_num_threads(), deque()
-    torch.set_num_threads(max(threads // lanes, 1))
-    try:
-        with ThreadPoolExecutor(lanes) as pool:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 2 * lanes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-    finally:
-        torch.set_num_threads(threads)
+        return parallel_map(lambda job: towers(prepare(job)), jobs, number)
+    return parallel_map(towers, prepare_ahead(jobs, prepare), number)
 
 
 def prepare_ahead(jobs: list[Job], prepare: Preparation) -> Iterator[Prepared]:
