@@ -30,7 +30,7 @@ from v2a_utils.models.extraction import (
     EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, preparation, run_here, store_settings,
     world_store,
 )
-from v2a_utils.models.lanes import parallel_map
+from v2a_utils.models.lanes import Lanes, parallel_map
 from v2a_utils.models.stacks import load_stack
 from v2a_utils.pretraining.run import EMBEDDED
 from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
@@ -409,6 +409,41 @@ def test_lanes_take_no_more_than_they_can_do_and_pass_errors_on():
     with pytest.raises(ZeroDivisionError):
         list(results)
     assert len(taken) < 12
+
+
+def test_what_runs_in_a_lane_ends_and_what_waits_is_dropped_when_the_caller_fails():
+    begun = []
+
+    def work(item, check):
+        begun.append(item)
+        while True:
+            check()
+            time.sleep(0.001)
+
+    with pytest.raises(KeyboardInterrupt), Lanes(2) as pool:
+        futures = [pool.submit(work, item, pool.check) for item in range(5)]
+        while len(begun) < 2:
+            time.sleep(0.001)
+        raise KeyboardInterrupt
+    assert sorted(begun) == [0, 1] and all(future.done() for future in futures)
+
+
+def test_lanes_within_lanes_share_the_threads_of_theirs():
+    threads, seen = torch.get_num_threads(), []
+
+    def outer(_):
+        before = torch.get_num_threads()
+        with Lanes(2) as pool:
+            inner = list(pool.map(lambda _: torch.get_num_threads(), range(2)))
+        seen.append((before, *inner, torch.get_num_threads()))
+
+    try:
+        torch.set_num_threads(4)
+        with Lanes(2) as pool:
+            list(pool.map(outer, range(8)))
+        assert set(seen) == {(2, 1, 1, 2)} and torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_gpu_is_fed_by_other_processes_with_what_cores_make_for_themselves(folder, stack, monkeypatch):

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 import soundfile
+import torch
 from conftest import (
     PHOTOS, VIDEOS, assert_one_sentence, needs_photos, offline_environment, plain_scene, single_scenes, write_video,
 )
@@ -16,6 +17,7 @@ from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
 from v2a_utils.data.media import load_frames, put_sound
 from v2a_utils.models import stacks
+from v2a_utils.models.mel import log_mel
 from v2a_utils.pipeline import (
     SoundOptions, best_candidates, cross_fade, map_embeddings, picture_to_sound, video_to_sound,
 )
@@ -184,6 +186,21 @@ def test_every_window_of_a_video_is_conditioned_on_its_own_pictures(stack, tmp_p
     assert len(levels) == 5  # beginning at 0, 0.75, 1.5, 2.25 and 3 s
     assert max(levels[0]) < 60 and min(levels[-1]) > 180 and min(levels[2]) < 60 < 180 < max(levels[2])
     assert made.waveform.shape == (64_000,)
+
+
+def test_a_film_sounds_the_same_when_its_windows_are_made_side_by_side(stack, tmp_path):
+    film = write_video(tmp_path / "film.mp4", [20] * 10 + [220] * 10)  # 2 s
+    options = SoundOptions(steps=2, candidates=2, seconds=1.0, vision="clip")
+    threads, sounds = torch.get_num_threads(), []
+    try:
+        for number in (1, 4):
+            torch.set_num_threads(number)
+            sounds.append(video_to_sound(stack, film, options))
+    finally:
+        torch.set_num_threads(threads)
+    assert abs(sounds[0].similarity - sounds[1].similarity) < 1e-2
+    one, other = (log_mel(torch.from_numpy(sound.waveform)[None]) for sound in sounds)  # phases tell rounding apart
+    assert (one - other).abs().mean() < 0.05 < (one - one.roll(20, 1)).abs().mean()
 
 
 def test_a_video_names_what_was_likeliest_in_any_window(stack, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_ma
 from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
-from v2a_utils.models.lanes import lane_count, parallel_map
+from v2a_utils.models.lanes import Lanes, lane_count
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.models.stacks import Stack
 
@@ -23,6 +23,7 @@ TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the default f
 MAPPER_CHOICES = (*TRAINED, "words", "none")
 VISIONS = ("auto", "clip", "photo")
 OVERLAP = 0.25  # share of a video's window that the next one overlaps
+WINDOWS_AT_ONCE = 2  # whose sounds are made on a CPU: each takes the real models' memory for a sound
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
     """The sound of a whole video, of any length.
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
-    of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the
-    windows' mean directions, `words` what was likeliest in any window.
+    of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the windows' mean
+    directions, `words` what was likeliest in any window.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
@@ -255,18 +256,19 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
 
 
 def _window_sounds(stack: Stack, mapped: list[np.ndarray], options: SoundOptions) -> tuple[list, list]:
-    """The best sound (samples,) for every window's embedding, and its cosine as `best_candidates` gives it."""
+    """The best sound (samples,) for every window's embedding, and its cosine (1,), or None for one candidate."""
     rank = options.candidates > 1
     if rank:
         stack.audio  # loaded here, so that no two lanes load it at once
 
     def window(number: int) -> tuple[np.ndarray, np.ndarray | None]:
         own = replace(options, seed=(options.seed + number) % 2**32)
-        return best_candidates(stack, mapped[number][None], own, rank=rank)
+        return best_candidates(stack, mapped[number][None], own, pool.check, rank)
 
-    made = parallel_map(window, range(len(mapped)), min(lane_count(stack.device), len(mapped)))
-    made = list(tqdm(made, "windows", len(mapped), leave=False, disable=len(mapped) == 1))
-    return [best[0] for best, _ in made], [cosine for _, cosine in made]
+    with Lanes(min(lane_count(stack.device), len(mapped), WINDOWS_AT_ONCE)) as pool:
+        bar = tqdm(pool.map(window, range(len(mapped))), "windows", len(mapped), leave=False, disable=len(mapped) == 1)
+        waves, cosines = zip(*bar)
+    return [wave[0] for wave in waves], list(cosines)
 
 
 def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.Image]:

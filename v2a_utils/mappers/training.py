@@ -226,9 +226,8 @@ def _step(objective, num_examples, config, step, optimizer, accelerator) -> floa
     rows = np.random.default_rng([config.seed, step]).integers(num_examples, size=config.batch_size)[rank::number]
     seed = config.seed * 1_000_003 + step + (rank << 40)
     generator = torch.Generator().manual_seed(seed)  # on the CPU: the same noise on any device
-    torch.default_generator.manual_seed(seed)  # dropout inside library modules has no generator of its own
-    if accelerator.device.type == "cuda":  # torch.manual_seed queues a call, with its stack, for every absent device
-        torch.cuda.manual_seed(seed)
+    # for dropout inside library modules; torch.manual_seed would queue a call for every device that is absent
+    (torch.default_generator if accelerator.device.type == "cpu" else torch).manual_seed(seed)
     with half_precision(accelerator.device):
         loss = objective(rows, generator)
     mean = accelerator.reduce(loss.detach(), "mean").item()

@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan
 
 from v2a_utils.data.files import complaint
-from v2a_utils.models.lanes import lane_count, lanes
+from v2a_utils.models.lanes import Lanes, lane_count
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
@@ -90,7 +90,8 @@ class Generator:
         """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
-        `progress(done, steps)` is called after every denoising step. `scheduler` is a name of SCHEDULERS.
+        `progress(done, steps)` is called after every denoising step (of the first lane, where a CPU shares out the batch).
+        `scheduler` is a name of SCHEDULERS.
 
         A variation starts from the sounds `start` (n or 1, samples) at the generator's rate instead of noise.
         `strength` is the share of the steps that are noised and denoised again (0 to 1; SDEdit, arXiv 2108.01073).
@@ -126,8 +127,8 @@ class Generator:
             return self.vocoder(self.decode(latents)).float().cpu()
 
         own, *others = _parts(len(rows), lane_count(self.device))
-        with lanes(1 + len(others)) as pool:  # `progress` is called from the thread that it was given in
-            waiting = [pool.submit(sounds, part) for part in others]
+        with Lanes(1 + len(others)) as pool:  # `progress` is called in the thread that called `generate`
+            waiting = [pool.submit(sounds, part, pool.check) for part in others]
             waves = torch.cat([sounds(own, progress), *(one.result() for one in waiting)])
         return waves.numpy()[:, : round(seconds * self.sample_rate)]
 

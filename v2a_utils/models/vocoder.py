@@ -29,9 +29,11 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
         self.register_buffer("anchor", torch.zeros(1))  # a file of weights that is never empty
 
-    @torch.autocast("cpu", enabled=False)  # sixteen bits are too few for phases
-    @torch.autocast("cuda", enabled=False)
     def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(log_mels.device.type, enabled=False):  # sixteen bits are too few for phases
+            return self._waves(log_mels)
+
+    def _waves(self, log_mels: torch.Tensor) -> torch.Tensor:
         mel = log_mels.float().exp().transpose(1, 2)
         mel = torch.cat([mel, mel[..., -1:]], dim=2)  # centred frames: one more than whole hops
         length = log_mels.shape[1] * self.config.upsample_rates[0]
