@@ -41,7 +41,7 @@ CONFIGS = {
     "clip": TrainConfig(steps=3500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
-    "decoder": TrainConfig(steps=8000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
+    "decoder": TrainConfig(steps=19_000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "unet_fresh": TrainConfig(steps=9000, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
