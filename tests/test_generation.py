@@ -143,6 +143,13 @@ def test_a_batch_is_shared_out_to_lanes_and_progress_is_told_where_it_was_asked(
     assert told == 3 * [threading.get_ident()]
 
 
+def test_phases_are_found_in_single_precision_whatever_the_caller_computes_in(generator):
+    mels = log_mel(torch.from_numpy(synthesise(make_scene("test", 0)))[None])
+    waves = generator.vocoder(mels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(generator.vocoder(mels), waves) and torch.is_autocast_enabled("cpu")
+
+
 def test_an_unknown_scheduler_is_refused_with_what_there_is(generator, embeddings):
     with pytest.raises(ValueError, match="'magic'.*dpm.*euler"):
         generator.generate(embeddings, scheduler="magic")

@@ -90,8 +90,8 @@ class Generator:
         """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
-        `progress(done, steps)` is called after every denoising step (of the first lane, where a CPU shares out the batch).
-        `scheduler` is a name of SCHEDULERS.
+        `progress(done, steps)` is called after every denoising step (of the first lane, where a CPU shares out the
+        batch). `scheduler` is a name of SCHEDULERS.
 
         A variation starts from the sounds `start` (n or 1, samples) at the generator's rate instead of noise.
         `strength` is the share of the steps that are noised and denoised again (0 to 1; SDEdit, arXiv 2108.01073).
