@@ -90,7 +90,7 @@ def stack():
 
 @pytest.fixture(scope="module")
 def hasty_vocoder(stack):
-    """The stack's vocoder guesses phases in one step, not in 32: for tests of everything but how it sounds."""
+    """Griffin-Lim alone, in one step, in place of the stack's vocoder: for tests of everything but how it sounds."""
     from v2a_utils.models.vocoder import GriffinLimVocoder
 
     with pytest.MonkeyPatch.context() as patch:

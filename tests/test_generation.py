@@ -143,6 +143,7 @@ def test_a_batch_is_shared_out_to_lanes_and_progress_is_told_where_it_was_asked(
     assert told == 3 * [threading.get_ident()]
 
 
+@torch.inference_mode()
 def test_phases_are_found_in_single_precision_whatever_the_caller_computes_in(generator):
     mels = log_mel(torch.from_numpy(synthesise(make_scene("test", 0)))[None])
     waves = generator.vocoder(mels)

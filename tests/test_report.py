@@ -25,7 +25,7 @@ def test_the_report_has_every_stage_and_class(tmp_path, monkeypatch, stack, hast
     assert [float(temperature) for temperature, _ in spread] == list(report.TEMPERATURES)
     assert float(spread[0][1]) < float(spread[-1][1])  # louder noise, wider samples
     stages = dict(re.findall(r"^\| (.+?) \| ([\d.]+) \|$", parts["Where sounds are lost"], re.MULTILINE))
-    assert len(stages) == 6
+    assert len(stages) == 7
     take, unet = (float(stages[name]) for name in ("another true take of the same scenes",
                                                    "true CLAP embedding through the UNet"))
     assert 0 < take < unet

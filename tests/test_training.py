@@ -15,11 +15,13 @@ from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
 from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
+from v2a_utils.models.mel import log_mel
 from v2a_utils.models.stacks import Stack, StackConfig
+from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import check_sums
 from v2a_utils.pretraining import data as pretraining_data, generator
 from v2a_utils.pretraining.encoders import write_bpe
-from v2a_utils.pretraining.generator import train_decoder, train_unet
+from v2a_utils.pretraining.generator import train_decoder, train_unet, train_vocoder
 from v2a_utils.pretraining.run import TEMPERATURE, Pretraining
 from v2a_utils.soundworld import draw
 from v2a_utils.soundworld.captions import vocabulary
@@ -175,6 +177,7 @@ def test_pretraining_writes_what_a_stack_loads(pretrained):
     config = StackConfig("mini", "v2a-mini-clip", out / "clip", out / "clap", out / "audioldm", out, True)
     trained = Stack(config, "cpu")
     assert trained_mapper(trained, "diffusion").config["temperature"] == TEMPERATURE
+    assert isinstance(trained.generator.vocoder, LearnedVocoder) and trained.generator.vocoder.dtype == torch.float32
     from conftest import plain_scene
 
     from v2a_utils.pipeline import SoundOptions, picture_to_sound
@@ -267,6 +270,24 @@ def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pre
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
     assert (folder / "config.json").read_text() == (out / "audioldm" / "vae" / "config.json").read_text()
+
+
+def test_the_vocoder_learns_from_mels_of_the_sound_and_of_the_vae_in_turn(pretrained, tmp_path, monkeypatch):
+    out, work = pretrained
+    asked, original = [], LearnedVocoder.magnitudes
+
+    def watched(self, log_mels):
+        asked.append(log_mels)
+        return original(self, log_mels)
+
+    monkeypatch.setattr(LearnedVocoder, "magnitudes", watched)
+    data = pretraining_data.render("train", work / "data", shrink=SHRINK)
+    latents = Pretraining(out, work, shrink=SHRINK).latents(data)
+    config = TrainConfig(steps=2, batch_size=4)
+    train_vocoder(latents, data, out / "audioldm" / "vae", tmp_path / "vocoder", tmp_path / "vocoder.pt", config, "cpu")
+    rows = np.random.default_rng([config.seed, 0]).integers(len(latents), size=4)
+    away = (asked[0] - log_mel(torch.from_numpy(data.waveforms(rows)))).abs().mean((1, 2))
+    assert (away[1::2] < 1e-3).all() and (away[::2] > 0.1).all()
 
 
 def test_finished_parts_are_not_trained_again(pretrained):

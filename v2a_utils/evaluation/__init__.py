@@ -7,7 +7,7 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
-    "attributes": ["attribute_fidelity", "seen_attributes"],
+    "attributes": ["attribute_fidelity", "harmonicity", "measure_pitch", "seen_attributes"],
     "evaluator": ["Evaluator"],
     "features": ["Features", "extract", "stack_seeds"],
     "generation": ["World"],

@@ -13,5 +13,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
     "mel": ["log_mel", "mel_filters"],
     "random_models": ["random_clap", "random_clip"],
     "stacks": ["load_stack"],
-    "vocoder": ["GriffinLimVocoder"],
+    "vocoder": ["GriffinLimVocoder", "LearnedVocoder"],
 })

@@ -16,9 +16,9 @@ from v2a_utils.data.files import complaint
 from v2a_utils.models.lanes import Lanes, lane_count
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.noise import row_generators
-from v2a_utils.models.vocoder import GriffinLimVocoder
+from v2a_utils.models.vocoder import GriffinLimVocoder, LearnedVocoder
 
-VOCODERS = {"SpeechT5HifiGan": SpeechT5HifiGan, "GriffinLimVocoder": GriffinLimVocoder}
+VOCODERS = {kind.__name__: kind for kind in (SpeechT5HifiGan, GriffinLimVocoder, LearnedVocoder)}
 PIPELINE = "AudioLDMPipeline"  # the class that model_index.json names
 SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler", "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler",
@@ -58,7 +58,7 @@ class Generator:
             if index["_class_name"] != PIPELINE:
                 raise ValueError(f"it holds an {index['_class_name']}, which is not conditioned on one CLAP embedding; "
                                  f"give the folder of an {PIPELINE}")
-            vocoder = VOCODERS[index["vocoder"][1]].from_pretrained(folder / "vocoder")
+            vocoder = VOCODERS[index["vocoder"][1]].from_pretrained(folder / "vocoder", torch_dtype=torch.float32)
             unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
             vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")

@@ -1,4 +1,4 @@
-"""Training the mini AudioLDM: a VAE on log-mels, then a latent diffusion UNet conditioned on CLAP embeddings."""
+"""Training the mini AudioLDM: a VAE on log-mels, a vocoder, and a latent diffusion UNet given CLAP embeddings."""
 
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
-from v2a_utils.models.mel import log_mel
+from v2a_utils.models.mel import log_mel, magnitudes
+from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import load_weights
 from v2a_utils.pretraining.data import Rendered
 
@@ -37,6 +38,7 @@ SCHEDULER_CONFIG = {
 CONDITION_DROPOUT = 0.1
 NOISE_SKEW = 1.5  # above 1, less of the training goes to noise in which nothing can be heard yet
 LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
+FAINT = 3e-4  # about twice the STFT magnitude of rounding to sixteen bits
 
 
 def train_vae(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
@@ -80,15 +82,45 @@ def train_decoder(
     decoder = nn.Sequential(vae.post_quant_conv, vae.decoder)
 
     def loss_of(model, rows, generator):
-        batch, clean = mels[rows].float()[:, None].to(device), latents[rows].float()
-        noisy = clean + LATENT_NOISE * torch.randn(clean.shape, generator=generator)
-        decoded = model(noisy.to(device) / vae.config.scaling_factor).float()
+        batch = mels[rows].float()[:, None].to(device)
+        decoded = model(_imperfect(latents[rows], generator).to(device) / vae.config.scaling_factor).float()
         texture = (_local_contrast(decoded) - _local_contrast(batch)).abs().mean()
         return (decoded - batch).abs().mean() + TEXTURE_WEIGHT * texture
 
     losses = fit(decoder, loss_of, len(mels), config, checkpoint, "decoder", device)
     vae.half().save_pretrained(out)
     return losses
+
+
+def train_vocoder(
+    latents: np.ndarray, data: Rendered, vae_folder: Path, out: Path, checkpoint: Path, config: TrainConfig, device: str
+) -> list[float]:
+    """Train the vocoder's network: mean absolute error of log STFT magnitudes in nats.
+
+    Every second log-mel of a batch is not the sound's own but what the VAE in `vae_folder` decodes from scaled latents
+    (n, channels, h, w) with a little noise, since the UNet's are imperfect too.
+    """
+    vae = _saved(AutoencoderKL, vae_folder).to(device).eval().requires_grad_(False)
+    torch.manual_seed(config.seed)
+    latents, model = torch.from_numpy(latents), LearnedVocoder()
+    hop = model.config.upsample_rates[0]
+
+    def loss_of(model, rows, generator):
+        sounds, coded = torch.from_numpy(data.waveforms(rows)).to(device), _imperfect(latents[rows[::2]], generator)
+        decoded = vae.decode(coded.to(device) / vae.config.scaling_factor).sample[:, 0].float()
+        with torch.autocast(sounds.device.type, enabled=False):
+            mels, true = log_mel(sounds), magnitudes(sounds, model.config.n_fft, hop)[..., :-1].transpose(1, 2)
+        mels[::2] = decoded
+        return ((model.magnitudes(mels) + FAINT).log() - (true + FAINT).log()).abs().mean()
+
+    losses = fit(model, loss_of, len(latents), config, checkpoint, "vocoder", device)
+    model.half().save_pretrained(out)
+    return losses
+
+
+def _imperfect(latents: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Scaled latents in single precision with a little noise."""
+    return latents.float() + LATENT_NOISE * torch.randn(latents.shape, generator=generator)
 
 
 def _local_contrast(log_mels: torch.Tensor) -> torch.Tensor:

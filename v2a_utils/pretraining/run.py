@@ -30,7 +30,6 @@ from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.models.extraction import SHIPPED, embed
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.stacks import Stack, load_mini_clip, stack_config
-from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import write_sums
 from v2a_utils.pretraining import backbones, encoders, generator
 from v2a_utils.pretraining.data import Rendered, render
@@ -42,6 +41,7 @@ CONFIGS = {
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "decoder": TrainConfig(steps=19_000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
+    "vocoder": TrainConfig(steps=4000, batch_size=8, learning_rate=2e-3, warmup=50, ema=0.995, muon=True),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "unet_fresh": TrainConfig(steps=9000, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
@@ -54,7 +54,7 @@ EMBEDDED = {"train": 3000, "val": 2000, "test": 2000}  # scenes whose embeddings
 MODEL_INDEX = {
     "_class_name": "AudioLDMPipeline", "_diffusers_version": diffusers.__version__,
     "scheduler": ["diffusers", "DDIMScheduler"], "unet": ["diffusers", "UNet2DConditionModel"],
-    "vae": ["diffusers", "AutoencoderKL"], "vocoder": ["v2a_utils.models.vocoder", "GriffinLimVocoder"],
+    "vae": ["diffusers", "AutoencoderKL"], "vocoder": ["v2a_utils.models.vocoder", "LearnedVocoder"],
     "text_encoder": [None, None], "tokenizer": [None, None],
 }
 
@@ -105,13 +105,17 @@ class Pretraining:
         encoders.train_clap(data, self.out / "clap", self._checkpoint("clap"), config, self.device)
 
     def _train_vae(self, data: Rendered, config: TrainConfig) -> None:
-        folder = self.out / "audioldm"
-        generator.train_vae(data, folder / "vae", self._checkpoint("vae"), config, self.device)
-        GriffinLimVocoder().save_pretrained(folder / "vocoder")
+        generator.train_vae(data, self.out / "audioldm" / "vae", self._checkpoint("vae"), config, self.device)
 
     def _train_decoder(self, data: Rendered, config: TrainConfig) -> None:
         folder = self.out / "audioldm" / "vae"
         generator.train_decoder(self.latents(data), data, folder, self._checkpoint("decoder"), config, self.device)
+
+    def _train_vocoder(self, data: Rendered, config: TrainConfig) -> None:
+        folder = self.out / "audioldm"
+        generator.train_vocoder(self.latents(data), data, folder / "vae", folder / "vocoder",
+                                self._checkpoint("vocoder"), config, self.device)
+        write_json(folder / "model_index.json", MODEL_INDEX)  # which names the vocoder's class
 
     def _train_unet(self, data: Rendered, config: TrainConfig) -> None:
         folder = self.out / "audioldm"
@@ -119,7 +123,6 @@ class Pretraining:
         generator.train_unet(self.latents(data), self._audio_embeddings(data), null, folder, self._checkpoint("unet"),
                              config, self.device)
         save_file({"null_embedding": torch.from_numpy(null)}, folder / NULL_FILE)
-        write_json(folder / "model_index.json", MODEL_INDEX)
 
     def _train_unet_fresh(self, data: Rendered, config: TrainConfig) -> None:
         """The UNet goes on with scenes it has not seen: their sounds cost less than what it learns from them."""
