@@ -301,7 +301,9 @@ def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
     made[:] = made[:1]
     resumed, seconds = world.generate("resumed", world.audio[:6], options)
     assert made == [0, 4] and len(resumed) == 6 and seconds > 0
+    spared = world.spared
     assert np.array_equal(world.generate("kept", world.audio[:6], options)[0], resumed)
+    assert world.spared - spared == pytest.approx(6 * seconds)  # all of them were only read
     monkeypatch.setattr(generation, "best_candidates", original)
     other = world.generate("another seed", world.audio[:2], replace(options, seed=1))[0]
     assert not np.allclose(other, resumed[:2])

@@ -16,8 +16,9 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
 
     Magnitudes solve the mel equation: multiplicative updates for the Kullback-Leibler divergence (Lee and Seung 2001)
     scale a first guess, here a smooth one, until its mel is the one given. Phases come from the fast Griffin-Lim
-    iteration (Perraudin et al. 2013) from a zero start, so the result is a function of the mel alone. `upsample_rates`
-    and `model_in_dim` are the entries that pipelines read.
+    iteration (Perraudin et al. 2013) from a zero start, so the result is a function of the mel alone. After every
+    `rescale_every` of its iterations (0: never) the magnitudes are scaled again, to the mel that the wave itself lacks.
+    `upsample_rates` and `model_in_dim` are the entries that pipelines read.
     """
 
     config_name = "config.json"
@@ -105,7 +106,7 @@ class LearnedVocoder(GriffinLimVocoder):
     Above some 2 kHz a mel band is wider than the space between the harmonics of a low voice: a smooth guess spreads
     their energy over the whole band, and breath is heard. The network, ConvNeXt blocks over time (arXiv 2201.03545, as
     in Vocos, arXiv 2306.00814), guesses every bin of the STFT; the updates give each band the energy that it must have.
-    No phases fit magnitudes so sharp, and the wave loses energy: so every few iterations they are scaled again.
+    No phases fit magnitudes so sharp, and the wave loses energy: scaling them again makes up for it.
     """
 
     @register_to_config

@@ -31,7 +31,8 @@ KEPT = Path("results/report")
 OPTIONS = sound_options(METHODS["diffusion"], seed=0)  # the evaluation's, so that both share their sounds
 TEMPERATURES = (1.0, 1.5, TEMPERATURE, 2.0)
 SPREAD_PAIRS, TAKES = 1000, 8  # pictures that cosine and FD are of; sounds of each whose spread is compared
-PLAIN, CODED = "true log-mels through Griffin-Lim alone", "true log-mels through VAE and vocoder"
+PLAIN, REBUILT, CODED = (f"true log-mels through {stages}" for stages in
+                         ("Griffin-Lim alone", "the vocoder", "VAE and vocoder"))
 
 
 class Measured(World):
@@ -76,7 +77,7 @@ def write_report(path: Path, count: int, options: SoundOptions = OPTIONS) -> str
     lines = ["# The mini stack, measured", "", _introduction(stack, count, options), ""]
     lines += ["| what | measured |", "|---|---|"]
     lines += [f"| {what} | {value.percent() if isinstance(value, Interval) else value} |"
-              for what, value in _rows(test, ood, made, heard)]
+              for what, value in _rows(test, ood, made, heard, stages[REBUILT])]
     lines += ["", "## Where sounds are lost", "", *_stage_table(test, stages)]
     lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(heard)]
     lines += ["", "## The mapper's spread", "", *_spread_table(World(stack, "val", SPREAD_PAIRS), count // 4)]
@@ -96,7 +97,7 @@ def _introduction(stack: Stack, count: int, options: SoundOptions) -> str:
     )
 
 
-def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray], heard: dict[str, Heard]):
+def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray], heard: dict[str, Heard], rebuilt: np.ndarray):
     stack = test.stack
     yield "mini CLIP, zero-shot class of pictures", _zero_shot(test, "picture")
     yield "mini CLIP, zero-shot class of ood pictures", _zero_shot(ood, "picture")
@@ -113,7 +114,7 @@ def _rows(test: Measured, ood: Measured, made: dict[str, np.ndarray], heard: dic
         yield f"pitch against the size seen, {name}: Spearman, mean over {len(agreement) - 1} classes", (
             f"{agreement['mean']:.2f}"
         )
-    yield from _vocoder(test)
+    yield from _vocoder(test, rebuilt)
     yield "VAE, log-mel error on real clips", f"{_vae_error(test):.3f} nats (n = 128)"
     yield "familiar pictures: test, ood", ", ".join(
         rate_interval(stack.familiarity.distance(m.visual) <= stack.familiarity.limit).percent() for m in (test, ood)
@@ -137,7 +138,7 @@ def _stages(test: Measured, made: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return {
         "another true take of the same scenes": np.stack([synthesise(other_take(scene, 0)) for scene in test.scenes]),
         PLAIN: through(GriffinLimVocoder().to(test.stack.device)),
-        "true log-mels through the vocoder": through(generator.vocoder),
+        REBUILT: through(generator.vocoder),
         CODED: through(lambda mels: generator.vae(mels[:, None]).sample[:, 0], generator.vocoder),
         "true CLAP embedding through the UNet": made["true CLAP embedding"],
         "the same, guidance 1": test.sounds_for("guidance 1", test.audio, replace(test.options, guidance=1.0)),
@@ -164,14 +165,10 @@ def _zero_shot(measured: Measured, kind: str) -> Interval:
     return rate_interval(hits(embeddings @ prompts.T, list(CLASSES), measured.scenes))
 
 
-def _vocoder(test: Measured):
+def _vocoder(test: Measured, rebuilt: np.ndarray):
     """Mel to wave on real clips: log-mel error, and whether the tagger still hears the class."""
-    real, vocoder = torch.from_numpy(test.sounds[:256]), test.stack.generator.vocoder
-    mels = log_mel(real)
-    with torch.inference_mode():
-        rebuilt = torch.cat([vocoder(part.to(test.stack.device)).cpu() for part in mels.split(BATCH)])
-    error = log_mel_error(log_mel(rebuilt).numpy(), mels.numpy())
-    before, after = (test.stack.tagger.logits(list(wave.numpy()), SAMPLE_RATE).argmax(1) for wave in (real, rebuilt))
+    error = log_mel_error(*(log_mel(torch.from_numpy(sounds)).numpy() for sounds in (rebuilt, test.sounds)))
+    before, after = (test.stack.tagger.logits(list(sounds), SAMPLE_RATE).argmax(1) for sounds in (test.sounds, rebuilt))
     yield "vocoder, log-mel error on real mels", f"{error.mean():.3f} nats (n = {len(error)})"
     yield "vocoder, class kept", rate_interval(before == after)
 
