@@ -46,10 +46,10 @@ book: .venv-book/ready  ## a site of the executed notebooks, without running the
 	@echo "open out/book/html/index.html"
 
 figures: .venv/ready  ## the figures and sounds of README and book, from models and evaluation as they are: data/figures
-	$(PYTHON) -W ignore -m v2a_utils.showcase
+	$(PYTHON) -W ignore -m notebooks/book/showcase
 
 classroom: .venv/ready  ## copies for a class, students' with checks and teachers' with solutions: out/classroom
-	$(PYTHON) -m v2a_utils.classroom
+	$(PYTHON) notebooks/book/classroom.py
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.extraction
@@ -105,5 +105,5 @@ $(BOOT)/bin/uv:
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	# compiled once, the libraries load in half the time, in the first run as in every later one
-	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.measures.gap, v2a_utils.pretraining.report"
+	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.metrics.gap, v2a_pretraining.report"
 	touch $@

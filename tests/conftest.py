@@ -24,8 +24,7 @@ import pytest
 import torch
 from filelock import FileLock
 from PIL import Image
-
-from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
+from soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
 
 ROOT = Path(__file__).parents[1]
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -83,7 +82,7 @@ def _guarded(connect):
 @pytest.fixture(scope="session")
 def stack():
     """The embedded stack on the CPU."""
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.stack import load_stack
 
     return load_stack("mini", device="cpu")
 
@@ -126,7 +125,7 @@ def offline_environment() -> dict[str, str]:
 
 FRESH = """
 import json, sys
-from v2a_utils.models.stacks import load_stack
+from v2a_utils.stacks.stack import load_stack
 stack = load_stack("mini", "cpu")
 stack.vision, stack.generator, stack.tagger, stack.audio.embed_texts(["a dog"])
 modules = sorted(sys.modules)

@@ -17,6 +17,7 @@ import numpy as np
 import open_clip
 import torch
 from safetensors.torch import save_file
+from soundworld import CLASSES
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaConfig, RobertaModel
@@ -25,11 +26,10 @@ from v2a_utils.data.files import write_json
 from v2a_utils.mappers.folders import save_mapper
 from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.random_models import random_audioldm
-from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
-from v2a_utils.soundworld import CLASSES
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import unit_rows
-
 from benchmarks import ablations
 from benchmarks.ablations import RUNS, Data, Run, ablate, measure
+from conftest import unit_rows
+
 from v2a_utils.mappers.recipes import RECIPES, Recipe, build
 from v2a_utils.mappers.training import TrainConfig
 

@@ -5,15 +5,14 @@ import pytest
 import soundfile
 import torch
 from conftest import RECORDINGS, assert_one_sentence, main_frequency, plain_scene, sine
+from soundworld import NUM_SAMPLES, SAMPLE_RATE, make_scene, synthesise
 from torchlibrosa.stft import LogmelFilterBank, Spectrogram
+from v2a_pretraining.generator import FAINT
 
 from v2a_utils.data.audio import LOUDNESS, even_loudness, load_audio, save_audio
 from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.mel import MEL_FLOOR, log_mel, magnitudes, mel_filters
 from v2a_utils.models.vocoder import GriffinLimVocoder, LearnedVocoder
-from v2a_utils.pretraining.generator import FAINT
-from v2a_utils.soundworld import NUM_SAMPLES, SAMPLE_RATE, make_scene, synthesise
-
 
 
 @pytest.fixture(scope="module")

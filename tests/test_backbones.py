@@ -9,11 +9,10 @@ import pytest
 import torch
 from conftest import sine
 
+from v2a_utils.models.backbones import AudioBackbone, AudioCnn, Vggish, Wav2Clip, load_backbone
 from v2a_utils.models.clap import _htsat_class
-from v2a_utils.models.backbones import Vggish, Wav2Clip, load_backbone
-from v2a_utils.models.stacks import load_tagger
-from v2a_utils.models.backbones import AudioCnn, AudioBackbone
 from v2a_utils.models.weights import sha256
+from v2a_utils.stacks.stack import load_tagger
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
 

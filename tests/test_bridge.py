@@ -10,6 +10,8 @@ import torch
 from conftest import assert_one_sentence, sine, unit_rows
 from PIL import Image
 from scipy.special import softmax
+from soundworld import CLASSES, class_prompt
+from soundworld.captions import vocabulary
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.store import Row, Store
@@ -17,12 +19,10 @@ from v2a_utils.mappers import bridge as building
 from v2a_utils.mappers.bridge import VOCABULARIES, build_bridge, read_sentences, unpaired_sounds, words_bridge
 from v2a_utils.mappers.folders import load_mapper, save_mapper, trained_mapper
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.measures import gap
+from v2a_utils.metrics import gap
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL
-from v2a_utils.models.extraction import embed_world
 from v2a_utils.models.weights import state_sha256
-from v2a_utils.soundworld import CLASSES, class_prompt
-from v2a_utils.soundworld.captions import vocabulary
+from v2a_utils.stacks.extraction import embed_world
 
 SEEN, HEARD, SOUNDS, PICTURES = unit_rows(5, 12, 1), unit_rows(5, 8, 2), unit_rows(9, 8, 3), unit_rows(4, 12, 4)
 

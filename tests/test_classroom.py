@@ -7,10 +7,11 @@ import re
 
 import nbformat
 import pytest
+from classroom import HIDDEN, exercises, students, teachers, write
 from conftest import ROOT
 from test_book import load_stage
 
-from v2a_utils.classroom import HIDDEN, check, exercises, students, teachers, write
+from v2a_utils.widgets import check
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STAGE = load_stage()

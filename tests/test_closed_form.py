@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v2a_utils.mappers.closed_form import CLOSED_FORM, cca, coral, mean_shift, nearest_neighbour, procrustes, ridge
-from v2a_utils.measures import gap
+from v2a_utils.metrics import gap
 
 
 def unit(rows):

@@ -12,11 +12,11 @@ import soundfile
 from conftest import PHOTOS, REAL, VIDEOS, assert_one_sentence, halves, main_frequency, needs_photos, sine, write_video
 from PIL import Image
 from scipy.signal import fftconvolve
+from soundworld import draw, make_scene, synthesise
 
 from v2a_utils.data.audio import HEARING_RATE, load_audio
 from v2a_utils.data.media import sample_frames
 from v2a_utils.data.sources import FileSource, imagehear, open_source, pairs, reopen, soundworld, vggsound
-from v2a_utils.soundworld import draw, make_scene, synthesise
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 LONG = "ü" * 120  # 240 bytes, close to the limit of most file systems

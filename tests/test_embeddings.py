@@ -18,22 +18,30 @@ import soundfile
 import torch
 from conftest import PHOTOS, RECORDINGS, VIDEOS, halves, sine, write_video
 from pyarrow import parquet
+from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
+from v2a_pretraining.run import EMBEDDED
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
 from v2a_utils.data.media import load_frames, sample_frames
 from v2a_utils.data.sources import FileSource, Listing, open_source, pairs, soundworld
 from v2a_utils.data.store import Row, Store
-from v2a_utils.models import extraction as embeddings
 from v2a_utils.models.clip import AGGREGATES, aggregate_frames, choose_frames
-from v2a_utils.models.extraction import (
-    EmbedOptions, batch_jobs, embed, embed_world, encode, from_sources, preparation, run_here, store_settings,
+from v2a_utils.models.lanes import Lanes, parallel_map
+from v2a_utils.stacks import extraction as embeddings
+from v2a_utils.stacks.extraction import (
+    EmbedOptions,
+    batch_jobs,
+    embed,
+    embed_world,
+    encode,
+    from_sources,
+    preparation,
+    run_here,
+    store_settings,
     world_store,
 )
-from v2a_utils.models.lanes import Lanes, parallel_map
-from v2a_utils.models.stacks import load_stack
-from v2a_utils.pretraining.run import EMBEDDED
-from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
+from v2a_utils.stacks.stack import load_stack
 
 PAIRS = 11  # one of which is broken
 SECONDS = 2.56  # that the mini CLAP listens to

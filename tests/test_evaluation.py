@@ -12,6 +12,8 @@ import torch
 from conftest import unit_rows
 from paper_weights import places
 from scipy.linalg import sqrtm
+from soundworld import SAMPLE_RATE, other_take, synthesise
+from v2a_pretraining.data import SIZES
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
@@ -23,15 +25,14 @@ from v2a_utils.evaluation.methods import COMPARED, METHODS, QUICK, Sizes, condit
 from v2a_utils.evaluation.run import data_efficiency
 from v2a_utils.evaluation.summary import single_rows
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.models import extraction as embeddings, stacks
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.pretraining.data import SIZES
-from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
+from v2a_utils.stacks import extraction as embeddings
+from v2a_utils.stacks import stack as stacks
 
 FEW = replace(QUICK, pictures=60, takes=6, covered=4)
 

@@ -14,9 +14,9 @@ import pytest
 from conftest import assert_one_sentence
 
 from v2a_utils.__main__ import main
-from v2a_utils.models import downloads, fetching
-from v2a_utils.models.downloads import PURPOSES, TABLE, Public
-from v2a_utils.models.fetching import fetch, fetch_all, survey, take
+from v2a_utils.stacks import downloads, fetching
+from v2a_utils.stacks.downloads import PURPOSES, TABLE, Public
+from v2a_utils.stacks.fetching import fetch, fetch_all, survey, take
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = bytes(range(256)) * 4

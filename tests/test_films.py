@@ -5,12 +5,12 @@ import csv
 import av
 import numpy as np
 import pytest
+from soundworld import make_scene, synthesise
+from soundworld.films import CUTS, FRAMES, cut, distractor, film
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import open_source
-from v2a_utils.models.extraction import EmbedOptions, batch_jobs, encode, preparation
-from v2a_utils.soundworld import make_scene, synthesise
-from v2a_utils.soundworld.films import CUTS, FRAMES, cut, distractor, film
+from v2a_utils.stacks.extraction import EmbedOptions, batch_jobs, encode, preparation
 
 COUNT = 10
 

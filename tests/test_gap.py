@@ -5,7 +5,7 @@ import pytest
 import scipy.spatial.distance
 import scipy.stats
 
-from v2a_utils.measures import gap
+from v2a_utils.metrics import gap
 
 
 @pytest.fixture

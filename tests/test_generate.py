@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import killed_after, unit_rows
+from soundworld import SAMPLE_RATE, make_scene, synthesise
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
 from v2a_utils.data.store import Row, Store
 from v2a_utils.evaluation import sound_files
 from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, hours_for
-from v2a_utils.models import stacks
-from v2a_utils.models.extraction import embed
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
+from v2a_utils.stacks import stack as stacks
+from v2a_utils.stacks.extraction import embed
 
 ONE_STEP = SoundOptions(steps=1, candidates=1)
 

@@ -6,8 +6,8 @@ import pytest
 from conftest import sine
 from PIL import Image
 
-from v2a_utils.evaluation.listening_test import BlindTest
 from v2a_utils.evaluation import listening_test as listening
+from v2a_utils.evaluation.listening_test import BlindTest
 
 
 @pytest.fixture

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import unit_rows
+from soundworld import SAMPLE_RATE, draw, make_scene, other_take, synthesise
+from v2a_pretraining.run import TEMPERATURE
 
+from v2a_utils.mappers import diffusion
+from v2a_utils.mappers import networks as mappers
 from v2a_utils.mappers.folders import load_mapper, save_mapper, trained_mapper
-from v2a_utils.mappers import diffusion, networks as mappers
-from v2a_utils.mappers.networks import (
-    OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, train_mapper
-)
+from v2a_utils.mappers.networks import OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, train_mapper
 from v2a_utils.mappers.training import TrainConfig
-from v2a_utils.measures.metrics import diversity
-from v2a_utils.pretraining.run import TEMPERATURE
-from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, other_take, synthesise
+from v2a_utils.metrics.sounds import diversity
 
 VISUAL, AUDIO = 10, 8
 SIZES = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16}

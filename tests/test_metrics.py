@@ -7,6 +7,7 @@ import pytest
 import scipy.linalg
 from conftest import plain_scene, sine
 from scipy.stats import binomtest
+from soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
 
 from v2a_utils.data.audio import loudness
 from v2a_utils.data.sources import IMAGEHEAR_CLASSES
@@ -17,13 +18,24 @@ from v2a_utils.evaluation.attributes import (
     measure_pitch,
     pitch_agreement,
 )
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import (
-    Moments, bootstrap, class_hits, clip_scores, coverage, diversity, few_rows, frechet_distance, hits,
-    inception_score, infinite_frechet_distance, kl_divergence, log_mel_error, rate_interval,
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import (
+    Moments,
+    bootstrap,
+    class_hits,
+    clip_scores,
+    coverage,
+    diversity,
+    few_rows,
+    frechet_distance,
+    hits,
+    inception_score,
+    infinite_frechet_distance,
+    kl_divergence,
+    log_mel_error,
+    rate_interval,
 )
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
-from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
 
 
 def test_bootstrap_intervals_hold_the_true_mean_as_often_as_they_say():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, assert_one_sentence, plain_scene, write_video
+from soundworld import draw
 
 from v2a_utils.__main__ import main
-from v2a_utils.models import stacks
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.stacks import Stack
-from v2a_utils.soundworld import draw
+from v2a_utils.stacks import stack as stacks
+from v2a_utils.stacks.stack import Stack
 
 QUICK = ["--steps", "1", "--candidates", "1", "--seconds", "1", "--mapper", "regression"]
 FOLDER = ROOT / "data" / "mini" / "audioldm"

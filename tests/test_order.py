@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import unit_rows
-
 from benchmarks import order
 from benchmarks.ablations import Data
+from conftest import unit_rows
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ from argparse import Namespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import unit_rows
-
 from benchmarks import pairs
 from benchmarks.pairs import crossing, curve, measures, ridge, training
-from v2a_utils.soundworld import CLASSES, make_scene
+from conftest import unit_rows
+from soundworld import CLASSES, make_scene
 
 VISUAL, AUDIO = unit_rows(200, 6), unit_rows(200, 5, 1)
 TURN = np.linalg.qr(np.random.default_rng(2).standard_normal((6, 6)))[0][:, :5].astype(np.float32)

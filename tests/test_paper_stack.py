@@ -19,8 +19,16 @@ import torch
 from conftest import ROOT, assert_one_sentence, offline_environment, sine
 from nbclient import NotebookClient
 from paper_weights import (
-    SMALL, audioldm_checkpoint, clap_state, htsat_config, laion_checkpoint, make_paper, make_tokenizer, peers_clap,
-    roberta_config, text_tower,
+    SMALL,
+    audioldm_checkpoint,
+    clap_state,
+    htsat_config,
+    laion_checkpoint,
+    make_paper,
+    make_tokenizer,
+    peers_clap,
+    roberta_config,
+    text_tower,
 )
 from PIL import Image
 
@@ -28,7 +36,7 @@ from v2a_utils.__main__ import main
 from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
-from v2a_utils.models.stacks import Stack, load_stack, stack_config
+from v2a_utils.stacks.stack import Stack, load_stack, stack_config
 
 PLACES = ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_CACHE", "V2A_PATHS")
 
@@ -258,7 +266,7 @@ def run_notebook(name: str, monkeypatch, numbers: dict[str, int], before: str = 
 # shards are as short as the data set, so that a cut leaves whole ones
 FEW_CLIPS = """
 KEPT = {"test": SCENES, "val": 8}
-from v2a_utils.models import extraction
+from v2a_utils.stacks import extraction
 extraction.SHARD_CLIPS = 32
 """
 
@@ -302,7 +310,7 @@ def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, mo
 INFERENCE = """
 import resource
 from PIL import Image
-from v2a_utils.models.stacks import load_stack
+from v2a_utils.stacks.stack import load_stack
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
 stack = load_stack()
 sound = picture_to_sound(stack, [Image.new("RGB", (640, 360), "green")], SoundOptions(steps=2, candidates=3))

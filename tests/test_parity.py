@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from v2a_utils.measures.metrics import clip_scores, frechet_distance, inception_score, kl_divergence, rate_interval
+from v2a_utils.metrics.sounds import clip_scores, frechet_distance, inception_score, kl_divergence, rate_interval
 
 CLASSES = 50
 
@@ -118,7 +118,7 @@ def test_clip_score_is_a_hundred_cosines_of_scikit_learn(features):
 def test_accuracy_is_scikit_learns(logits):
     from sklearn.metrics import accuracy_score
 
-    from v2a_utils.measures.metrics import class_hits
+    from v2a_utils.metrics.sounds import class_hits
 
     names = [f"class {number}" for number in range(CLASSES)]
     real, made = (rows.argmax(1) for rows in logits)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from v2a_utils.__main__ import main
 from v2a_utils.models.familiarity import Familiarity
-from v2a_utils.models.stacks import PARTS, Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings, mapper_choices, picture_to_sound, settle
+from v2a_utils.stacks.stack import PARTS, Stack, load_stack
 
 QUICK = ["--steps", "1", "--seconds", "0.5", "--stack", "paper"]
 FILES = {  # what is taken away for a part to be missing, below the folder of `make_paper`

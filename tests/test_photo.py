@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import PHOTOS, REAL, needs_photos, plain_scene
 from PIL import Image
+from soundworld import CLASSES, draw
 from timm.data import ImageNetInfo
 
 from v2a_utils.__main__ import main
@@ -11,9 +12,8 @@ from v2a_utils.data.media import MediaError, load_frames
 from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models import photo
 from v2a_utils.models.photo import IMAGENET, PhotoEye
-from v2a_utils.models.stacks import load_stack
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
-from v2a_utils.soundworld import CLASSES, draw
+from v2a_utils.stacks.stack import load_stack
 
 needs_eye = pytest.mark.skipif(not PhotoEye.installed(), reason="the extra `photo` is not installed")
 

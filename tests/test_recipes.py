@@ -15,8 +15,8 @@ from pyarrow import parquet
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.pairs import read_pairs
-from v2a_utils.mappers.folders import load_mapper
 from v2a_utils.mappers import training
+from v2a_utils.mappers.folders import load_mapper
 from v2a_utils.mappers.networks import MAPPERS
 from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.prior import Prior

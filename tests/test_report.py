@@ -3,10 +3,10 @@
 import re
 
 import pytest
+from v2a_pretraining import report
 
 from v2a_utils.evaluation import generation
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.pretraining import report
 
 
 @pytest.mark.filterwarnings("ignore")  # so few sounds are too few for a covariance, and for ranks within classes

@@ -17,9 +17,10 @@ from v2a_utils.evaluation.reproduced import NOT_MEASURED, ablation, beside_paper
 from v2a_utils.evaluation.reproduction import Reproduction
 from v2a_utils.evaluation.results import Results, claims
 from v2a_utils.evaluation.settings import read_settings
-from v2a_utils.models import extraction, stacks
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
+from v2a_utils.stacks import extraction
+from v2a_utils.stacks import stack as stacks
 
 pytestmark = [pytest.mark.filterwarnings("ignore:a Fréchet distance"), pytest.mark.usefixtures("hasty_vocoder")]
 FILMS, TEST, PICTURES = 56, 11, 4
@@ -123,7 +124,7 @@ def test_a_second_run_makes_nothing_and_says_the_same(results, folder, stack, mo
 
 def test_the_engine_ray_takes_extraction_and_generation(results, folder, stack, monkeypatch):
     asked = []
-    on_ray = pytest.importorskip("v2a_utils.models.extraction_on_ray")
+    on_ray = pytest.importorskip("v2a_utils.stacks.extraction_on_ray")
     for place, own, what in ((on_ray, extraction, "extraction"), (sound_files, sound_files, "generation")):
         monkeypatch.setattr(place, "run_on_ray", lambda *given, own=own, what=what: asked.append(what) or own.run_here(*given))
     made = Reproduction(read_settings(folder / "config.toml", engine="ray"), stack)

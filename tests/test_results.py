@@ -15,9 +15,15 @@ import matplotlib.pyplot as plt
 from v2a_utils.evaluation import figures as result_figures
 from v2a_utils.evaluation.methods import COMPARED, METHODS
 from v2a_utils.evaluation.results import (
-    TRUTHS, Results, agreement, backbones, claims, gap_left, our_table,
+    TRUTHS,
+    Results,
+    agreement,
+    backbones,
+    claims,
+    gap_left,
+    our_table,
 )
-from v2a_utils.measures.metrics import Interval
+from v2a_utils.metrics.sounds import Interval
 
 MEASURES = ("FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "recall@10", "diversity", "coverage",
             "seconds a sound", "trained parameters", *TRUTHS)

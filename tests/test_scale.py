@@ -15,9 +15,9 @@ from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation import sound_files
 from v2a_utils.evaluation.sound_files import Job, Maker, generate
-from v2a_utils.models import extraction as embeddings
-from v2a_utils.models.extraction import embed
 from v2a_utils.pipeline import SoundOptions
+from v2a_utils.stacks import extraction as embeddings
+from v2a_utils.stacks.extraction import embed
 
 ray = pytest.importorskip("ray")
 
@@ -54,7 +54,7 @@ def cluster():
 
 
 def test_rows_are_those_of_one_machine_though_a_worker_was_killed(tmp_path, stack, cluster, monkeypatch):
-    from v2a_utils.models.extraction_on_ray import run_on_ray
+    from v2a_utils.stacks.extraction_on_ray import run_on_ray
 
     monkeypatch.setattr(embeddings, "SHARD_CLIPS", 4)
     monkeypatch.setattr(embeddings, "BATCH", 2)
@@ -83,7 +83,7 @@ class DeadlyMaker(Maker):
 
 
 def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_path, stack, cluster, monkeypatch):
-    from v2a_utils.models.extraction_on_ray import map_on_ray
+    from v2a_utils.stacks.extraction_on_ray import map_on_ray
 
     monkeypatch.setattr(sound_files, "BATCH", 2)
     store = embed(soundworld("test", 6), stack, tmp_path / "store")

@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from soundworld import draw, make_scene
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import soundworld
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import Extractor, score
-from v2a_utils.measures.metrics import clip_scores, frechet_distance, kl_divergence
-from v2a_utils.models import stacks
-from v2a_utils.models.extraction import embed
-from v2a_utils.soundworld import draw, make_scene
+from v2a_utils.metrics.sounds import clip_scores, frechet_distance, kl_divergence
+from v2a_utils.stacks import stack as stacks
+from v2a_utils.stacks.extraction import embed
 
 FEW = "clips are few for a Fréchet distance"
 NAMES = ("a", "b c", "ü/é", "狗")

@@ -9,11 +9,11 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import showcase
 from conftest import ROOT
 
-from v2a_utils import showcase
 from v2a_utils.evaluation.results import Results, claims
-from v2a_utils.models.stacks import load_stack
+from v2a_utils.stacks.stack import load_stack
 
 
 @pytest.fixture(autouse=True)

@@ -10,19 +10,31 @@ import pytest
 import soundfile
 import torch
 from conftest import (
-    PHOTOS, VIDEOS, assert_one_sentence, needs_photos, offline_environment, plain_scene, single_scenes, write_video,
+    PHOTOS,
+    VIDEOS,
+    assert_one_sentence,
+    needs_photos,
+    offline_environment,
+    plain_scene,
+    single_scenes,
+    write_video,
 )
+from soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, synthesise
+from soundworld.captions import class_prompt
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
 from v2a_utils.data.media import load_frames, put_sound
-from v2a_utils.models import stacks
 from v2a_utils.models.mel import log_mel
 from v2a_utils.pipeline import (
-    SoundOptions, best_candidates, cross_fade, map_embeddings, picture_to_sound, video_to_sound,
+    SoundOptions,
+    best_candidates,
+    cross_fade,
+    map_embeddings,
+    picture_to_sound,
+    video_to_sound,
 )
-from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, synthesise
-from v2a_utils.soundworld.captions import class_prompt
+from v2a_utils.stacks import stack as stacks
 
 QUICK = ["--steps", "1", "--candidates", "1", "--seconds", "1"]
 

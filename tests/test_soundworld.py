@@ -11,13 +11,26 @@ import soundfile
 from conftest import plain_scene
 from PIL import Image
 from scipy.stats import spearmanr
+from soundworld import (
+    CLASSES,
+    FAMILIES,
+    IMAGE_SIZE,
+    KINDS,
+    NUM_SAMPLES,
+    OOD_STYLES,
+    SAMPLE_RATE,
+    SPLITS,
+    STYLES,
+    draw,
+    make_scene,
+    other_take,
+    picture_caption,
+    sound_caption,
+    synthesise,
+)
+from soundworld.captions import HUES, TEMPI, TIMBRES, class_prompt, noun, vocabulary
 
 from v2a_utils.__main__ import main
-from v2a_utils.soundworld import (
-    CLASSES, FAMILIES, IMAGE_SIZE, KINDS, NUM_SAMPLES, OOD_STYLES, SAMPLE_RATE, SPLITS, STYLES, draw, make_scene,
-    other_take, picture_caption, sound_caption, synthesise,
-)
-from v2a_utils.soundworld.captions import HUES, TEMPI, TIMBRES, class_prompt, noun, vocabulary
 
 IMAGEHEAR = set(
     "accordion bass bells bird bongo car cat chicken cow cricket dog drums duck flute frog guitar gun harmonica horse "

@@ -9,22 +9,23 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
+from soundworld import draw
+from soundworld.captions import vocabulary
 from torch import nn
+from v2a_pretraining import data as pretraining_data
+from v2a_pretraining import generator
+from v2a_pretraining.__main__ import main
+from v2a_pretraining.encoders import write_bpe
+from v2a_pretraining.generator import train_decoder, train_unet, train_vocoder
+from v2a_pretraining.run import TEMPERATURE, Pretraining
 
-from v2a_utils.__main__ import main
 from v2a_utils.mappers import training
 from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import check_sums
-from v2a_utils.pretraining import data as pretraining_data, generator
-from v2a_utils.pretraining.encoders import write_bpe
-from v2a_utils.pretraining.generator import train_decoder, train_unet, train_vocoder
-from v2a_utils.pretraining.run import TEMPERATURE, Pretraining
-from v2a_utils.soundworld import draw
-from v2a_utils.soundworld.captions import vocabulary
+from v2a_utils.stacks.stack import Stack, StackConfig
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 SHRINK = 1200  # of data and steps, for a trial
@@ -149,7 +150,7 @@ def test_rendered_data_belong_to_their_scenes(tmp_path, monkeypatch):
 
 def test_a_run_does_not_take_another_runs_work_for_its_own(pretrained, capsys):
     out, work = pretrained
-    assert main(["pretrain", "--out", str(out), "--work", str(work), "--shrink", "600"]) == 2
+    assert main(["run", "--out", str(out), "--work", str(work), "--shrink", "600"]) == 2
     assert str(work) in capsys.readouterr().err
 
 
@@ -164,7 +165,7 @@ def test_rendered_chunks_stay_in_step_with_their_scenes(tmp_path, monkeypatch):
 def pretrained(tmp_path_factory):
     """A stack trained on twenty scenes for a handful of steps: (its folder, the working folder)."""
     folder = tmp_path_factory.mktemp("pretrain")
-    arguments = ["pretrain", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", str(SHRINK)]
+    arguments = ["run", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", str(SHRINK)]
     assert main([*arguments, "--only", "tagger", "clip", "clap"]) == 0
     assert not (folder / "mini" / "SHA256SUMS").exists()  # not finished
     assert main(arguments) == 0
@@ -293,10 +294,11 @@ def test_the_vocoder_learns_from_mels_of_the_sound_and_of_the_vae_in_turn(pretra
 def test_finished_parts_are_not_trained_again(pretrained):
     out, work = pretrained
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert main(["pretrain", "--out", str(out), "--work", str(work), "--shrink", "1200"]) == 0
+    assert main(["run", "--out", str(out), "--work", str(work), "--shrink", "1200"]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
 def test_unknown_part_is_named(tmp_path, capsys):
-    assert main(["pretrain", "--out", str(tmp_path), "--work", str(tmp_path), "--only", "vea"]) == 2
+    with pytest.raises(SystemExit):
+        main(["run", "--out", str(tmp_path), "--work", str(tmp_path), "--only", "vea"])
     assert "vea" in capsys.readouterr().err

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from v2a_utils.evaluation.robustness import JUDGES, PAIRS, SHORT, by_judge, by_training, reach
-from v2a_utils.measures.metrics import Interval, bootstrap
-from v2a_utils.measures.verdicts import RULE, judge, nearer, opposite, student_interval
+from v2a_utils.metrics.sounds import Interval, bootstrap
+from v2a_utils.metrics.statistics import RULE, judge, nearer, opposite, student_interval
 
 
 @pytest.mark.parametrize("low, high, expected", [

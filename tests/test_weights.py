@@ -11,8 +11,8 @@ from torch import nn
 
 from v2a_utils.data import files
 from v2a_utils.data.files import whole_file, write_json
-from v2a_utils.models.stacks import Stack, StackConfig
 from v2a_utils.models.weights import check_sums, load_weights, save_weights, write_sums
+from v2a_utils.stacks.stack import Stack, StackConfig
 
 MINI = ROOT / "data" / "mini"
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, offline_environment, plain_scene
+from soundworld import draw
 from test_project import committed
-
-from v2a_utils.soundworld import draw
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +33,12 @@ def test_every_room_is_in_the_wheel(installed):
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/__init__.py")}
     rooms = {folder.as_posix().replace("/", ".") for folder in folders}
-    assert set(listed) == rooms | {"v2a_utils.embedded"}
+    assert set(listed) == rooms | {"v2a_utils.embedded", "soundworld", "v2a_pretraining"}
     modules = {path.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/*.py")}
     assert not [path for path in modules if not (installed / path).is_file()]
+    beside = {"soundworld": "data/soundworld", "v2a_pretraining": "data/pretraining"}
+    assert not [path.name for name, folder in beside.items() for path in (ROOT / folder).glob("*.py")
+                if not (installed / name / path.name).is_file()]
 
 
 def test_an_installed_wheel_makes_a_sound_from_an_empty_folder(installed, tmp_path):

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
+from soundworld import draw, make_scene
 
 from v2a_utils import widgets
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
-from v2a_utils.soundworld import draw, make_scene
 
 
 @pytest.fixture

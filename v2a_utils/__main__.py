@@ -9,8 +9,6 @@ from pathlib import Path
 
 from v2a_utils import commands
 
-REPORT_NAME = "REPORT.md"
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status.
@@ -146,23 +144,6 @@ def _bridge(command: argparse.ArgumentParser) -> None:
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
 
 
-def _pretrain(command: argparse.ArgumentParser) -> None:
-    """Train the mini stack anew (hours on two cores)."""
-    add = command.add_argument
-    add("--out", type=Path, default=Path("data/mini"))
-    add("--work", type=Path, default=Path("runs/pretrain"), help="rendered data and checkpoints")
-    add("--only", nargs="+", metavar="PART", help="train these parts only")
-    add("--seed", type=int, default=0)
-    add("--shrink", type=int, default=1, help="divide data and steps by this, for a trial")
-
-
-def _report(command: argparse.ArgumentParser) -> None:
-    """Measure the mini stack and write its REPORT.md."""
-    add = command.add_argument
-    add("--count", type=int, default=512, help="pictures (default: 512)")
-    add("--out", type=Path, default=Path("data/mini") / REPORT_NAME)
-
-
 def _evaluate(command: argparse.ArgumentParser) -> None:
     """Every method's sounds through every measure, as tables."""
     add = command.add_argument
@@ -242,8 +223,6 @@ COMMANDS = {  # the options of each, and the example below them in `--help`; a t
     "embed": (_embed, "embed my_clips --out store"),
     "train": (_train, "train store --mapper diffusion --out my_mapper"),
     "bridge": (_bridge, "bridge --words sentences.txt --sounds recordings --out my_bridge"),
-    "pretrain": (_pretrain, "pretrain --out trial --work runs/trial --shrink 100"),
-    "report": (_report, "report --count 64 --out REPORT.md"),
     "evaluate": (_evaluate, "evaluate --quick"),
     "reproduce": (_reproduce, "reproduce data/reproduction_mini.toml"),
     "generate": (_generate, "generate store --mapper diffusion --out sounds"),

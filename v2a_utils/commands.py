@@ -15,8 +15,8 @@ def sound(options: argparse.Namespace) -> int:
     """A sound for each picture or video."""
     from v2a_utils.data.files import free_targets
     from v2a_utils.data.media import list_inputs
-    from v2a_utils.models.stacks import load_stack
     from v2a_utils.pipeline import SoundOptions, settle
+    from v2a_utils.stacks.stack import load_stack
 
     names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
@@ -115,9 +115,9 @@ def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
 
 def fetch(options: argparse.Namespace) -> int:
     """The real models' public files."""
-    from v2a_utils.models.downloads import TABLE, describe, needed
-    from v2a_utils.models.fetching import fetch_all, take_all
-    from v2a_utils.models.stacks import public_folders
+    from v2a_utils.stacks.downloads import TABLE, describe, needed
+    from v2a_utils.stacks.fetching import fetch_all, take_all
+    from v2a_utils.stacks.stack import public_folders
 
     items, folders = needed(options.purpose), public_folders()
     if options.list:
@@ -163,8 +163,8 @@ def world(options: argparse.Namespace) -> int:
 def embed(options: argparse.Namespace) -> int:
     """A data set's embeddings into a store."""
     from v2a_utils.data.sources import open_source
-    from v2a_utils.models.extraction import EmbedOptions, embed, run_here
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.extraction import EmbedOptions, embed, run_here
+    from v2a_utils.stacks.stack import load_stack
 
     if options.limit is not None and options.limit < 1:
         raise ValueError(f"limit is {options.limit}: give 1 or more")
@@ -173,7 +173,7 @@ def embed(options: argparse.Namespace) -> int:
     settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
     run = run_here
     if options.engine == "ray":
-        from v2a_utils.models.extraction_on_ray import run_on_ray as run
+        from v2a_utils.stacks.extraction_on_ray import run_on_ray as run
     listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
     print(listing.summary())
     store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
@@ -211,33 +211,11 @@ def bridge(options: argparse.Namespace) -> int:
     """A mapper from sentences and sounds."""
     from v2a_utils.mappers.bridge import words_bridge
     from v2a_utils.mappers.folders import save_mapper
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.stack import load_stack
 
     bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
     save_mapper(bridge, options.out)
     print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
-    return 0
-
-
-def pretrain(options: argparse.Namespace) -> int:
-    """The mini stack anew."""
-    import torch
-
-    from v2a_utils.pretraining.run import PARTS, Pretraining
-
-    parts = tuple(options.only or PARTS)
-    if unknown := set(parts) - set(PARTS):
-        raise ValueError(f"unknown part {', '.join(sorted(unknown))}: the parts are {', '.join(PARTS)}")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    Pretraining(options.out, options.work, options.seed, device, options.shrink).run(parts)
-    return 0
-
-
-def report(options: argparse.Namespace) -> int:
-    """The mini stack, measured."""
-    from v2a_utils.pretraining.report import write_report
-
-    print(write_report(options.out, options.count))
     return 0
 
 
@@ -247,7 +225,7 @@ def evaluate(options: argparse.Namespace) -> int:
 
     from v2a_utils.evaluation.methods import QUICK, Sizes
     from v2a_utils.evaluation.run import evaluate, folder_for
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.stack import load_stack
 
     if options.data:
         return _evaluate_data(options)
@@ -295,7 +273,7 @@ def _reproduce(settings) -> int:
     from v2a_utils.evaluation.reproduced import paper_form
     from v2a_utils.evaluation.reproduction import reproduce
     from v2a_utils.evaluation.results import Results
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.stack import load_stack
 
     reproduce(settings, load_stack(settings.stack))
     results = Results.read(settings.summary)
@@ -310,8 +288,8 @@ def generate(options: argparse.Namespace) -> int:
     from v2a_utils.data.sources import open_source
     from v2a_utils.data.store import Store
     from v2a_utils.evaluation import sound_files
-    from v2a_utils.models.stacks import load_stack
     from v2a_utils.pipeline import SoundOptions
+    from v2a_utils.stacks.stack import load_stack
 
     names = ("steps", "guidance", "candidates", "seed")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
@@ -332,7 +310,7 @@ def generate(options: argparse.Namespace) -> int:
 def score(options: argparse.Namespace) -> int:
     """Any sounds against reference sounds."""
     from v2a_utils.evaluation.scoring import score
-    from v2a_utils.models.stacks import TAGGERS, load_stack
+    from v2a_utils.stacks.stack import TAGGERS, load_stack
 
     if options.draws < 2:
         raise ValueError(f"{options.draws} draws: give 2 or more")

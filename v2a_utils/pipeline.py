@@ -17,7 +17,7 @@ from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.lanes import Lanes, lane_count
 from v2a_utils.models.photo import INSTALL
-from v2a_utils.models.stacks import Stack
+from v2a_utils.stacks.stack import Stack
 
 TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the default first
 MAPPER_CHOICES = (*TRAINED, "words", "none")

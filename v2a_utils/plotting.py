@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from transformers.audio_utils import hertz_to_mel, mel_to_hertz
 
-from v2a_utils.measures.metrics import Interval
+from v2a_utils.metrics.sounds import Interval
 from v2a_utils.models.mel import magnitudes, mel_filters
 
 VISION, AUDIO, MAPPED, NEUTRAL = "#0072B2", "#E69F00", "#009E73", "#595959"  # Okabe and Ito's, and a grey

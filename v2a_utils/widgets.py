@@ -10,6 +10,7 @@ import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Callable
 
 import ipywidgets
 import matplotlib.pyplot as plt
@@ -17,13 +18,13 @@ import numpy as np
 import soundfile
 from IPython.display import HTML, Audio, display
 from PIL import Image
+from soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import load_frames
-from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import Sound, SoundOptions, mapper_choices, picture_to_sound, settle
 from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, VISION, show_picture, show_spectrogram
-from v2a_utils.soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
+from v2a_utils.stacks.stack import Stack
 
 UPLOAD = "my upload"
 CARD = 170  # pixels, width of a picture in a row of cards
@@ -272,3 +273,13 @@ def _uploaded_frames(files: tuple) -> list[Image.Image]:
             return load_frames(path)
         except ValueError as error:  # the reader knows the file by its name, not by where it lay for a moment
             raise ValueError(str(error).replace(str(path), path.name)) from error
+
+
+def check(holds: Callable[[], bool], hint: str) -> bool:
+    """Say whether an answer holds, and give the hint if not. An answer whose check fails with an error does not."""
+    try:
+        right = bool(holds())
+    except Exception:  # a student's answer may be anything, even the dots of an empty cell
+        right = False
+    print("✓ This holds." if right else f"✗ Not yet. {hint}")
+    return right

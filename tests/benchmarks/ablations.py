@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import t as student_t
+from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
@@ -24,10 +25,9 @@ from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, Recipe, build
 from v2a_utils.mappers.training import TrainConfig
-from v2a_utils.measures import gap
-from v2a_utils.models.extraction import embed_world
-from v2a_utils.models.stacks import load_stack
-from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
+from v2a_utils.metrics import gap
+from v2a_utils.stacks.extraction import embed_world
+from v2a_utils.stacks.stack import load_stack
 
 KEPT = Path("results/ablations")
 SHORT = TrainConfig(1000, 128, 2e-3)

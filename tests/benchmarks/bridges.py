@@ -17,6 +17,8 @@ import pandas as pd
 import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
+from soundworld import CLASSES, class_prompt, make_scene, picture_caption, sound_caption
+from soundworld.captions import COUNTS, DISTANCES, PITCHES, SIZES, SOUNDS, noun
 from tqdm.auto import tqdm
 
 from benchmarks.pairs import Map, measures
@@ -26,11 +28,9 @@ from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.measures.metrics import unit_norm
-from v2a_utils.models.extraction import embed_world
-from v2a_utils.models.stacks import Stack, load_stack
-from v2a_utils.soundworld import CLASSES, class_prompt, make_scene, picture_caption, sound_caption
-from v2a_utils.soundworld.captions import COUNTS, DISTANCES, PITCHES, SIZES, SOUNDS, noun
+from v2a_utils.metrics.sounds import unit_norm
+from v2a_utils.stacks.extraction import embed_world
+from v2a_utils.stacks.stack import Stack, load_stack
 
 CAPTION_SEED = 22  # of scenes that exist in captions only, neither drawn nor played
 MANY = 3000  # sentences of the ablation of their number

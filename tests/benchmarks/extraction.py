@@ -21,12 +21,12 @@ from types import SimpleNamespace
 import numpy as np
 import soundfile
 import torch
+from soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 
 from v2a_utils.data.sources import Listing, pairs
-from v2a_utils.models.extraction import batch_jobs, embed, from_sources, preparation
 from v2a_utils.models.random_models import ROBERTA, random_clap, random_clip
-from v2a_utils.models.stacks import Stack, load_stack
-from v2a_utils.soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
+from v2a_utils.stacks.extraction import batch_jobs, embed, from_sources, preparation
+from v2a_utils.stacks.stack import Stack, load_stack
 
 
 def main() -> int:

@@ -18,7 +18,7 @@ from v2a_utils.mappers.diffusion import TRAIN_STEPS
 from v2a_utils.mappers.folders import trained_mapper
 from v2a_utils.mappers.networks import DiffusionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
-from v2a_utils.measures import gap
+from v2a_utils.metrics import gap
 
 DIM, BATCH = 512, 64
 TEXT_TOKENS = (1, 77, 256)  # max_text_len: least, its example configuration's, default of the class
@@ -93,8 +93,8 @@ def steps_of_equal_quality(pairs: int = 600, seeds: int = 3, slack: float = 1.02
 
     Measured with the shipped mini mapper, means over seeds.
     """
-    from v2a_utils.models.extraction import embed_world
-    from v2a_utils.models.stacks import load_stack
+    from v2a_utils.stacks.extraction import embed_world
+    from v2a_utils.stacks.stack import load_stack
 
     stack = load_stack("mini")
     val, mapper = embed_world(stack, "val", pairs), trained_mapper(stack, "diffusion")

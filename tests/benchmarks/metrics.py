@@ -18,7 +18,7 @@ import torch
 
 from v2a_utils.evaluation.features import Features, stack_seeds
 from v2a_utils.evaluation.scorer import FieldScorer
-from v2a_utils.measures.metrics import Moments, frechet_distance
+from v2a_utils.metrics.sounds import Moments, frechet_distance
 
 GOAL = 5
 

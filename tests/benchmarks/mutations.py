@@ -23,12 +23,12 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "test_nothing_is_lost.py"),
     ("a sound that is not finite is no sound", "models/audioldm.py",
      "if not np.isfinite(sounds).all():\n            raise", "if False:\n            raise", "test_nothing_is_lost.py"),
-    ("the means in the Fréchet distance", "measures/metrics.py", "float(max(apart + traces", "float(max(traces",
+    ("the means in the Fréchet distance", "metrics/sounds.py", "float(max(apart + traces", "float(max(traces",
      "test_metrics.py"),
     ("sums of the shipped weights", "models/weights.py", "not path.is_file() or sha256(path) != expected",
      "not path.is_file()", "test_weights.py"),
     ("a row's noise is its own", "models/noise.py", "[seed, row]", "[seed, 0]", "test_generation.py test_mappers.py"),
-    ("a damaged download is noticed", "models/fetching.py", "if found and not sha256(part / name)",
+    ("a damaged download is noticed", "stacks/fetching.py", "if found and not sha256(part / name)",
      "if False and not sha256(part / name)", "test_fetch.py"),
 )
 

@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from sklearn.kernel_approximation import RBFSampler
 from sklearn.linear_model import RidgeCV
+from soundworld import CLASSES, Scene, class_prompt
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
@@ -30,11 +31,10 @@ from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import unit_norm
-from v2a_utils.models.extraction import embed_world
-from v2a_utils.models.stacks import load_stack
-from v2a_utils.soundworld import CLASSES, Scene, class_prompt
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import unit_norm
+from v2a_utils.stacks.extraction import embed_world
+from v2a_utils.stacks.stack import load_stack
 
 KEPT = Path("results/pairs")
 PAIRS = (30, 100, 300, 1000, 3000, 10_000, 24_000)

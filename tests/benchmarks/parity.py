@@ -26,14 +26,14 @@ import soundfile
 import soxr
 import torch
 import torchaudio
+from soundworld import SAMPLE_RATE, make_scene, other_take, synthesise
 from torch import nn
 
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import score
 from v2a_utils.models.backbones import Vggish, Wav2Clip
-from v2a_utils.models.stacks import BACKBONES, load_stack, load_tagger
-from v2a_utils.soundworld import SAMPLE_RATE, make_scene, other_take, synthesise
+from v2a_utils.stacks.stack import BACKBONES, load_stack, load_tagger
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
 CASES = {"16 kHz, mono": (16_000, 1), "32 kHz, mono": (32_000, 1), "44.1 kHz, mono": (44_100, 1),

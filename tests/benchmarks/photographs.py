@@ -17,10 +17,10 @@ from tqdm.auto import tqdm
 from v2a_utils.data.files import write_table
 from v2a_utils.data.media import MediaError, load_frames
 from v2a_utils.data.sources import imagehear
-from v2a_utils.measures.metrics import rate_interval
+from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.models.photo import IMAGENET
-from v2a_utils.models.stacks import Stack, load_stack
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.stacks.stack import Stack, load_stack
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "photographs.csv"
 

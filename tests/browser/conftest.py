@@ -15,7 +15,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import ROOT, offline_environment
+from conftest import offline_environment
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SETTINGS = {  # nothing asks for the network, and every output is in the page, also those that are scrolled away

@@ -1,8 +1,9 @@
 """The built book in a browser, opened from disk as a reader opens it: `make book` comes first."""
 
 import pytest
-from browser.lab import SCREENSHOTS, faint, play
 from conftest import ROOT
+
+from browser.lab import SCREENSHOTS, faint, play
 
 HTML = ROOT / "out" / "book" / "html"
 PAGES = ["index", "notebooks/00_picture_to_sound", "notebooks/02_domain_gap", "notebooks/05_evaluation", "guide",

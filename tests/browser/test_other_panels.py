@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+
 from browser.lab import cut_off, faint, play
 
 PROJECTION = ["cell-01", "cell-02", "a35b5629", "6e2047c2", "cell-04", "cell-08", "cell-20", "55205968"]

@@ -4,9 +4,10 @@ import io
 
 import pytest
 import soundfile
-from browser.lab import cut_off, faint, play
 from conftest import PHOTOS, needs_photos
 from PIL import Image
+
+from browser.lab import cut_off, faint, play
 
 CELLS = ["cell-01", "cell-02", "d65ecdef", "cell-04", "82960002"]  # up to the examples, and the panel's
 SEVERAL = 200  # denoising steps: enough for a person to press again while the sound is being made

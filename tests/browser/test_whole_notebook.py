@@ -1,8 +1,9 @@
 """Notebook 00 as a newcomer meets it: open it, run all, use its panel. With fewer scenes and sounds than it has."""
 
+from conftest import PHOTOS
+
 from browser.lab import play
 from browser.test_upload_panel import Panel
-from conftest import PHOTOS
 
 
 def test_notebook_00_runs_from_the_menu_and_its_panel_answers(lab):

@@ -14,14 +14,14 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
+from soundworld import SAMPLE_RATE, Scene, draw, make_scene, picture_caption, sound_caption, synthesise
+from soundworld.films import FRAME_RATE, film
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import save_audio
 from v2a_utils.data.files import whole_file
 from v2a_utils.data.media import encode_sound
 from v2a_utils.data.sources import VGGSOUND_SECONDS
-from v2a_utils.soundworld import SAMPLE_RATE, Scene, draw, make_scene, picture_caption, sound_caption, synthesise
-from v2a_utils.soundworld.films import FRAME_RATE, film
 
 VGGSOUND_LIST = "vggsound.csv"
 TEST_EVERY = 5  # every fifth film shows a scene of the split test

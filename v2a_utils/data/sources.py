@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.media import PICTURES, VIDEOS, sample_frames
 from v2a_utils.data.splits import SHARES, check_shares, part_of
-from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
 VGGSOUND_SECONDS = 10

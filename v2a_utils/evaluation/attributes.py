@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from scipy.signal import find_peaks
 from scipy.stats import rankdata, spearmanr
+from soundworld import KINDS, PITCHED, Scene, pitch
 
 from v2a_utils.data.audio import resample
-from v2a_utils.measures.metrics import Interval, bootstrap
+from v2a_utils.metrics.sounds import Interval, bootstrap
 from v2a_utils.models.mel import log_mel
-from v2a_utils.soundworld import KINDS, PITCHED, Scene, pitch
 
 STRUCK = ("bells", "cricket")  # inharmonic or one single partial: the strongest spectral line is the pitch heard
 FINE = 8  # lags of an autocorrelation per sample

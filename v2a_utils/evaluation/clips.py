@@ -14,9 +14,9 @@ from v2a_utils.data.pairs import Pairs
 from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import Score, Scorer
 from v2a_utils.evaluation.scoring import Extractor
-from v2a_utils.measures.metrics import Interval
+from v2a_utils.metrics.sounds import Interval
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.models.stacks import Stack
+from v2a_utils.stacks.stack import Stack
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
+from soundworld import SAMPLE_RATE, other_take, synthesise
 
 from v2a_utils.evaluation.attributes import attribute_fidelity, seen_attributes
 from v2a_utils.evaluation.features import Features, extract
 from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import Sizes
 from v2a_utils.evaluation.scorer import Score, Scorer
-from v2a_utils.measures.metrics import Moments, coverage, unit_norm
+from v2a_utils.metrics.sounds import Moments, coverage, unit_norm
 from v2a_utils.models.audioset import right_classes
-from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
 
 
 class Evaluator(Scorer):

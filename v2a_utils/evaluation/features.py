@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from soundworld import PITCHED, Scene
 
 from v2a_utils.data.audio import loudness
 from v2a_utils.evaluation.attributes import count_events, measure_pitch
-from v2a_utils.models.stacks import Stack
-from v2a_utils.soundworld import PITCHED, Scene
+from v2a_utils.stacks.stack import Stack
 
 ATTRIBUTES = ("pitch", "events", "loudness")  # Hz, NaN for classes without one; number of onsets; dB
 

@@ -13,8 +13,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.evaluation.results import TRUTHS, Results
-from v2a_utils.measures.metrics import Interval
-from v2a_utils.measures.verdicts import judge
+from v2a_utils.metrics.sounds import Interval
+from v2a_utils.metrics.statistics import judge
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
 COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED,

@@ -12,14 +12,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from soundworld import synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.models.extraction import embed_world, world_store
-from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
-from v2a_utils.soundworld import synthesise
+from v2a_utils.stacks.extraction import embed_world, world_store
+from v2a_utils.stacks.stack import Stack
 
 BATCH = 16
 CACHE = Path("results/sounds")  # generated sounds, in half precision: 80 kB each with the mini stack

@@ -11,7 +11,7 @@ import numpy as np
 from IPython.display import display
 from PIL import Image
 
-from v2a_utils.measures.metrics import Interval, rate_interval
+from v2a_utils.metrics.sounds import Interval, rate_interval
 from v2a_utils.widgets import cards
 
 ANSWERS = ("A", "B", "no difference")

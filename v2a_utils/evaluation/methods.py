@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from soundworld import other_take, sound_caption, synthesise
 from torch import nn
 
 from v2a_utils.evaluation.generation import World
 from v2a_utils.mappers.closed_form import CLOSED_FORM
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.models.stacks import Stack
 from v2a_utils.pipeline import SoundOptions, map_embeddings
-from v2a_utils.soundworld import other_take, sound_caption, synthesise
+from v2a_utils.stacks.stack import Stack
 
 NOT_TRAINED = ("real", "true", "caption", "none", "nearest neighbour")  # to look up pairs is no training
 

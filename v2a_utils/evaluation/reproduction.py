@@ -27,7 +27,14 @@ from v2a_utils.evaluation import sound_files
 from v2a_utils.evaluation.clips import Clips, ClipsScorer, file_features
 from v2a_utils.evaluation.features import Features
 from v2a_utils.evaluation.methods import (
-    COMPARED, Method, Sizes, conditions, is_mapper, missing, sound_options, trained_parameters,
+    COMPARED,
+    Method,
+    Sizes,
+    conditions,
+    is_mapper,
+    missing,
+    sound_options,
+    trained_parameters,
 )
 from v2a_utils.evaluation.scoring import Extractor
 from v2a_utils.evaluation.settings import ROWS, Settings
@@ -37,10 +44,10 @@ from v2a_utils.mappers.closed_form import CLOSED_FORM
 from v2a_utils.mappers.folders import save_mapper, trained_mapper
 from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.recipes import recipe_for
-from v2a_utils.models import extraction
-from v2a_utils.models.stacks import BACKBONES, Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
+from v2a_utils.stacks import extraction
+from v2a_utils.stacks.stack import BACKBONES, Stack
 
 SIZES = Sizes(pairs=1_000_000)  # maps in closed form learn from all pairs
 PAIRS_COMPARED = (*COMPARED, ("flow", "no mapper"), ("flow", "regression"), ("flow", "diffusion"))
@@ -88,7 +95,7 @@ class Reproduction:
             listing = self.listing if which == "videos" else open_source(str(self.settings.pictures))
             run = extraction.run_here
             if self.settings.engine == "ray":
-                from v2a_utils.models.extraction_on_ray import run_on_ray as run
+                from v2a_utils.stacks.extraction_on_ray import run_on_ray as run
             options = extraction.EmbedOptions(aggregate, self.settings.frame_rate, self.settings.seed)
             self._stores[which, aggregate] = extraction.embed(
                 listing, self.stack, self.work / "stores" / f"{which}-{aggregate}", options, resume=True, run=run)

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from v2a_utils.measures.metrics import Interval, bootstrap
-from v2a_utils.measures.verdicts import judge, nearer, opposite
+from v2a_utils.metrics.sounds import Interval, bootstrap
+from v2a_utils.metrics.statistics import judge, nearer, opposite
 
 PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V2A-Mapper); VGG is VGGSound's test split
     [["Reference", 0, 0, 8.925, np.nan, np.nan, np.nan], ["Im2Wav", 51.500, 6.005, 7.827, 9.843, 864.12, 360.40],

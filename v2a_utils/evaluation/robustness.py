@@ -6,8 +6,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from v2a_utils.evaluation.results import LOWER_IS_BETTER, Results
-from v2a_utils.measures.metrics import Interval
-from v2a_utils.measures.verdicts import judge, opposite, student_interval
+from v2a_utils.metrics.sounds import Interval
+from v2a_utils.metrics.statistics import judge, opposite, student_interval
 
 PAIRS = (("diffusion", "regression"), ("diffusion", "regression, deep"), ("regression, deep", "regression"))
 JUDGES = ("FD", "FAD", "KL softmax", "accuracy", "recall@10", "CS")

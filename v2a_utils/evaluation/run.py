@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils.evaluation.evaluator import Evaluator
@@ -24,9 +25,8 @@ from v2a_utils.evaluation.methods import METHODS, Sizes, conditions, make_sounds
 from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, summarise, write_summary
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import build, recipe_for
-from v2a_utils.models.extraction import embed_world
-from v2a_utils.models.stacks import Stack
-from v2a_utils.soundworld import SAMPLE_RATE, other_take, synthesise
+from v2a_utils.stacks.extraction import embed_world
+from v2a_utils.stacks.stack import Stack
 
 SUMMARY = Path(__file__).parents[2] / "data" / "results"
 TRIALS = Path("results/evaluation")  # for all but the whole evaluation of the stack in SUMMARY

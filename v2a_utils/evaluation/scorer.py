@@ -9,10 +9,21 @@ from typing import NamedTuple
 import numpy as np
 
 from v2a_utils.evaluation.features import Features
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import (
-    Interval, Moments, bootstrap, class_hits, clip_scores, diversity, few_rows, frechet_distance,
-    infinite_frechet_distance, inception_score, kl_divergence, rate_interval, unit_norm,
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import (
+    Interval,
+    Moments,
+    bootstrap,
+    class_hits,
+    clip_scores,
+    diversity,
+    few_rows,
+    frechet_distance,
+    inception_score,
+    infinite_frechet_distance,
+    kl_divergence,
+    rate_interval,
+    unit_norm,
 )
 from v2a_utils.models.audioset import TOO_GENERAL
 from v2a_utils.models.backbones import AudioBackbone

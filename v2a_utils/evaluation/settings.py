@@ -9,8 +9,8 @@ from v2a_utils.data.store import Store
 from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.mappers.networks import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
-from v2a_utils.models.extraction import EmbedOptions
 from v2a_utils.pipeline import SoundOptions
+from v2a_utils.stacks.extraction import EmbedOptions
 
 FILES = (".toml", ".json")
 ROWS = {name: METHODS[name].source for name in (

@@ -24,9 +24,9 @@ from v2a_utils.data.sources import Listing
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.generation import BATCH, batch_options, generator_key
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
+from v2a_utils.stacks.stack import Stack
 
 FORMATS = ("flac", "wav")
 VGGSOUND_TEST = 15_446  # clips of its test split
@@ -121,7 +121,7 @@ def run_here(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:
 
 def run_on_ray(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:
     """The sounds of every job in order, on a Ray cluster with one actor for each GPU."""
-    from v2a_utils.models.extraction_on_ray import map_on_ray
+    from v2a_utils.stacks.extraction_on_ray import map_on_ray
 
     return map_on_ray(jobs, Maker, stack)
 

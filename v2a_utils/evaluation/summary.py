@@ -15,8 +15,8 @@ from v2a_utils.data.files import write_json, write_table
 from v2a_utils.evaluation.features import ATTRIBUTES, Features
 from v2a_utils.evaluation.methods import COMPARED, Method
 from v2a_utils.evaluation.scorer import Score, Scorer
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import Interval, frechet_distance, rate_interval
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import Interval, frechet_distance, rate_interval
 
 # features of a method's sounds on a split, (n, seeds, ...), and the seconds a sound took; None where it makes none
 Make = Callable[[str, str], tuple[Features, np.ndarray] | None]

@@ -19,8 +19,8 @@ from v2a_utils.data.files import whole_file
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_folder
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.stacks import HUB_CACHE, MINI, Stack
 from v2a_utils.models.weights import sha256, state_sha256
+from v2a_utils.stacks.stack import HUB_CACHE, MINI, Stack
 
 VOCABULARIES = MINI.parent / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES

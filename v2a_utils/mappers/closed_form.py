@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.linear_model import RidgeCV
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.measures.gap import widened
-from v2a_utils.measures.metrics import unit_norm
+from v2a_utils.metrics.gap import widened
+from v2a_utils.metrics.sounds import unit_norm
 
 Map = Callable[[np.ndarray], np.ndarray]
 

@@ -9,8 +9,8 @@ from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import MAPPERS
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
-from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
+from v2a_utils.stacks.stack import Stack
 
 KINDS = MAPPERS | {WordsBridge.kind: WordsBridge}
 ENCODER_SUMS = {"clip_sha256": "vision", "clap_sha256": "audio"}  # in config.json -> part of a stack

@@ -21,8 +21,8 @@ from v2a_utils.mappers.folders import ENCODER_SUMS, save_mapper
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import Recipe, build
 from v2a_utils.mappers.training import Validation, is_main_process
-from v2a_utils.measures import gap
-from v2a_utils.measures.metrics import Interval
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import Interval
 from v2a_utils.models.familiarity import Familiarity
 
 JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic

@@ -9,13 +9,13 @@ words passes between seeing and hearing.
 import numpy as np
 import torch
 from PIL import Image
+from soundworld import CLASSES, class_prompt
 
 from v2a_utils.data.media import MediaError
 from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.photo import Seen
-from v2a_utils.models.stacks import Stack
-from v2a_utils.soundworld import CLASSES, class_prompt
+from v2a_utils.stacks.stack import Stack
 
 
 def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:

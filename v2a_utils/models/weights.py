@@ -95,7 +95,7 @@ def check_sums(folder: Path) -> None:
     """Compare every listed file with its sum. ValueError names the first that is missing or changed."""
     listing = folder / SUMS
     if not listing.is_file():
-        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_utils pretrain`")
+        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_pretraining run`")
     for path in damaged_files(folder):
         raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
 

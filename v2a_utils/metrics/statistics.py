@@ -19,9 +19,10 @@
 import math
 
 import numpy as np
-from scipy.stats import norm, t as student_t
+from scipy.stats import norm
+from scipy.stats import t as student_t
 
-from v2a_utils.measures.metrics import Interval
+from v2a_utils.metrics.sounds import Interval
 
 LEVEL, POWER, LEAST = 0.05, 0.8, 5
 FAR = 10**6  # more pictures than this are out of reach

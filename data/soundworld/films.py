@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from v2a_utils.soundworld.drawing import draw
-from v2a_utils.soundworld.scene import SPLITS, Scene, make_scene
+from soundworld.drawing import draw
+from soundworld.scene import SPLITS, Scene, make_scene
 
 FRAME_RATE = 4  # frames a second
 FRAMES = 10  # 2.5 s, the sound lasts 2.56 s

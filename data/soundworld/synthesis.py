@@ -5,9 +5,9 @@ from functools import lru_cache
 import numpy as np
 from scipy import fft
 
-from v2a_utils.soundworld.blocks import between, edges
-from v2a_utils.soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Scene
-from v2a_utils.soundworld.voices import VOICES
+from soundworld.blocks import between, edges
+from soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Scene
+from soundworld.voices import VOICES
 
 NEAR_LEVEL = 0.7  # peak of a single near event
 FAR_LOSS = 16.0  # dB between distance 0 and 1

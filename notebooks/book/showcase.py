@@ -1,4 +1,4 @@
-"""The figures and sounds of README and book, made anew by one command: `python -m v2a_utils.showcase`.
+"""The figures and sounds of README and book, made anew by one command: `make figures`.
 
 Everything shown is drawn, computed or read from the evaluation's summary; nothing is written down here but words.
 """
@@ -11,15 +11,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
 from v2a_utils.data.files import whole_file
 from v2a_utils.evaluation.results import Results, claims
 from v2a_utils.evaluation.run import SUMMARY
-from v2a_utils.measures.metrics import rate_interval
-from v2a_utils.models.stacks import Stack, load_stack
+from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.pipeline import map_embeddings
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_picture, show_points, show_spectrogram, use_style
-from v2a_utils.soundworld import SAMPLE_RATE, draw, make_scene, synthesise
+from v2a_utils.stacks.stack import Stack, load_stack
 from v2a_utils.widgets import encode_mp3
 
 SHOWN = ("dog", "bells", "train", "frog", "cow", "trumpet")  # at most four of them are shown
@@ -169,7 +169,7 @@ def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m v2a_utils.showcase", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=SUMMARY.parent / "figures", help="folder of the figures")
     parser.add_argument("--summary", type=Path, default=SUMMARY, help="folder of the evaluation's summary")
     parser.add_argument("--count", type=int, default=300, help="scenes in the drawing of the gap")

@@ -9,8 +9,8 @@ the same as `extraction.run_here` makes. Ray gives the work of a worker that die
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from v2a_utils.models.extraction import EmbedOptions, Encoded, Job, Preparation, encode, preparation
-from v2a_utils.models.stacks import Stack, StackConfig
+from v2a_utils.stacks.extraction import EmbedOptions, Encoded, Job, Preparation, encode, preparation
+from v2a_utils.stacks.stack import Stack, StackConfig
 
 try:
     import ray

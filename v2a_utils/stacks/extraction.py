@@ -3,7 +3,7 @@
     sources ──decode, preprocess──▶ batches ──CLIP, CLAP──▶ rows ──▶ shards of the store
 
 A `Job` is one batch of clips within one shard. Jobs are the same whatever runs them, so that a run on one machine, a
-run that was killed and resumed, and a run on many machines (`v2a_utils.models.extraction_on_ray`) make the same rows.
+run that was killed and resumed, and a run on many machines (`v2a_utils.stacks.extraction_on_ray`) make the same rows.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from joblib import cpu_count
+from soundworld import Scene, make_scene
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -29,9 +30,8 @@ from v2a_utils.data.sources import FileSource, Listing, Source, soundworld
 from v2a_utils.data.store import SHARD_CLIPS, Row, Store
 from v2a_utils.models.clip import aggregate_frames, choose_frames
 from v2a_utils.models.lanes import lane_count, parallel_map
-from v2a_utils.models.stacks import Stack
 from v2a_utils.models.weights import state_sha256
-from v2a_utils.soundworld import Scene, make_scene
+from v2a_utils.stacks.stack import Stack
 
 CACHE = Path(__file__).parents[2] / "results" / "embeddings"
 SHIPPED = "embeddings"  # folder in a stack's extras: a store for each split of SoundWorld

@@ -7,11 +7,28 @@ roughness, and rng (from the take) the times, phases and small variations.
 
 import numpy as np
 
-from v2a_utils.soundworld.blocks import (
-    between, clock, curve, cycles, edges, formants, harmonics, mix, modes, noise, onsets, samples, shaped, slope,
-    strike, tract, unit, vowels, wander,
+from soundworld.blocks import (
+    between,
+    clock,
+    curve,
+    cycles,
+    edges,
+    formants,
+    harmonics,
+    mix,
+    modes,
+    noise,
+    onsets,
+    samples,
+    shaped,
+    slope,
+    strike,
+    tract,
+    unit,
+    vowels,
+    wander,
 )
-from v2a_utils.soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Thing, pitch
+from soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Thing, pitch
 
 HERD = (1.0, 0.93, 1.07)  # relative pitch of the first, second and third of a kind
 

@@ -1,4 +1,4 @@
-"""Copies of the notebooks for a class: `python -m v2a_utils.classroom` writes students' and teachers'.
+"""Copies of the notebooks for a class: `make classroom` writes students' and teachers'.
 
 The notebooks tag their solutions, and `notebooks/exercises.toml` says for each exercise what a student fills in, how
 our solution answers, and which checks follow. A student's copy has no solutions and no outputs.
@@ -8,26 +8,15 @@ import argparse
 import copy
 import tomllib
 from pathlib import Path
-from typing import Callable
 
 import nbformat
 
 from v2a_utils.data.files import whole_file
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-HEADER = "from v2a_utils.classroom import check"
+NOTEBOOKS = Path(__file__).parents[1]
+HEADER = "from v2a_utils.widgets import check"
 HIDDEN = "*The solution is the collapsed cell below: click the dots to open it.*"
 FILL_IN = "*Fill in the cell below, run it, then run the check under it.*"
-
-
-def check(holds: Callable[[], bool], hint: str) -> bool:
-    """Say whether an answer holds, and give the hint if not. An answer whose check fails with an error does not."""
-    try:
-        right = bool(holds())
-    except Exception:  # a student's answer may be anything, even the dots of an empty cell
-        right = False
-    print("✓ This holds." if right else f"✗ Not yet. {hint}")
-    return right
 
 
 def exercises(notebook: str) -> list[dict[str, str]]:
@@ -97,7 +86,7 @@ def write(out: Path, source: Path = NOTEBOOKS) -> list[Path]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m v2a_utils.classroom", description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/classroom"), help="folder of the copies")
     for path in write(parser.parse_args().out):
         print(path)

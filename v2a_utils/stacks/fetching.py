@@ -22,9 +22,9 @@ from huggingface_hub.constants import is_offline_mode
 from huggingface_hub.utils import filter_repo_objects
 
 from v2a_utils.data.files import complaint, whole_file
-from v2a_utils.models import downloads
-from v2a_utils.models.downloads import SUM_IN_NAME, Public, file_name
 from v2a_utils.models.weights import SUMS, damaged_files, sha256, write_sums
+from v2a_utils.stacks import downloads
+from v2a_utils.stacks.downloads import SUM_IN_NAME, Public, file_name
 
 PATIENCE = 60  # s without a byte
 

@@ -6,7 +6,7 @@ Signals are mono float64 arrays of shape (n,) at SAMPLE_RATE; times are in secon
 import numpy as np
 from scipy import fft
 
-from v2a_utils.soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Thing
+from soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Thing
 
 TABLE = 4096  # samples in one period of a wavetable
 HOP = 256  # samples in one block of the modal sum

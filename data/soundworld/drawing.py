@@ -10,8 +10,8 @@ from typing import Callable, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from v2a_utils.soundworld.figures import Colour, Shape, dark, figure, light, mix, smooth
-from v2a_utils.soundworld.scene import IMAGE_SIZE, Scene, Thing
+from soundworld.figures import Colour, Shape, dark, figure, light, mix, smooth
+from soundworld.scene import IMAGE_SIZE, Scene, Thing
 
 SUPER = 3  # drawn this many times larger, then averaged: smooth edges
 HORIZON = 62  # pixels from the top

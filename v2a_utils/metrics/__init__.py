@@ -8,7 +8,7 @@ import lazy_loader
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["gap"], {
     "gap": ["mean_cosine", "mutual_neighbours"],
-    "metrics": ["Moments", "bootstrap", "clip_scores", "frechet_distance", "hits", "inception_score",
+    "sounds": ["Moments", "bootstrap", "clip_scores", "frechet_distance", "hits", "inception_score",
                 "kl_divergence", "rate_interval"],
-    "verdicts": ["RULE", "judge", "nearer", "opposite", "student_interval"],
+    "statistics": ["RULE", "judge", "nearer", "opposite", "student_interval"],
 })

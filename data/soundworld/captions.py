@@ -6,7 +6,7 @@ sound's the invisible causes. CLIP and CLAP are trained on these words only, nev
 
 import numpy as np
 
-from v2a_utils.soundworld.scene import KINDS, Scene, Thing
+from soundworld.scene import KINDS, Scene, Thing
 
 PLURALS = {
     "sheep": "sheep", "police": "police cars", "bells": "bells", "drums": "drum kits", "rain": "rain clouds",

@@ -9,23 +9,29 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
+from soundworld.captions import class_prompt
+from v2a_pretraining.data import SIZES
+from v2a_pretraining.run import TEMPERATURE
 
 from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
 from v2a_utils.evaluation.generation import BATCH, World
 from v2a_utils.evaluation.methods import METHODS, sound_options
 from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.measures.gap import pair_cosines
-from v2a_utils.measures.metrics import (
-    Interval, bootstrap, diversity, frechet_distance, hits, log_mel_error, rate_interval
+from v2a_utils.metrics.gap import pair_cosines
+from v2a_utils.metrics.sounds import (
+    Interval,
+    bootstrap,
+    diversity,
+    frechet_distance,
+    hits,
+    log_mel_error,
+    rate_interval,
 )
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.stacks import MINI, Stack, load_stack
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
-from v2a_utils.pretraining.data import SIZES
-from v2a_utils.pretraining.run import TEMPERATURE
-from v2a_utils.soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
-from v2a_utils.soundworld.captions import class_prompt
+from v2a_utils.stacks.stack import MINI, Stack, load_stack
 
 KEPT = Path("results/report")
 OPTIONS = sound_options(METHODS["diffusion"], seed=0)  # the evaluation's, so that both share their sounds
@@ -89,7 +95,7 @@ def write_report(path: Path, count: int, options: SoundOptions = OPTIONS) -> str
 def _introduction(stack: Stack, count: int, options: SoundOptions) -> str:
     size = sum(p.stat().st_size for p in MINI.rglob("*") if p.is_file() and p.suffix != ".md") / 1e6
     return (
-        f"Written by `python -m v2a_utils report --count {count}`. SoundWorld, splits test and ood, seed 0; "
+        f"Written by `python -m v2a_pretraining report --count {count}`. SoundWorld, splits test and ood, seed 0; "
         f"{options.steps} denoising steps, guidance {options.guidance:g}, {options.candidates} candidate(s) a sound; "
         f"{SAMPLE_RATE} Hz. \"Right class\": the tagger's first choice is in the picture; with 95% Wilson intervals. "
         f"The tagger takes no part in generation and was trained on SoundWorld's own sounds only. "

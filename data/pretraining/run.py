@@ -15,7 +15,10 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from soundworld import SAMPLE_RATE, make_scene, synthesise
 from tqdm.auto import tqdm
+from v2a_pretraining import backbones, encoders, generator
+from v2a_pretraining.data import Rendered, render
 
 from v2a_utils.data.files import write_json
 from v2a_utils.data.sources import soundworld
@@ -27,13 +30,10 @@ from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import NULL_FILE
 from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.models.extraction import SHIPPED, embed
 from v2a_utils.models.familiarity import Familiarity
-from v2a_utils.models.stacks import Stack, load_mini_clip, stack_config
 from v2a_utils.models.weights import write_sums
-from v2a_utils.pretraining import backbones, encoders, generator
-from v2a_utils.pretraining.data import Rendered, render
-from v2a_utils.soundworld import SAMPLE_RATE, make_scene, synthesise
+from v2a_utils.stacks.extraction import SHIPPED, embed
+from v2a_utils.stacks.stack import Stack, load_mini_clip, stack_config
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),

@@ -8,6 +8,8 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
+from soundworld import CLASSES
+from soundworld.captions import class_prompt, picture_caption, sound_caption, vocabulary
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
@@ -15,17 +17,15 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import resize
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast
+from v2a_pretraining.augment import augment_log_mels, augment_pictures
+from v2a_pretraining.data import Rendered
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.clap import Clap
-from v2a_utils.models.stacks import MINI_CLIP
 from v2a_utils.models.weights import save_weights
-from v2a_utils.pretraining.augment import augment_log_mels, augment_pictures
-from v2a_utils.pretraining.data import Rendered
-from v2a_utils.soundworld import CLASSES
-from v2a_utils.soundworld.captions import class_prompt, picture_caption, sound_caption, vocabulary
+from v2a_utils.stacks.stack import MINI_CLIP
 
 VARIANTS = 4  # wordings of each caption
 EMBED_DIM = 64

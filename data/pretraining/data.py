@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from soundworld import CLASSES, Scene, draw, make_scene, synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.soundworld import CLASSES, Scene, draw, make_scene, synthesise
 
 CHUNK = 500
 SIZES = {"train": 24_000, "val": 1_000, "test": 1_024, "ood": 512}

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.measures.metrics import Interval, bootstrap, frechet_distance, rate_interval
+from v2a_utils.metrics.sounds import Interval, bootstrap, frechet_distance, rate_interval
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:

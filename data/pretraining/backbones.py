@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from soundworld import CLASSES, SAMPLE_RATE
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from v2a_pretraining.augment import augment_log_mels
+from v2a_pretraining.data import Rendered
 
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.networks import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
-from v2a_utils.pretraining.augment import augment_log_mels
-from v2a_utils.pretraining.data import Rendered
-from v2a_utils.soundworld import CLASSES, SAMPLE_RATE
 
 TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "widths": [16, 32, 64, 128],
          "features": 128}

@@ -11,12 +11,12 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from v2a_pretraining.data import Rendered
 
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel, magnitudes
 from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import load_weights
-from v2a_utils.pretraining.data import Rendered
 
 VAE_CONFIG = {
     "in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32, 32, 64), "layers_per_block": 1,

@@ -1,0 +1,53 @@
+"""The commands: `python -m v2a_pretraining run` trains the mini stack, `report` measures it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from v2a_pretraining.report import write_report
+from v2a_pretraining.run import PARTS, Pretraining
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0 done, 2 a bad argument, said in one sentence."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m v2a_pretraining", description="How the mini stack was trained.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = commands.add_parser("run", help="train the mini stack anew; goes on where it was stopped")
+    run.add_argument("--out", type=Path, default=Path("runs/mini"))
+    run.add_argument("--work", type=Path, default=Path("runs/pretraining"), help="rendered data and checkpoints")
+    run.add_argument("--only", nargs="+", metavar="PART", choices=PARTS,
+                     help=f"train these parts only: {', '.join(PARTS)}")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--shrink", type=int, default=1, help="divide data and steps by this, for a trial")
+    run.set_defaults(run=_run)
+    report = commands.add_parser("report", help="measure the mini stack and write its REPORT.md")
+    report.add_argument("--count", type=int, default=512, help="pictures (default: 512)")
+    report.add_argument("--out", type=Path, default=Path("data/mini/REPORT.md"))
+    report.set_defaults(run=_report)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    pretraining = Pretraining(options.out, options.work, options.seed, device, options.shrink)
+    pretraining.run(tuple(options.only or PARTS))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(write_report(options.out, options.count))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

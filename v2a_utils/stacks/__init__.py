@@ -1,0 +1,12 @@
+"""What belongs together: the stacks `mini` and `paper`, where their weights lie, fetching them, and embedding with them.
+
+In: a stack's name, sources of clips. Out: loaded models, stores of embeddings.
+"""
+
+import lazy_loader
+
+# what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
+    "extraction": ["EmbedOptions", "Job", "embed", "embed_world", "preparation", "run_here", "world_store"],
+    "stack": ["load_stack"],
+})
