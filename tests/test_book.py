@@ -105,6 +105,13 @@ def test_a_copy_needs_no_kernel_and_folds_its_solution(stage):
     assert other["metadata"]["mystnb"]["image"]["alt"] == "Figure to the section A title"
 
 
+def test_what_was_found_is_the_text_of_the_figure_before_it(stage):
+    finding = {"output_type": "display_data", "data": {"text/html": ['<div class="finding">'], "text/plain": ["Far."]}}
+    cells = [{"cell_type": "markdown", "source": ["# A title"]}, {"cell_type": "code", "outputs": []},
+             {"cell_type": "code", "outputs": [finding]}]
+    assert stage.caption(cells, 1) == stage.caption(cells, 2) == "Far."
+
+
 def test_the_first_cell_for_hosted_services_gets_the_address_from_the_one_place(stage):
     page = (BOOK / "hosted.md").read_text()
     assert page.count("https://...") == 1 and stage.addressed(page, '[tool.v2a]\nrepository = ""') == page

@@ -6,9 +6,11 @@ import re
 from datetime import datetime
 
 import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 import soundfile
+from nbclient import NotebookClient
 from PIL import Image
 from soundworld import draw, make_scene
 
@@ -133,3 +135,49 @@ def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(p
     assert len(panel.entries) == 1 and panel.source.value == widgets.UPLOAD
     expected = picture_to_sound(stack, [Image.new("RGB", (50, 50), "red")], QUICK)
     assert np.abs(panel.saved - expected.waveform).max() < 1e-3
+
+
+# ---------------------------------------------------------------------------------------------------------- findings
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """The bundles that findings display."""
+    bundles = []
+    monkeypatch.setattr(widgets, "display", lambda bundle, raw: bundles.append(bundle))
+    return bundles
+
+
+def test_a_finding_that_holds_is_a_sentence_whose_condition_can_be_opened(told):
+    low, rows = 0.12, np.array([1, 2])
+    widgets.finding(f"The gap is <open>, {low:.1f}.", low > 0.1, rows.max() == 2)
+    bundle, = told
+    assert bundle["text/plain"] == "The gap is <open>, 0.1."
+    sentence, folded = bundle["text/html"].split("<details")
+    assert "The gap is &lt;open&gt;, 0.1." in sentence
+    assert "low &gt; 0.1" in folded and "rows.max() == 2" in folded and "The gap" not in folded
+
+
+def test_a_finding_that_fails_stops_the_execution_and_says_which_condition(told):
+    low = -1
+    with pytest.raises(AssertionError, match=r"The gap is open.*because this is false: low > 0$"):
+        widgets.finding("The gap is open.", low < 5, low > 0)
+    assert not told
+
+
+def test_what_no_measurement_could_fail_is_no_condition(told):
+    for hopeless in (lambda: widgets.finding("Anything goes."), lambda: widgets.finding("Anything goes.", True),
+                     lambda: widgets.finding("Anything goes.", np.ones(2) > 0)):
+        with pytest.raises(ValueError, match="Anything goes"):
+            hopeless()
+    assert not told
+
+
+def test_a_notebook_shows_the_finding_and_its_condition_and_stops_where_it_fails():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in (
+        "from v2a_utils.widgets import finding\nfd = 2.5", 'finding(f"FD is {fd}.", fd < 3)', 'finding("No.", fd < 2)')])
+    client = NotebookClient(notebook, allow_errors=True)
+    client.execute()
+    shown, failed = (cell.outputs[0] for cell in notebook.cells[1:])
+    assert shown.data["text/plain"] == "FD is 2.5." and "fd &lt; 3" in shown.data["text/html"]
+    assert failed.ename == "AssertionError" and "fd < 2" in failed.evalue

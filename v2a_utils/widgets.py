@@ -4,14 +4,17 @@ Sounds are embedded as MP3 (10 to 18 kB for SoundWorld's 2.56 s, a wav has 82 kB
 a notebook with a dozen players stays small. Code hosts show the pictures but drop the players; run the cell to listen.
 """
 
+import ast
 import base64
 import html
 import io
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Callable
 
+import executing
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
@@ -283,3 +286,25 @@ def check(holds: Callable[[], bool], hint: str) -> bool:
         right = False
     print("✓ This holds." if right else f"✗ Not yet. {hint}")
     return right
+
+
+def finding(sentence: str, *holds: bool) -> None:
+    """Display what was found as a sentence, with the code of its conditions to open.
+
+    `holds` are comparisons of what was measured. AssertionError where one of them fails, so that no sentence outlives
+    its numbers; ValueError for a condition like `True`, which no measurement could fail.
+    """
+    call = executing.Source.executing(sys._getframe(1)).node
+    conditions = [ast.unparse(condition) for condition in call.args[1:]] if call else []
+    if not holds or any(isinstance(ast.parse(text, mode="eval").body, ast.Constant) for text in conditions):
+        raise ValueError(f"{sentence!r} needs a condition that its numbers could fail")
+    if unsettled := [one for one in holds if not isinstance(one, (bool, np.bool_))]:
+        raise ValueError(f"{sentence!r}: a condition is true or false, not {unsettled[0]!r}")
+    if not all(holds):
+        failed = [text for text, one in zip(conditions, holds) if not one]
+        raise AssertionError(f"no longer found: {sentence!r}, because this is false: {'; '.join(failed)}")
+    code = "".join(f"<pre><code>{html.escape(text)}</code></pre>" for text in conditions)
+    display({"text/plain": sentence, "text/html": (
+        f'<div class="finding" style="border-left:4px solid {MAPPED};padding:0.4em 0.8em;margin:0.4em 0">'
+        f'<b>{html.escape(sentence)}</b><details style="font-size:85%"><summary>holds as long as</summary>'
+        f"{code}</details></div>")}, raw=True)

@@ -26,10 +26,14 @@ def plain(markdown: str) -> str:
 
 
 def caption(cells: list[dict], index: int) -> str:
-    """The caption of a code cell's figure: the first paragraph that opens as one in the cells below, else the heading.
+    """The caption of a code cell's figure: what was found there, else the first paragraph below, else the heading.
 
-    A caption opens with an asterisk: "**Figure 1.** ..." or "*...*".
+    A paragraph that is a caption opens with an asterisk: "**Figure 1.** ..." or "*...*".
     """
+    for cell in cells[index : index + 2]:
+        if found := [plain("".join(output["data"]["text/plain"])) for output in cell.get("outputs", [])
+                     if 'class="finding"' in "".join(output.get("data", {}).get("text/html", ""))]:
+            return " ".join(found)
     for cell in cells[index + 1 : index + 4]:
         text = "".join(cell["source"])
         if cell["cell_type"] == "markdown":
