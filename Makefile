@@ -30,7 +30,7 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 	# notebooks come first, and a worker that has nothing left takes half of what the other has: none waits at the end,
 	# and tests of one file, which share what they need, stay together
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=900 \
-	    notebooks/0[023]*.ipynb notebooks/0[!023]*.ipynb tests
+	    notebooks/0[023]*.ipynb notebooks/0[!023]*.ipynb notebooks/deeper/*.ipynb tests
 
 .PHONY: test-browser
 test-browser: .venv/ready book  ## set up, then drive JupyterLab and the book in the system's Chromium; pictures: out/browser

@@ -27,6 +27,8 @@ from PIL import Image
 from soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
 
 ROOT = Path(__file__).parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = [*LESSONS, *sorted((ROOT / "notebooks" / "deeper").glob("*.ipynb"))]
 REAL = Path(__file__).parents[2] / "shared" / "real"
 PHOTOS = sorted((REAL / "imagehear").glob("*.jpg"))
 VIDEOS = sorted((REAL / "vggsound" / "video").glob("*.mp4"))

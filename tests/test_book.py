@@ -15,14 +15,13 @@ from urllib.parse import unquote, urldefrag
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import NOTEBOOKS, ROOT
 from matplotlib.colors import to_rgb
 
 from v2a_utils.plotting import MARKERS
 
 BOOK = ROOT / "notebooks" / "book"
 PAGES = sorted(BOOK.glob("*.md"))
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BUILDER = ROOT / ".venv-book" / "bin" / "python"
 
 

@@ -8,12 +8,11 @@ import re
 import nbformat
 import pytest
 from classroom import HIDDEN, exercises, students, teachers, write
-from conftest import ROOT
+from conftest import LESSONS, NOTEBOOKS, ROOT
 from test_book import load_stage
 
 from v2a_utils.widgets import check
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STAGE = load_stage()
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -44,7 +43,7 @@ def names(code: str) -> tuple[set[str], set[str]]:
 @each_notebook
 def test_a_students_copy_gives_nothing_away(path):
     whole = read(path)
-    copy = students(whole, exercises(path.name[:2]))
+    copy = students(whole, exercises(path))
     assert tagged(whole, "solution") and not tagged(copy, "solution")
     assert not [cell for cell in copy.cells if cell.cell_type == "code" and (cell.outputs or cell.execution_count)]
     assert HIDDEN not in "".join(cell.source for cell in copy.cells)
@@ -56,7 +55,7 @@ def test_a_students_copy_gives_nothing_away(path):
 
 @each_notebook
 def test_a_teachers_copy_stops_where_our_solution_does_not_hold(path):
-    copy = teachers(read(path), exercises(path.name[:2]))
+    copy = teachers(read(path), exercises(path))
     checks = tagged(copy, "check")
     assert len(checks) == len(tagged(copy, "solution"))
     assert all("assert check(" in cell.source and "\ncheck(" not in cell.source for cell in checks)
@@ -71,7 +70,7 @@ def test_answers_and_checks_use_only_names_that_the_notebook_has(path):
     for cell in whole.cells:
         if cell.cell_type == "code" and "solution" not in cell.metadata.get("tags", []):
             known |= names(cell.source)[0]
-    for task in exercises(path.name[:2]):
+    for task in exercises(path):
         answer, checks = names(task["answer"]), names(task["check"])
         assert not answer[1] - answer[0] - known, task["answer"]
         assert not checks[1] - checks[0] - answer[0] - known, task["check"]
@@ -79,7 +78,7 @@ def test_answers_and_checks_use_only_names_that_the_notebook_has(path):
 
 @each_notebook
 def test_our_solutions_give_every_answer_that_is_asked_for(path):
-    for cell, task in zip(tagged(read(path), "solution"), exercises(path.name[:2]), strict=True):
+    for cell, task in zip(tagged(read(path), "solution"), exercises(path), strict=True):
         asked = {node.id for statement in ast.parse(task["answer"]).body for node in ast.walk(statement)
                  if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
         assert asked - {"rows"} <= names(cell.source + "\n" + task["solution"])[0]
@@ -112,7 +111,7 @@ def test_a_tiny_notebooks_copies_run(tmp_path):
 def test_the_command_writes_both_copies_of_every_notebook(tmp_path):
     written = write(tmp_path)
     assert {path.relative_to(tmp_path).as_posix() for path in written} == {
-        f"{kind}/{path.name}" for kind in ("students", "teachers") for path in NOTEBOOKS}
+        f"{kind}/{path.relative_to(ROOT / 'notebooks')}" for kind in ("students", "teachers") for path in NOTEBOOKS}
 
 
 def test_a_solution_without_a_check_is_refused(tmp_path):
@@ -125,7 +124,7 @@ def test_a_solution_without_a_check_is_refused(tmp_path):
 def test_the_guide_has_minutes_questions_and_cuts_for_every_notebook():
     guide = (ROOT / "notebooks" / "book" / "guide.md").read_text()
     parts = {part[:2]: part for part in guide.split("\n## ")}
-    for path in NOTEBOOKS:
+    for path in LESSONS:
         part = parts[path.name[:2]]
         for needed in ("| minutes |", "**Say before.**", "**Say after.**", "**Wrong ideas", "**Exam.**",
                        "**Skip with 4"):
@@ -136,7 +135,7 @@ def test_the_guide_has_minutes_questions_and_cuts_for_every_notebook():
 GUIDE = (ROOT / "notebooks" / "book" / "guide.md").read_text()
 
 
-@each_notebook
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 def test_the_guides_minutes_add_up_and_leave_time_to_read(path):
     part = next(part for part in GUIDE.split("\n## ") if part.startswith(path.name[:2]))
     rows = dict(re.findall(r"^\| (.+) \| (\d+) \|$", part, re.MULTILINE))

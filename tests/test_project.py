@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from benchmarks.mutations import MUTATIONS
-from conftest import ROOT
+from conftest import NOTEBOOKS, ROOT
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MODULES = sorted(path for folder in ("v2a_utils", "data") for path in (ROOT / folder).rglob("*.py"))
 # in pieces, so that this file does not name them itself
 HOSTS = ["pypi" + ".org/simple", "files.python" + "hosted", "index-url " + "http", "index-url=" + "http",

@@ -4,9 +4,8 @@ import json
 import re
 
 import pytest
-from conftest import ROOT
+from conftest import NOTEBOOKS
 
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NO_RESULT = re.compile(  # formulas, code, rows of tables, papers' numbers, places in the notebooks
     r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\d{4}\.\d{5}|^\|.*$|[Ss]ections? [\d, to]+|Figures? \d+|notebook \d\d",
     re.DOTALL | re.MULTILINE)

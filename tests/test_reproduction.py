@@ -242,7 +242,7 @@ def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(fold
                              methods=("reference", "no mapper", "regression", "diffusion"), train_clips=12,
                              out=str(tmp_path / "summary"), sweeps={"guidance": (1,)}, sweep_mapper="diffusion")
     Reproduction(settings, stacks.load_stack("paper", "cpu")).run()
-    notebook = nbformat.read(ROOT / "notebooks" / "07_reproduction.ipynb", 4)
-    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks")}}).execute()
+    notebook = nbformat.read(ROOT / "notebooks" / "deeper" / "07_reproduction.ipynb", 4)
+    done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks" / "deeper")}}).execute()
     shown = json.dumps(done.cells)
     assert "stack paper" in shown and NOT_MEASURED in shown

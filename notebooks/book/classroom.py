@@ -14,14 +14,19 @@ import nbformat
 from v2a_utils.data.files import whole_file
 
 NOTEBOOKS = Path(__file__).parents[1]
+DEEPER = "deeper"  # the folder of the deep dives
 HEADER = "from v2a_utils.widgets import check"
 HIDDEN = "*The solution is the collapsed cell below: click the dots to open it.*"
 FILL_IN = "*Fill in the cell below, run it, then run the check under it.*"
 
 
-def exercises(notebook: str) -> list[dict[str, str]]:
-    """The exercises of a notebook ("00") in their order: `answer`, `solution` and `check`, each as code."""
-    return tomllib.loads((NOTEBOOKS / "exercises.toml").read_text()).get(notebook, [])
+def exercises(path: Path) -> list[dict[str, str]]:
+    """The exercises of a notebook in their order: `answer`, `solution` and `check`, each as code.
+
+    A lesson's stand under its number ("00"), a deep dive's under its folder and name ("deeper/07_reproduction").
+    """
+    key = path.name[:2] if path.parent.name != DEEPER else f"{DEEPER}/{path.stem}"
+    return tomllib.loads((NOTEBOOKS / "exercises.toml").read_text()).get(key, [])
 
 
 def students(notebook: nbformat.NotebookNode, tasks: list[dict[str, str]]) -> nbformat.NotebookNode:
@@ -72,15 +77,16 @@ def _unsolved(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
 def write(out: Path, source: Path = NOTEBOOKS) -> list[Path]:
     """Write both copies of every notebook; ValueError where solutions and exercises do not match in number."""
     written = []
-    for path in sorted(source.glob("*.ipynb")):
-        notebook, tasks = nbformat.read(path, as_version=4), exercises(path.name[:2])
+    for path in [*sorted(source.glob("*.ipynb")), *sorted(source.glob(f"{DEEPER}/*.ipynb"))]:
+        notebook, tasks = nbformat.read(path, as_version=4), exercises(path)
         solved = sum(map(_is_solution, notebook.cells))
         if solved != len(tasks):
             raise ValueError(f"{path.name} has {solved} solutions and exercises.toml {len(tasks)} exercises for it")
         for kind, form in (("students", students), ("teachers", teachers)):
-            with whole_file(out / kind / path.name) as temporary:
+            copied = out / kind / path.relative_to(source)
+            with whole_file(copied) as temporary:
                 nbformat.write(form(notebook, tasks), temporary)
-            written.append(out / kind / path.name)
+            written.append(copied)
     return written
 
 

@@ -115,6 +115,11 @@ def effort_table(notebooks: dict[str, dict]) -> str:
     return "\n".join([head, "|---|---|---|", *rows, ""])
 
 
+def title(path: Path) -> str:
+    """What a notebook is called in a table."""
+    return ("deeper: " if path.parent.name == "deeper" else "") + path.stem.replace("_", " ")
+
+
 def addressed(page: str, settings: str) -> str:
     """A page with the repository's address, from pyproject.toml's text, where one belongs; as it is without one."""
     return page.replace("https://...", tomllib.loads(settings)["tool"]["v2a"]["repository"] or "https://...")
@@ -129,12 +134,13 @@ def stage(out: Path) -> None:
     shutil.copy(ROOT / "pyproject.toml", out)
     (out / "hosted.md").write_text(addressed((HERE / "hosted.md").read_text(), (out / "pyproject.toml").read_text()))
     shutil.copy(ROOT / "data" / "mini" / "REPORT.md", out / "report.md")
-    (out / "notebooks").mkdir()
-    sources = {path: json.loads(path.read_text()) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-    (out / "effort.txt").write_text(effort_table({path.stem.replace("_", " "): one for path, one in sources.items()}))
+    (out / "notebooks" / "deeper").mkdir(parents=True)
+    lessons = [path for folder in ("notebooks", "notebooks/deeper") for path in sorted((ROOT / folder).glob("*.ipynb"))]
+    sources = {path: json.loads(path.read_text()) for path in lessons}
+    (out / "effort.txt").write_text(effort_table({title(path): one for path, one in sources.items()}))
     for path, notebook in sources.items():
         notebook = staged(notebook)
-        (out / "notebooks" / path.name).write_text(json.dumps(notebook))
+        (out / path.relative_to(ROOT)).write_text(json.dumps(notebook))
         if path.name.startswith("00_"):
             (out / "slides.ipynb").write_text(json.dumps(slides(notebook)))
 
