@@ -11,6 +11,7 @@ import shutil
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"  # before any library reads them
 os.environ.pop("V2A_STACK", None)
+os.environ.setdefault("V2A_CACHE", os.path.join(os.path.dirname(__file__), "..", "results", "cache"))
 
 import socket
 import subprocess

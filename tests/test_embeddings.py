@@ -471,23 +471,23 @@ def test_a_gpu_is_fed_by_other_processes_with_what_cores_make_for_themselves(fol
 
 
 def test_embeddings_of_the_world_are_kept_and_grow(tmp_path, stack, monkeypatch):
-    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     four = embed_world(stack, "test", 4, seed=1)
     monkeypatch.setattr(embeddings, "run_here", None)
     two = embed_world(stack, "test", 2, seed=1)
     monkeypatch.undo()
-    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     six = embed_world(stack, "test", 6, seed=1)
     assert np.array_equal(two.audio, four.audio[:2]) and np.allclose(six.visual[:4], four.visual, atol=1e-5)
     assert list(six.labels) == [make_scene("test", index, 1).label for index in range(6)]
     store = world_store(stack, "test", 6, seed=1)
-    assert [Path(store.path)] == [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert [Path(store.path)] == [path for path in (tmp_path / "embeddings").iterdir() if path.is_dir()]
     assert list(store.numpy("label")) == list(six.labels)
 
 
 @pytest.mark.parametrize("split, count", EMBEDDED.items())
 def test_the_shipped_embeddings_are_those_of_the_shipped_encoders(tmp_path, stack, monkeypatch, split, count):
-    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     monkeypatch.setattr(embeddings, "run_here", None)  # nothing is embedded
     table = embed_world(stack, split, count)
     rows = [0, count // 2, count - 1]
@@ -498,6 +498,6 @@ def test_the_shipped_embeddings_are_those_of_the_shipped_encoders(tmp_path, stac
 
 
 def test_embeddings_of_other_encoders_are_not_taken_for_ones_own(tmp_path, stack, monkeypatch):
-    monkeypatch.setattr(embeddings, "CACHE", tmp_path)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     monkeypatch.setattr(embeddings, "store_settings", lambda *asked: store_settings(*asked) | {"clip_sha256": "0"})
     assert len(world_store(stack, "val", 2)) == 2

@@ -42,8 +42,7 @@ def home(tmp_path_factory):
     """A folder of their own for what is kept."""
     folder = tmp_path_factory.mktemp("evaluation")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(generation, "CACHE", folder / "results" / "sounds")
-        patch.setattr(embeddings, "CACHE", folder / "embeddings")
+        patch.setenv("V2A_CACHE", str(folder))
         yield folder
 
 
@@ -168,18 +167,12 @@ def test_bad_arguments_end_with_one_sentence(arguments, message, stack, home, mo
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--n", "8"], ["--seeds", "1"], ["--quick"], ["--methods", "reference"]])
-def test_the_committed_summary_is_not_replaced_by_less_than_a_whole_evaluation(arguments, stack, monkeypatch, home):
+def test_evaluate_writes_into_results_unless_it_is_told_where(stack, monkeypatch, home):
     written = []
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
     monkeypatch.setattr(run, "evaluate", lambda stack, names, sizes, out: written.append(out) or [])
-    assert main(["evaluate", *arguments]) == main(["evaluate"]) == main(["evaluate", "--out", str(home)]) == 0
-    assert written == [run.TRIALS / "mini", run.SUMMARY, home]
-
-
-def test_the_committed_summary_is_not_replaced_by_that_of_another_stack(monkeypatch):
-    paper = SimpleNamespace(name="paper")
-    assert run.folder_for(paper, whole=True) == run.TRIALS / "paper"
+    assert main(["evaluate"]) == main(["evaluate", "--out", str(home)]) == 0
+    assert [str(one) for one in written] == ["results/evaluation/mini", str(home)]
 
 
 def test_what_a_stack_has_no_mapper_for_is_left_out_with_a_sentence(stack, monkeypatch, capsys):
@@ -286,7 +279,7 @@ def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stac
 
 def test_a_kill_loses_one_batch_at_most(world, monkeypatch, tmp_path):
     made, options = [], SoundOptions(steps=1, candidates=1)
-    monkeypatch.setattr(generation, "CACHE", tmp_path)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     monkeypatch.setattr(generation, "BATCH", 2)
     original = generation.best_candidates
 

@@ -295,7 +295,7 @@ def test_a_damaged_file_that_was_carried_here_is_refused(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch) -> Path:
-    for name in ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_PATHS"):
+    for name in ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"

@@ -12,7 +12,7 @@ from v2a_utils.pipeline import SoundOptions
 @pytest.mark.filterwarnings("ignore")  # so few sounds are too few for a covariance, and for ranks within classes
 def test_the_report_has_every_stage_and_class(tmp_path, monkeypatch, stack, hasty_vocoder):
     monkeypatch.setattr(report, "KEPT", tmp_path)
-    monkeypatch.setattr(generation, "CACHE", tmp_path / "sounds")
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     monkeypatch.setattr(report, "load_stack", lambda name: stack)
     monkeypatch.setattr(report, "SPREAD_PAIRS", 60)
     for timed in ("_seconds_a_sound", "_seconds_cold"):  # they only wait for sounds that others test

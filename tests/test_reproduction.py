@@ -49,7 +49,7 @@ def folder(tmp_path_factory):
     assert main(["world", "--format", "imagehear", "--out", str(folder / "imagehear"), "--count", str(PICTURES)]) == 0
     (folder / "config.toml").write_text(CONFIG.format(folder=folder))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "CACHE", folder / "features")
+        patch.setenv("V2A_CACHE", str(folder / "cache"))
         patch.setattr(extraction, "DECODERS", 0)
         yield folder
 
@@ -205,7 +205,7 @@ def test_claims_are_judged_by_the_existing_rule(results):
 def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, stack, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
-    monkeypatch.setattr(scoring, "CACHE", tmp_path / "features")
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
     monkeypatch.setattr(reproduction, "TIMED", 1)
     (tmp_path / "clips").mkdir()
     for number in range(24):

@@ -22,7 +22,7 @@ NAMES = ("a", "b c", "ü/é", "狗")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(scoring, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture

@@ -329,7 +329,7 @@ def test_unknown_stack_of_the_environment_is_named(dog, capsys, monkeypatch, tmp
 
 
 def test_paper_stack_without_weights_says_what_to_do(sound, dog, tmp_path, capsys, monkeypatch):
-    for name in ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_PATHS"):
+    for name in ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     assert sound(dog, "--stack", "paper")[0] == 2

@@ -156,8 +156,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         "with --data all)")
     add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    add("--out", type=Path, help="folder of the summary (default: data/results for the whole "
-        "evaluation of the stack whose summary it holds, else results/evaluation/STACK)")
+    add("--out", type=Path, help="folder of the summary (default: results/evaluation/STACK)")
     add("--quick", action="store_true", help="a few pictures and one step: does it run?")
 
 

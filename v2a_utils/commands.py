@@ -224,7 +224,7 @@ def evaluate(options: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from v2a_utils.evaluation.methods import QUICK, Sizes
-    from v2a_utils.evaluation.run import evaluate, folder_for
+    from v2a_utils.evaluation.run import evaluate
     from v2a_utils.stacks.stack import load_stack
 
     if options.data:
@@ -239,7 +239,7 @@ def evaluate(options: argparse.Namespace) -> int:
     if sizes.pictures < 4 or sizes.seeds < 1:
         raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
     stack = load_stack(options.stack)
-    out = options.out or folder_for(stack, whole=sizes == Sizes() and not options.methods)
+    out = options.out or Path("results/evaluation") / stack.name
     table = evaluate(stack, options.methods, sizes, out)
     print(f"{len(table)} numbers in {out}")
     return 0

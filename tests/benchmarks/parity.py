@@ -59,7 +59,7 @@ def main() -> None:
         folder = options.work or Path(name)
         if not (folder / "extras").is_dir():
             write_weights(folder / "extras")
-        os.environ["V2A_EXTRAS"], scoring.CACHE = str(folder / "extras"), folder / "features"
+        os.environ |= {"V2A_EXTRAS": str(folder / "extras"), "V2A_CACHE": str(folder)}
         for case, (rate, channels) in CASES.items():
             made, true = folders = [folder / case / kind for kind in ("made", "true")]
             if not made.is_dir():

@@ -1,4 +1,4 @@
-"""Writes files whole or not at all, finds free names for them, and words what is wrong with one."""
+"""Atomic writes, free output names, one-line error messages, and the one place of all caches."""
 
 import json
 import os
@@ -11,8 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_cache_path
+
 if TYPE_CHECKING:  # pandas would double the time to the first sound
     import pandas as pd
+
+
+def cache_folder(kind: str) -> Path:
+    """Where files of one kind are kept that can be fetched or computed again, say "embeddings".
+
+    It lies in the folder that V2A_CACHE names, by default in the platform's folder for caches (~/.cache/v2a on Linux).
+    """
+    return Path(os.environ.get("V2A_CACHE") or user_cache_path("v2a", appauthor=False)).expanduser() / kind
 
 
 @contextmanager

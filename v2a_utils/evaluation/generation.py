@@ -1,7 +1,7 @@
 """Sounds for many conditions, batch by batch, and SoundWorld's pictures that they are made for.
 
-What was generated before with the same weights, configurations, conditions and settings is read from results/sounds,
-so a killed run loses one batch at most.
+What was generated before with the same weights, configurations, conditions and settings is read from the cache (in
+half precision: 80 kB a sound with the mini stack), so a killed run loses one batch at most.
 """
 
 import hashlib
@@ -9,20 +9,18 @@ import json
 import time
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from soundworld import synthesise
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import cache_folder, whole_file
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
 from v2a_utils.stacks.extraction import embed_world, world_store
 from v2a_utils.stacks.stack import Stack
 
 BATCH = 16
-CACHE = Path("results/sounds")  # generated sounds, in half precision: 80 kB each with the mini stack
 
 
 def generator_key(stack: Stack) -> str:
@@ -81,7 +79,7 @@ class World:
             batch = np.ascontiguousarray(conditions[start : start + BATCH], np.float32)
             settings = batch_options(options, start)
             key = hashlib.sha256(f"{self.key} {settings}".encode() + batch.tobytes()).hexdigest()[:24]
-            path = CACHE / f"{key}.npz"
+            path = cache_folder("sounds") / f"{key}.npz"
             known = path.is_file()
             if not known:
                 began = time.perf_counter()

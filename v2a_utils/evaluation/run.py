@@ -1,11 +1,10 @@
 """The evaluation: every method makes sounds for the same pictures, every measure scores them, tables come out.
 
-    conditions (a mapper, words, ...) ──AudioLDM──▶ sounds, cached in results/sounds ──features──▶ measures ──▶ summary
+    conditions (a mapper, words, ...) ──AudioLDM──▶ sounds, cached ──features──▶ measures ──▶ summary
 
-`python -m v2a_utils evaluate` runs it. The summary (data/results) is all that notebook 05 draws from.
+`python -m v2a_utils evaluate` runs it. The committed summary (data/results) is all that notebook 05 draws from.
 """
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,21 +25,9 @@ from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, s
 from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import build, recipe_for
 from v2a_utils.stacks.extraction import embed_world
-from v2a_utils.stacks.stack import Stack
+from v2a_utils.stacks.stack import MINI, Stack
 
-SUMMARY = Path(__file__).parents[2] / "data" / "results"
-TRIALS = Path("results/evaluation")  # for all but the whole evaluation of the stack in SUMMARY
-
-
-def folder_for(stack: Stack, whole: bool) -> Path:
-    """Where a summary goes when no folder was given.
-
-    The committed one is replaced only by a whole evaluation of the same stack; ValueError when it cannot be read.
-    """
-    committed = SUMMARY / "run.json"
-    if whole and (not committed.is_file() or json.loads(committed.read_text())["stack"] == stack.name):
-        return SUMMARY
-    return TRIALS / stack.name
+SUMMARY = MINI.parent / "results"  # the committed summary, of the mini stack
 
 
 def choose(stack: Stack, names: list[str] | None) -> list[str]:

@@ -19,7 +19,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import read_audio
-from v2a_utils.data.files import whole_file, write_json, write_table
+from v2a_utils.data.files import cache_folder, whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
@@ -30,7 +30,6 @@ from v2a_utils.models.backbones import FRAME, AudioBackbone
 from v2a_utils.models.weights import sha256, state_sha256
 from v2a_utils.stacks.stack import BACKBONES, Stack, load_tagger
 
-CACHE = Path("results/features")
 FORMAT = 2  # of what is kept there
 SILENT = 1e-5  # highest sample of a sound that counts as silent
 AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
@@ -49,7 +48,7 @@ class Extractor:
     def __init__(self, models: dict[str, AudioBackbone], seconds: float | None = None):
         self.models, self.seconds = models, seconds
         key = " ".join([f"{FORMAT} {seconds}", *(state_sha256(model.model) for model in models.values())])
-        self.folder = CACHE / hashlib.sha256(key.encode()).hexdigest()[:16]
+        self.folder = cache_folder("features") / hashlib.sha256(key.encode()).hexdigest()[:16]
         self.notes: dict[str, str] = {}  # what is wrong or unusual, by file
 
     def __call__(self, path: Path) -> dict[str, np.ndarray] | None:

@@ -5,7 +5,6 @@ that made them.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -15,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import cache_folder, whole_file
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_folder
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.weights import sha256, state_sha256
-from v2a_utils.stacks.stack import HUB_CACHE, MINI, Stack
+from v2a_utils.stacks.stack import MINI, Stack
 
 VOCABULARIES = MINI.parent / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
@@ -167,8 +166,7 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
 
 def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array cached under `names`, computed if it is not there."""
-    cache = Path(os.environ.get("V2A_CACHE") or HUB_CACHE).expanduser() / "words"
-    path = cache / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"
+    path = cache_folder("words") / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"
     if not path.is_file():
         with whole_file(path) as temporary:
             save_file({"embeddings": torch.from_numpy(compute())}, temporary)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import fit_length, resample
+from v2a_utils.data.files import cache_folder
 from v2a_utils.data.sources import FileSource, Listing, Source, soundworld
 from v2a_utils.data.store import SHARD_CLIPS, Row, Store
 from v2a_utils.models.clip import aggregate_frames, choose_frames
@@ -33,7 +34,6 @@ from v2a_utils.models.lanes import lane_count, parallel_map
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import Stack
 
-CACHE = Path(__file__).parents[2] / "results" / "embeddings"
 SHIPPED = "embeddings"  # folder in a stack's extras: a store for each split of SoundWorld
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # through CLIP at a time
@@ -254,13 +254,14 @@ class EmbeddingTable:
 def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
-    It lies in results/embeddings, where the notebooks share it; what was made with the same weights is not made again.
+    It lies in the cache, where the notebooks share it; what was made with the same weights is not made again.
     It begins with the embeddings that the mini stack ships, if its encoders are those that made them.
     """
     settings = store_settings(stack, EmbedOptions())
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    store, shipped = Store(CACHE / f"{stack.name}-{split}-{seed}-{key}"), Store(stack.config.extras / SHIPPED / split)
-    CACHE.mkdir(parents=True, exist_ok=True)
+    cache = cache_folder("embeddings")
+    store, shipped = Store(cache / f"{stack.name}-{split}-{seed}-{key}"), Store(stack.config.extras / SHIPPED / split)
+    cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.path}.lock"):  # two notebooks side by side: the second waits for what the first makes
         if seed == 0 and not Path(store.path).exists() and shipped.made_with(settings):
             half = shutil.copytree(shipped.path, f"{store.path}.part", dirs_exist_ok=True)

@@ -2,13 +2,11 @@
 
 A stack is a vision encoder (CLIP), an audio encoder (CLAP) and a sound generator (AudioLDM) that belong together.
 `mini` is embedded in data/mini. The parts of `paper` are where `python -m v2a_utils fetch` puts them, in V2A_CACHE; to
-use a copy elsewhere, set V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM or V2A_EXTRAS, or write `clip = "..."` and so on in the TOML
-file that V2A_PATHS names. Both stacks are built by the same classes.
+use a copy elsewhere, set V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM or V2A_EXTRAS. Both stacks are built by the same classes.
 """
 
 import gc
 import os
-import tomllib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from v2a_utils.data.files import cache_folder
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import PUBLIC, AudioBackbone, load_backbone
 from v2a_utils.models.clap import AudioEncoder
@@ -29,8 +28,7 @@ from v2a_utils.models.weights import check_sums
 _INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
 MINI = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data") / "mini"
 MINI_CLIP = "v2a-mini-clip"  # the mini CLIP's model name in open_clip
-HUB_CACHE = Path("~/.cache/v2a").expanduser()
-PLACES = ("clip", "clap", "audioldm", "extras", "cache")
+PLACES = ("clip", "clap", "audioldm", "extras")
 # each part of a stack: its name in the error when it is missing, and the purpose that `fetch --for` brings it for
 PARTS = {
     "clip": ("CLIP", "sound"), "audioldm": ("AudioLDM", "sound"), "clap": ("CLAP", "training"),
@@ -67,18 +65,9 @@ class StackConfig:
 
 
 def _places() -> dict[str, Path]:
-    """What the environment and the TOML file of V2A_PATHS name; the environment takes precedence."""
-    found = {}
-    if file := os.environ.get("V2A_PATHS"):
-        try:
-            given = tomllib.loads(Path(file).expanduser().read_text())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{file}: not a TOML file that can be read ({error})") from error
-        if unknown := set(given) - set(PLACES):
-            raise ValueError(f"{file}: unknown {', '.join(sorted(unknown))}; it can name {', '.join(PLACES)}")
-        found = {name: Path(file).expanduser().parent / Path(path).expanduser() for name, path in given.items()}
+    """What the variables V2A_CLIP, V2A_CLAP, V2A_AUDIOLDM and V2A_EXTRAS name."""
     named = {name: os.environ.get(f"V2A_{name.upper()}") for name in PLACES}
-    return found | {name: Path(path).expanduser() for name, path in named.items() if path}
+    return {name: Path(path).expanduser() for name, path in named.items() if path}
 
 
 def stack_config(name: str) -> StackConfig:
@@ -88,9 +77,7 @@ def stack_config(name: str) -> StackConfig:
                            framewise="wav2clip", draws=True)
     if name == "paper":
         given = _places()
-        cache = given.get("cache", HUB_CACHE)
-        usual = {"clip": cache / "clip", "clap": cache / "clap" / CHECKPOINT, "audioldm": cache / "audioldm",
-                 "extras": cache / "extras"}
+        usual = {part: cache_folder(part) for part in PLACES} | {"clap": cache_folder("clap") / CHECKPOINT}
         return StackConfig(
             "paper", "ViT-B-32-quickgelu", **{part: given.get(part, place) for part, place in usual.items()},
             checked=False, clip_seconds=10.0,  # diffusers' configuration says 5.12, but AudioLDM and the paper make 10
@@ -104,11 +91,11 @@ def public_folders() -> dict[str, Path]:
     ValueError for a variable that names a place that does not exist: what is fetched to another would not be found.
     """
     given, config = _places(), stack_config("paper")
-    for part in set(given) - {"cache", "extras"}:
+    for part in set(given) - {"extras"}:
         if not given[part].exists():
             raise ValueError(f"V2A_{part.upper()} names {given[part]}, which does not exist; unset it, then fetch")
     clap = config.clap if "clap" in given else config.clap.parent
-    data = given.get("cache", HUB_CACHE) / "data"
+    data = cache_folder("data")
     return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
             "vggish": config.path("framewise"), "wav2clip": config.path("wav2clip"), "imagehear": data / "imagehear",
             "vggsound": data / "vggsound"} | {name: config.extras / name for name in TAGGERS}
