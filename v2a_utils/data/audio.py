@@ -14,13 +14,15 @@ SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".ai
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
 HEARING_RATE = 16_000  # Hz, AudioLDM's: every sound goes through this rate on its way to CLAP, whatever CLAP's own is
 LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts), of every sound that is written or played
+SILENCE = -80.0  # dB: what is quieter is the noise of a recorder or of rounding, and is not made louder
 
 
 def load_audio(path: str | Path, sample_rate: int, seconds: float | None = None) -> np.ndarray:
     """The sound of a sound file or a video as mono float32 of shape (samples,) at `sample_rate` Hz.
 
-    Any number of channels is averaged; `seconds` limits how much is read from the start. ValueError names a file that
-    cannot be read, holds no sound, or holds NaN or infinite samples.
+    Any number of channels is averaged; `seconds` limits how much is read from the start. The sound of a video starts
+    with its first picture: a later one is preceded by silence, an earlier one loses what nothing is seen of.
+    ValueError names a file that cannot be read, holds no sound, or holds NaN or infinite samples.
     """
     return resample(*read_audio(path, seconds), sample_rate)
 
@@ -58,14 +60,29 @@ def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]
         stream = container.streams.audio[0]
         rate = stream.codec_context.sample_rate
         wanted = math.inf if seconds is None else math.ceil(seconds * rate)
-        as_floats, blocks, have = av.AudioResampler("fltp", stream.layout, rate), [], 0
+        as_floats, blocks, have, late = av.AudioResampler("fltp", stream.layout, rate), [], 0, None
         for frame in container.decode(stream):
+            if late is None:
+                late = _samples_late(container, frame)
+                have = late
             blocks += [block.to_ndarray() for block in as_floats.resample(frame)]
             have += frame.samples
             if have >= wanted:
                 break
-    waveform = np.concatenate(blocks, axis=1).T if blocks else np.zeros((0, 1), np.float32)
+    if not blocks:
+        return np.zeros((0, 1), np.float32), rate
+    waveform = np.concatenate(blocks, axis=1).T
+    waveform = np.pad(waveform, ((late, 0), (0, 0))) if late > 0 else waveform[-late:]
     return waveform[: min(wanted, len(waveform))], rate
+
+
+def _samples_late(container: av.container.InputContainer, first: av.AudioFrame) -> int:
+    """How many samples after the first picture of a video its sound begins, by the file's clock; 0 without pictures."""
+    cover = av.stream.Disposition.attached_pic
+    pictures = next((each for each in container.streams.video if not each.disposition & cover), None)
+    if pictures is None or pictures.start_time is None or first.pts is None:
+        return 0
+    return round((first.pts * first.time_base - pictures.start_time * pictures.time_base) * first.sample_rate)
 
 
 def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -105,9 +122,9 @@ def loudness(waveform: np.ndarray) -> float:
 
 
 def even_loudness(waveform: np.ndarray, level: float = LOUDNESS) -> np.ndarray:
-    """The waveform scaled to `level` dB, or to a peak of 0.99 where that is quieter. Silence stays silence."""
+    """The waveform scaled to `level` dB, or to a peak of 0.99 where that is quieter. SILENCE stays as it is."""
     heard = loudness(waveform)
-    if heard <= -120:
+    if heard <= SILENCE:
         return waveform
     louder = waveform * 10 ** ((level - heard) / 20)
     return louder * min(1.0, 0.99 / np.abs(louder).max())

@@ -1,5 +1,6 @@
-"""Atomic writes, free output names, one-line error messages, and the one place of all caches."""
+"""Atomic writes, keys of whatever is kept and the one place where it is, free output names, one-line error messages."""
 
+import hashlib
 import json
 import os
 import platform
@@ -7,14 +8,40 @@ import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from platformdirs import user_cache_path
 
 if TYPE_CHECKING:  # pandas would double the time to the first sound
     import pandas as pd
+
+
+def key(**made_of) -> str:
+    """The key under which a result is kept: SHA-256 of all that made it, and of this package's version.
+
+    Arrays count by their content, dataclasses by their fields. TypeError for what has no content of its own.
+    """
+    text = json.dumps([version("v2a-utils"), made_of], sort_keys=True, default=_content)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(value) -> list | dict | str | float:
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return [str(value.dtype), value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if is_dataclass(value):
+        return vars(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no content that a key could be made of")
 
 
 def cache_folder(kind: str) -> Path:

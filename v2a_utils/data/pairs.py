@@ -47,17 +47,17 @@ def read_pairs(store: str | Path) -> Pairs:
     table, settings = _read(store)
     if not table.num_rows:
         raise ValueError(f"{store}: holds no pairs")
-    ids = table["id"].to_pylist() if "id" in table.column_names else [str(row) for row in range(table.num_rows)]
+    ids = table["id"].to_pylist() if "id" in table.column_names else [None] * table.num_rows
+    ids = [str(row if name is None else name) for row, name in enumerate(ids)]
     given = table["split"].to_pylist() if "split" in table.column_names else [None] * len(ids)
     parts, note = choose_parts(ids, given, store)
     note += f"; by a hash of the ids in shares of {settings['splits']}" if "splits" in settings else ""
-    notes, loaded = [note], []
-    if pa.types.is_list(table.schema.field("visual").type):
+    notes = [note]
+    if _is_nested(table.schema.field("visual").type):
         notes.append("the frames of each clip are averaged, as `embed --aggregate mean` does")
-    for part in ("train", "val"):
-        chosen = table.filter(pa.array(parts == part))
-        loaded.append(tuple(_unit_rows(chosen[side], side, store) for side in SIDES))
-    return Pairs(*loaded, notes, settings, str(store))
+    sides = [_unit_rows(table[side], side, store) for side in SIDES]
+    train, val = (tuple(side[parts == part] for side in sides) for part in ("train", "val"))
+    return Pairs(train, val, notes, settings, str(store))
 
 
 def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
@@ -111,14 +111,28 @@ def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
     return parts
 
 
+def _is_list(kind: pa.DataType) -> bool:
+    """Whether a column's cells are lists, as any of Arrow's three kinds; pandas, polars and Ray write different ones."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def _is_nested(kind: pa.DataType) -> bool:
+    """Whether a column's cells are lists of lists: all frames of a clip."""
+    return _is_list(kind) and _is_list(kind.value_type)
+
+
 def _unit_rows(column: pa.ChunkedArray, side: str, store: str | Path) -> np.ndarray:
     """A column as (n, d), checked to have rows of unit norm; several vectors in a cell give their mean direction."""
-    cells = pa.concat_arrays(column.chunks)
-    frames = cells.value_lengths().to_numpy() if pa.types.is_list(cells.type) else None
-    values = cells.flatten() if frames is not None else cells
-    if not pa.types.is_fixed_size_list(values.type):
-        raise ValueError(f"{store}: the column {side} does not hold lists of one size")
-    rows = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, values.type.list_size).astype(np.float32)
+    cells, frames = pa.concat_arrays(column.chunks), None
+    if _is_nested(cells.type):
+        frames = cells.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(int)
+        if not frames.all():
+            raise ValueError(f"{store}: row {frames.argmin()} has no frame in the column {side}; leave such rows out")
+        cells = cells.flatten()
+    sizes = set(cells.value_lengths().to_pylist()) if _is_list(cells.type) else set()
+    if len(sizes) != 1 or sizes <= {None, 0} or not pa.types.is_floating(cells.type.value_type):
+        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size")
+    rows = cells.flatten().to_numpy(zero_copy_only=False).reshape(len(cells), -1).astype(np.float32)
     if frames is not None:
         rows = np.add.reduceat(rows, np.cumsum(frames) - frames)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)

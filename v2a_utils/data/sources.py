@@ -5,6 +5,7 @@ process or machine, where its `decode` reads the clip. What a listing leaves out
 """
 
 import csv
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesis
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.media import PICTURES, VIDEOS, sample_frames
-from v2a_utils.data.splits import SHARES, check_shares, part_of
+from v2a_utils.data.splits import SHARES, check_shares, part_of, sample
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
 VGGSOUND_SECONDS = 10
@@ -97,9 +99,16 @@ class Listing:
     has_sounds: bool = True
     settings: dict[str, str] = field(default_factory=dict)  # for a store's metadata: what shapes its rows
 
-    def first(self, limit: int | None) -> "Listing":
-        """The same listing with at most `limit` clips."""
-        return replace(self, sources=self.sources[:limit])
+    def sample(self, limit: int | None, seed: int = 0) -> "Listing":
+        """The same listing with at most `limit` clips, drawn at random: listings are sorted, often by class.
+
+        Fewer clips are the first of more, so that a store can grow. Of SoundWorld, whose scenes are random by
+        themselves, they are the first scenes.
+        """
+        if limit is None or all(isinstance(source, WorldSource) for source in self.sources):
+            return replace(self, sources=self.sources[:limit])
+        chosen = sample([source.id for source in self.sources], limit, seed)
+        return replace(self, sources=[self.sources[place] for place in chosen])
 
     def summary(self) -> str:
         """What was found, and how much was left out and why, in a few lines."""
@@ -118,7 +127,7 @@ class Listing:
 
 def open_source(source: str, clips: str | Path | None = None, seed: int = 0, limit: int | None = None,
                 shares: tuple[float, ...] | None = None) -> Listing:
-    """The listing that a command's SOURCE stands for, at most `limit` clips of it, each with its split.
+    """The listing that a command's SOURCE stands for, at most `limit` clips of it (a random sample), with splits.
 
     `soundworld:SPLIT` is SoundWorld (1,000 scenes without a limit); a .csv file is VGGSound, with its clips in the
     folder `clips`; a folder is ImageHear if all it holds are pictures named that way, else a folder of pairs. `shares`
@@ -130,7 +139,7 @@ def open_source(source: str, clips: str | Path | None = None, seed: int = 0, lim
         raise ValueError(f"{source}: no clip in it. " + listing.summary().replace("\n", "; "))
     opened = json.dumps({"source": source if source.startswith("soundworld:") else str(Path(source).absolute()),
                          "seed": seed, "clips": None if clips is None else str(Path(clips).absolute())})
-    return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).first(limit)
+    return with_splits(replace(listing, settings=listing.settings | {"source": opened}), shares).sample(limit, seed)
 
 
 def reopen(opened: str, clips: int) -> Listing:
@@ -182,7 +191,14 @@ def soundworld(split: str, count: int, seed: int = 0) -> Listing:
     scenes = [make_scene(split, index, seed) for index in range(count)]
     return Listing(f"SoundWorld {split}", [
         WorldSource(scene.id, scene.label, split, picture_caption(scene), seed, scene.index) for scene in scenes
-    ], [])
+    ], [], settings={"soundworld": world_code()})
+
+
+@cache
+def world_code() -> str:
+    """SHA-256 of SoundWorld's source, which decides what its scenes look and sound like."""
+    files = sorted(Path(make_scene.__code__.co_filename).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def vggsound(listing: str | Path, clips: str | Path) -> Listing:

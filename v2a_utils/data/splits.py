@@ -1,7 +1,8 @@
-"""Which part of a data set a clip belongs to, train, val or test, where the data set itself does not say."""
+"""Which part of a data set a clip belongs to, train, val or test, where the data set itself does not say; samples."""
 
 import hashlib
 import re
+from collections.abc import Sequence
 
 PARTS = ("train", "val", "test")
 SHARES = (80.0, 10.0, 10.0)  # of PARTS
@@ -28,6 +29,15 @@ def part_of(clip_id: str, shares: tuple[float, float, float] = SHARES) -> str:
     train, val, test = (share / sum(shares) for share in shares)
     place = place_of(clip_id)
     return "train" if place < train else "val" if place < train + val or not test else "test"
+
+
+def sample(ids: Sequence[str], number: int, seed: int = 0) -> list[int]:
+    """Places of at most `number` ids, drawn at random by a hash of seed and id: whatever order the ids come in.
+
+    A smaller sample is the beginning of a larger one.
+    """
+    digests = [hashlib.sha256(f"{seed} {name}".encode()).digest() for name in ids]
+    return sorted(range(len(ids)), key=digests.__getitem__)[:number]
 
 
 def check_shares(shares: tuple[float, ...]) -> tuple[float, float, float]:

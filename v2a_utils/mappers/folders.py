@@ -64,15 +64,23 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     only if it has been loaded for something else.
     """
     folder, loaded = mapper_folder(stack, which), stack.cache.setdefault("mappers", {})
-    if folder not in loaded:
-        loaded[folder] = _opened(stack, which, folder)
-    _check_encoders(stack, folder, getattr(loaded[folder], "joins", {}))
-    return loaded[folder]
+    put, written = stack.cache.setdefault("put mappers", {}), _written(folder)
+    if folder not in put and loaded.get(folder, (None,))[0] != written:  # not loaded yet, or trained anew since
+        loaded[folder] = written, _opened(stack, which, folder)
+    mapper = put[folder] if folder in put else loaded[folder][1]
+    _check_encoders(stack, folder, getattr(mapper, "joins", {}))
+    return mapper
+
+
+def _written(folder: Path) -> list[tuple[int, int, int]]:
+    """What tells the files of a mapper from others of the same names, without reading them."""
+    stats = [path.stat() for path in (folder / "config.json", folder / "model.safetensors") if path.is_file()]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
 def put_mapper(stack: Stack, which: str, mapper: nn.Module) -> None:
     """Use this mapper for a kind, instead of the one stored with the stack."""
-    stack.cache.setdefault("mappers", {})[mapper_folder(stack, which)] = mapper
+    stack.cache.setdefault("put mappers", {})[mapper_folder(stack, which)] = mapper
 
 
 def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:

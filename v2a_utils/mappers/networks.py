@@ -104,12 +104,13 @@ class GenerativeMapper(nn.Module):
             raise ValueError(f"{draws} draws of each embedding: give 1 or more")
         settings["temperature"] = self.config["temperature"] if temperature is None else temperature
         condition = torch.from_numpy(visual).to(_device(self)) * self.scale_in
-        generators = row_generators(len(visual), seed)  # a row's sample is its own, whatever the batch
         mapped = [np.zeros((0, self.config["audio_dim"]), np.float32)]
         for start in range(0, len(visual), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)
+            numbers = range(len(visual))[rows]
+            generators = row_generators(numbers, seed, "mapper")  # a row's sample is its own, whatever the batch
             mapped.append(_unit(sum(
-                diffusion.sample(self.network, condition[rows], steps, guidance, generators[rows], **settings)
+                diffusion.sample(self.network, condition[rows], steps, guidance, generators, **settings)
                 for _ in range(draws)
             )))
         return np.concatenate(mapped)

@@ -79,8 +79,12 @@ def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[s
 
 @torch.inference_mode()
 def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> float:
-    """The training's objective on held-out pairs, with the same noise every time."""
-    times = max(NOISED // len(visual), 1)
+    """The training's objective on held-out pairs, with the same noise every time.
+
+    Only a mapper that draws noise sees a pair several times: among a contrastive objective's negatives there must not be
+    the pair itself.
+    """
+    times = max(NOISED // len(visual), 1) if hasattr(mapper, "add_noise") else 1
     place = next(mapper.parameters()).device
     rows = (torch.from_numpy(np.repeat(one, times, 0)).to(place) for one in (visual, audio))
     return float(mapper.loss(*rows, torch.Generator().manual_seed(0)))

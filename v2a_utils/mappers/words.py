@@ -98,7 +98,7 @@ class WordsBridge(nn.Module):
 
     def _drawn(self, shares: torch.Tensor, seed: int, draws: int) -> torch.Tensor:
         """The sum (n, audio_dim) of `draws` sounds drawn for every row of shares (n, sentences)."""
-        generators = row_generators(len(shares), seed)
+        generators = row_generators(range(len(shares)), seed, "mapper")
         chosen = torch.stack([torch.multinomial(row, draws, replacement=True, generator=generator)
                               for row, generator in zip(shares.cpu(), generators)])
         if not len(self.sounds):

@@ -6,13 +6,12 @@ A `Job` is one batch of clips within one shard. Jobs are the same whatever runs 
 run that was killed and resumed, and a run on many machines (`v2a_utils.stacks.extraction_on_ray`) make the same rows.
 """
 
-import hashlib
 import json
 import shutil
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +20,13 @@ import numpy as np
 import torch
 from filelock import FileLock
 from joblib import cpu_count
-from soundworld import Scene, make_scene
+from soundworld import SAMPLE_RATE, Scene, draw, make_scene, synthesise
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import fit_length, resample
-from v2a_utils.data.files import cache_folder
-from v2a_utils.data.sources import FileSource, Listing, Source, soundworld
+from v2a_utils.data.files import cache_folder, key
+from v2a_utils.data.sources import FileSource, Listing, Source, soundworld, world_code
 from v2a_utils.data.store import SHARD_CLIPS, Row, Store
 from v2a_utils.models.clip import aggregate_frames, choose_frames
 from v2a_utils.models.lanes import lane_count, parallel_map
@@ -35,6 +34,7 @@ from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import Stack
 
 SHIPPED = "embeddings"  # folder in a stack's extras: a store for each split of SoundWorld
+PROBED = 4  # of its scenes, embedded again to see whether they are still the same
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # through CLIP at a time
 DECODERS = cpu_count()  # processes that prepare ahead
@@ -254,21 +254,32 @@ class EmbeddingTable:
 def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
-    It lies in the cache, where the notebooks share it; what was made with the same weights is not made again.
-    It begins with the embeddings that the mini stack ships, if its encoders are those that made them.
+    It lies in the cache, where the notebooks share it; what was made with the same weights and the same world is not
+    made again. It begins with the embeddings that the mini stack ships, where they still are what the encoders make of
+    the world.
     """
-    settings = store_settings(stack, EmbedOptions())
-    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    cache = cache_folder("embeddings")
-    store, shipped = Store(cache / f"{stack.name}-{split}-{seed}-{key}"), Store(stack.config.extras / SHIPPED / split)
+    settings, cache = store_settings(stack, EmbedOptions()), cache_folder("embeddings")
+    name = f"{stack.name}-{split}-{seed}-{key(world=world_code(), **settings)[:12]}"
+    store, shipped = Store(cache / name), Store(stack.config.extras / SHIPPED / split)
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.path}.lock"):  # two notebooks side by side: the second waits for what the first makes
-        if seed == 0 and not Path(store.path).exists() and shipped.made_with(settings):
+        if (seed == 0 and not Path(store.path).exists() and shipped.made_with(settings)
+                and _still_true(shipped, stack, split)):
             half = shutil.copytree(shipped.path, f"{store.path}.part", dirs_exist_ok=True)
             Path(half).rename(store.path)
         if not store.shards() or len(store) < count:
-            embed(soundworld(split, count, seed), stack, store.path, resume=True)
+            listing = replace(soundworld(split, count, seed), settings={})  # the shipped embeddings name no world
+            embed(listing, stack, store.path, resume=True)
     return store
+
+
+def _still_true(shipped: Store, stack: Stack, split: str) -> bool:
+    """Whether some of the shipped embeddings are what the encoders make of the world's scenes as it is now."""
+    rows = np.linspace(0, len(shipped) - 1, PROBED).astype(int)
+    scenes = [make_scene(split, int(row)) for row in rows]
+    now = {"visual": stack.vision.embed_images([draw(scene) for scene in scenes]),
+           "audio": stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)}
+    return all((shipped.numpy(side)[rows] * now[side]).sum(1).min() > 0.999 for side in now)
 
 
 def embed_world(stack: Stack, split: str, count: int, seed: int = 0) -> EmbeddingTable:
