@@ -330,7 +330,7 @@ def test_diffusers_own_pipeline_gives_the_same_log_mel(stack, mel_generator, emb
                               mel_generator.unet, walk, mel_generator.vocoder)
     pipeline.set_progress_bar_config(disable=True)
     ours = mel_generator.generate(embeddings, steps=5, guidance=guidance, seed=3, scheduler=scheduler)
-    rows = row_generators(range(len(embeddings)), 3, "generator")
+    rows = row_generators(range(len(embeddings)), 3)
     noise = torch.stack([torch.randn(16, 32, 8, generator=row) for row in rows])
     prompts = torch.from_numpy(embeddings)
     null = torch.from_numpy(mel_generator.null_embedding).expand_as(prompts)

@@ -20,7 +20,7 @@ from v2a_utils.data.sources import FileSource, open_source
 from v2a_utils.mappers.folders import save_mapper, trained_mapper
 from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.own import validation_loss
-from v2a_utils.models.noise import row_generators
+from v2a_utils.models.noise import MAPPER, row_generators
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.extraction import world_store
 
@@ -110,7 +110,7 @@ def test_a_limited_listing_is_a_sample_that_can_grow_and_not_the_first_classes(t
 
 
 def test_mapper_and_generator_draw_other_noise_from_the_same_seed(stack, monkeypatch):
-    mapper, generator = (row_generators(range(3), 7, user) for user in ("mapper", "generator"))
+    mapper, generator = (row_generators(range(3), 7, *salt) for salt in ((MAPPER,), ()))
     drawn = [torch.stack([torch.randn(64, generator=row) for row in rows]) for rows in (mapper, generator)]
     assert (drawn[0] - drawn[1]).abs().min(1).values.max() > 0 and abs(np.corrcoef(*(d.ravel() for d in drawn))[0, 1]) < 0.2
     noises, original = [], torch.randn

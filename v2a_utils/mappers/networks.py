@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from v2a_utils.mappers import diffusion
 from v2a_utils.mappers.prior import Prior
 from v2a_utils.mappers.training import TrainConfig, fit
-from v2a_utils.models.noise import row_generators
+from v2a_utils.models.noise import MAPPER, row_generators
 
 
 class RegressionMapper(nn.Module):
@@ -108,7 +108,7 @@ class GenerativeMapper(nn.Module):
         for start in range(0, len(visual), SAMPLE_BATCH):
             rows = slice(start, start + SAMPLE_BATCH)
             numbers = range(len(visual))[rows]
-            generators = row_generators(numbers, seed, "mapper")  # a row's sample is its own, whatever the batch
+            generators = row_generators(numbers, seed, MAPPER)  # a row's sample is its own, whatever the batch
             mapped.append(_unit(sum(
                 diffusion.sample(self.network, condition[rows], steps, guidance, generators, **settings)
                 for _ in range(draws)

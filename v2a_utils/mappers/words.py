@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from v2a_utils.models.noise import row_generators
+from v2a_utils.models.noise import MAPPER, row_generators
 
 FORMS = ("mean", "draw")
 BLOCK = 4096  # sentences whose cosines to all sounds are held at once
@@ -98,7 +98,7 @@ class WordsBridge(nn.Module):
 
     def _drawn(self, shares: torch.Tensor, seed: int, draws: int) -> torch.Tensor:
         """The sum (n, audio_dim) of `draws` sounds drawn for every row of shares (n, sentences)."""
-        generators = row_generators(range(len(shares)), seed, "mapper")
+        generators = row_generators(range(len(shares)), seed, MAPPER)
         chosen = torch.stack([torch.multinomial(row, draws, replacement=True, generator=generator)
                               for row, generator in zip(shares.cpu(), generators)])
         if not len(self.sounds):

@@ -114,7 +114,7 @@ class Generator:
 
     def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength) -> np.ndarray:
         """`generate` without its check that the sounds are finite."""
-        rows = row_generators(range(len(embeddings)), seed, "generator")
+        rows = row_generators(range(len(embeddings)), seed)
         shape = self._latent_shape(seconds)
         noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
         clean = None if start is None else self.encode(self._fit(start, shape[1])).expand_as(noise)
