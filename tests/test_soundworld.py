@@ -28,7 +28,7 @@ from soundworld import (
     sound_caption,
     synthesise,
 )
-from soundworld.captions import HUES, TEMPI, TIMBRES, class_prompt, noun, vocabulary
+from soundworld.captions import COLOURS, TEMPI, TIMBRES, class_prompt, noun, vocabulary
 
 from v2a_utils.__main__ import main
 
@@ -219,7 +219,7 @@ def test_captions_tell_only_what_their_sense_perceives():
     for index in range(100):
         scene = make_scene("train", index)
         assert not set(picture_caption(scene).split()) & {*TIMBRES, *TEMPI}
-        assert not set(sound_caption(scene).split()) & set(HUES)
+        assert not set(sound_caption(scene).split()) & set(COLOURS)
 
 
 def test_class_prompts_differ_and_use_known_words():

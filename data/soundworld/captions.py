@@ -1,11 +1,14 @@
 """Captions in words: what is seen (for CLIP) and what is heard (for CLAP).
 
-The two captions of a scene share the class and the visible causes; the picture's adds the visible nuisances, the
-sound's the invisible causes. CLIP and CLAP are trained on these words only, never on each other.
+Both captions of a scene name the class and the visible causes. The picture's adds the visible nuisances, the sound's
+the invisible causes. CLIP and CLAP are trained on these words only, never on each other.
 """
+
+from functools import lru_cache
 
 import numpy as np
 
+from soundworld.figures import Colour, body_colour
 from soundworld.scene import KINDS, Scene, Thing
 
 PLURALS = {
@@ -16,10 +19,10 @@ SOUNDS = {
     "bird": ("chirping", "singing"), "cat": ("meowing", "mewing"), "cow": ("mooing", "lowing"),
     "cricket": ("chirping", "stridulating"), "dog": ("barking", "yapping"), "duck": ("quacking", "calling"),
     "frog": ("croaking", "ribbiting"), "horse": ("trotting", "clopping"), "sheep": ("bleating", "baaing"),
-    "car": ("driving", "idling"), "police": ("wailing", "with a siren"), "train": ("puffing", "whistling"),
+    "car": ("driving", "roaring"), "police": ("wailing", "with a siren"), "train": ("puffing", "whistling"),
     "bells": ("ringing", "tolling"), "drums": ("beating", "drumming"), "flute": ("playing", "piping"),
     "guitar": ("strumming", "playing"), "piano": ("playing", "tinkling"), "trumpet": ("blaring", "playing"),
-    "rain": ("falling", "pattering"), "waterfall": ("roaring", "rushing"),
+    "rain": ("pattering", "falling"), "waterfall": ("roaring", "rushing"),
 }
 SIZES = ("tiny", "small", "medium", "large", "huge")
 PITCHES = ("very high", "high", "middle", "low", "very low")
@@ -27,7 +30,17 @@ DISTANCES = ("very near", "near", "some way off", "far", "very far")
 TIMBRES = ("dark", "clear", "bright")
 TEMPI = ("slow", "steady", "quick")
 COUNTS = ("one", "two", "three")
-HUES = ("red", "orange", "yellow", "green", "teal", "blue", "purple", "pink")
+COLOURS: dict[str, tuple[Colour, ...]] = {  # colours that people call by the word: red, green, blue in 0..255
+    "red": ((206, 48, 52), (160, 40, 50)), "orange": ((238, 146, 62), (240, 118, 92), (216, 134, 78)),
+    "yellow": ((242, 214, 86), (240, 188, 76)), "green": ((88, 160, 80), (156, 196, 80), (54, 96, 76), (116, 142, 66)),
+    "teal": ((52, 150, 148), (40, 110, 112), (120, 176, 172)),
+    "blue": ((66, 112, 190), (104, 158, 210), (46, 66, 124), (128, 152, 196), (56, 92, 118)),
+    "purple": ((132, 86, 166), (160, 124, 184), (116, 112, 164)),
+    "pink": ((240, 156, 176), (214, 78, 116), (222, 146, 140), (240, 202, 200)),
+    "white": ((246, 244, 240), (226, 222, 220)), "grey": ((142, 143, 150), (98, 104, 118), (182, 188, 196)),
+    "black": ((46, 44, 50), (68, 64, 74)), "brown": ((128, 84, 56), (182, 112, 72), (134, 118, 106)),
+    "beige": ((232, 206, 170), (206, 166, 118)),
+}
 STYLE_WORDS = {
     "flat": "a flat drawing", "outline": "an outlined drawing", "shaded": "a shaded picture",
     "watercolour": "a watercolour", "chalk": "a chalk drawing", "sketch": "a pencil sketch", "mosaic": "a mosaic",
@@ -59,8 +72,8 @@ def sound_caption(scene: Scene, variant: int = 0) -> str:
 def class_prompt(name: str, kind: str) -> str:
     """The caption for zero-shot classification of a picture (`kind` "picture") or a sound (`kind` "sound")."""
     if kind == "picture":
-        return f"a picture of {_with_article(noun(name))}"
-    return f"the sound of {_with_article(noun(name))} {SOUNDS[name][0]}"
+        return f"a picture of {with_article(noun(name))}"
+    return f"the sound of {with_article(noun(name))} {SOUNDS[name][0]}"
 
 
 def noun(name: str, count: int = 1) -> str:
@@ -81,31 +94,59 @@ def _teller(rng: np.random.Generator, variant: int):
     return lambda phrase: [phrase] if rng.random() < talkative else []
 
 
+@lru_cache(maxsize=4096)
+def colour_word(colour: Colour) -> str:
+    """The word whose typical colours come nearest in CIELAB to a colour (red, green, blue in 0..255)."""
+    seen = cielab(colour)
+    nearest = {word: np.linalg.norm(cielab(typical) - seen, axis=1).min() for word, typical in COLOURS.items()}
+    return min(nearest, key=nearest.get)
+
+
+def cielab(colours) -> np.ndarray:
+    """sRGB colours (..., 3) in 0..255 as CIELAB (..., 3) under daylight (D65): lightness 0..100, a and b about +-100.
+
+    Equal distances in this space look about equally large (CIE 15:2018).
+    """
+    encoded = np.asarray(colours, float) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    xyz = linear @ _XYZ_OF_SRGB.T / _XYZ_OF_SRGB.sum(1)  # relative to white
+    root = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = np.moveaxis(root, -1, 0)
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+_XYZ_OF_SRGB = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
 def _seen(thing: Thing, tell) -> str:
-    words = tell(grade(SIZES, thing.size)) + tell(grade(HUES, thing.hue)) + [noun(thing.name, thing.count)]
-    start = COUNTS[thing.count - 1] if thing.count > 1 else "a"
-    return " ".join([start] + words + tell(grade(DISTANCES, thing.distance)))
+    words = tell(grade(SIZES, thing.size)) + tell(colour_word(body_colour(thing.name, thing.hue)))
+    return " ".join([_number(thing, words)] + tell(grade(DISTANCES, thing.distance)))
+
+
+def _number(thing: Thing, words: list[str]) -> str:
+    """The thing, or its number, with the words that describe it: "an orange cat", "three tiny birds"."""
+    described = " ".join(words + [noun(thing.name, thing.count)])
+    return f"{COUNTS[thing.count - 1]} {described}" if thing.count > 1 else with_article(described)
 
 
 def _heard(thing: Thing, tell, rng: np.random.Generator) -> str:
     sound = str(rng.choice(SOUNDS[thing.name]))
     words = tell(grade(TIMBRES, thing.timbre)) + tell(grade(PITCHES, thing.size))
-    start = COUNTS[thing.count - 1] if thing.count > 1 else "a"
     return " ".join(
-        [start] + words + [noun(thing.name, thing.count), sound]
-        + tell(grade(TEMPI, thing.tempo)) + tell(grade(DISTANCES, thing.distance))
+        [_number(thing, words), sound] + tell(grade(TEMPI, thing.tempo)) + tell(grade(DISTANCES, thing.distance))
     )
 
 
-def _with_article(word: str) -> str:
-    return word if word == "rain cloud" else f"a {word}"
+def with_article(words: str) -> str:
+    """Words with "a" or "an" before them, by their first letter."""
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def vocabulary() -> list[str]:
     """Every word that a caption can hold, sorted."""
-    scales = (SIZES, PITCHES, DISTANCES, TIMBRES, TEMPI, COUNTS, HUES)
+    scales = (SIZES, PITCHES, DISTANCES, TIMBRES, TEMPI, COUNTS, tuple(COLOURS))
     phrases = [word for scale in scales for word in scale]
     phrases += [*STYLE_WORDS.values(), *BACKGROUND_WORDS.values(), *LIGHT_WORDS.values()]
     phrases += [noun(name, count) for name in KINDS for count in (1, 2)]
     phrases += [word for pair in SOUNDS.values() for word in pair]
-    return sorted({word for phrase in phrases + ["a picture of the sound and"] for word in phrase.split()})
+    return sorted({word for phrase in phrases + ["a an picture of the sound and"] for word in phrase.split()})

@@ -355,7 +355,7 @@ def _police(pen: Pen, body: Colour):
     pen.box(-0.04, 0.64, 0.08, 0.74, (50, 110, 250))
     pen.poly([(-0.50, 0.12), (-0.50, 0.36), (-0.44, 0.40), (0.28, 0.40), (0.46, 0.34), (0.50, 0.26),
               (0.50, 0.12)], body)
-    pen.box(-0.20, 0.12, 0.18, 0.40, WHITE)
+    pen.box(-0.14, 0.12, 0.14, 0.40, WHITE)  # so narrow that the paint, not the door, is the car's colour
     pen.poly([(-0.29, 0.41), (-0.19, 0.57), (-0.07, 0.57), (-0.07, 0.41)], GLASS)
     pen.poly([(-0.02, 0.41), (-0.02, 0.57), (0.09, 0.57), (0.21, 0.41)], GLASS)
     pen.line([(-0.045, 0.38), (-0.045, 0.14)], 0.014, STEEL)
@@ -581,11 +581,15 @@ FIGURES = {
 
 def figure(name: str, hue: float) -> list[Shape]:
     """Shapes of the class `name` in drawing order; `hue` in 0..1 walks through the palette of the class."""
+    pen = Pen()
+    FIGURES[name](pen, body_colour(name, hue))
+    return pen.shapes
+
+
+def body_colour(name: str, hue: float) -> Colour:
+    """The colour that dominates a figure: the place `hue` (0..1) in the palette of the class `name`."""
     palette = PALETTES[name]
     position = hue * len(palette)
     first = min(int(position), len(palette) - 1)
     # a short way towards the next colour: variety without the mud in the middle between two colours
-    body = mix(palette[first], palette[(first + 1) % len(palette)], 0.25 * (position - first))
-    pen = Pen()
-    FIGURES[name](pen, body)
-    return pen.shapes
+    return mix(palette[first], palette[(first + 1) % len(palette)], 0.25 * (position - first))
