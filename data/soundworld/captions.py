@@ -36,11 +36,13 @@ COLOURS: dict[str, tuple[Colour, ...]] = {  # colours that people call by the wo
     "teal": ((52, 150, 148), (40, 110, 112), (120, 176, 172)),
     "blue": ((66, 112, 190), (104, 158, 210), (46, 66, 124), (128, 152, 196), (56, 92, 118)),
     "purple": ((132, 86, 166), (160, 124, 184), (116, 112, 164)),
-    "pink": ((240, 156, 176), (214, 78, 116), (222, 146, 140), (240, 202, 200)),
+    "pink": ((240, 156, 176), (214, 78, 116), (222, 146, 140)),
     "white": ((246, 244, 240), (226, 222, 220)), "grey": ((142, 143, 150), (98, 104, 118), (182, 188, 196)),
     "black": ((46, 44, 50), (68, 64, 74)), "brown": ((128, 84, 56), (182, 112, 72), (134, 118, 106)),
     "beige": ((232, 206, 170), (206, 166, 118)),
 }
+# what cannot be heard is not told: a very high voice has no overtones that could be bright, and water has no beat
+NO_TIMBRE, NO_TEMPO = ("bird", "cricket"), ("rain", "waterfall")
 STYLE_WORDS = {
     "flat": "a flat drawing", "outline": "an outlined drawing", "shaded": "a shaded picture",
     "watercolour": "a watercolour", "chalk": "a chalk drawing", "sketch": "a pencil sketch", "mosaic": "a mosaic",
@@ -131,10 +133,11 @@ def _number(thing: Thing, words: list[str]) -> str:
 
 def _heard(thing: Thing, tell, rng: np.random.Generator) -> str:
     sound = str(rng.choice(SOUNDS[thing.name]))
-    words = tell(grade(TIMBRES, thing.timbre)) + tell(grade(PITCHES, thing.size))
-    return " ".join(
-        [_number(thing, words), sound] + tell(grade(TEMPI, thing.tempo)) + tell(grade(DISTANCES, thing.distance))
-    )
+    timbre = [] if thing.name in NO_TIMBRE else tell(grade(TIMBRES, thing.timbre))
+    beats = thing.name not in NO_TEMPO and (thing.name, thing.count) != ("bells", 1)  # a single stroke has no tempo
+    tempo = tell(grade(TEMPI, thing.tempo)) if beats else []
+    said = _number(thing, timbre + tell(grade(PITCHES, thing.size)))
+    return " ".join([said, sound] + tempo + tell(grade(DISTANCES, thing.distance)))
 
 
 def with_article(words: str) -> str:
