@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 from soundworld import make_scene, synthesise
-from soundworld.films import CUTS, FRAMES, cut, distractor, film
+from soundworld.films import CUTS, FRAME_RATE, cut, distractor, film
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import open_source
@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 
 def with_cut(wanted: range):
     """A scene of the training split whose film has this cut."""
-    return next(scene for scene in (make_scene("train", index) for index in range(200)) if cut(scene) == wanted)
+    return next(scene for scene in (make_scene("train", index) for index in range(200)) if cut(scene, 4) == wanted)
 
 
 def test_the_list_is_vggsounds_and_every_row_has_its_film(folder):
@@ -60,8 +60,8 @@ def test_the_same_seed_writes_the_same_bytes_and_another_seed_other_films(folder
 
 def test_the_thing_moves_and_a_cut_shows_something_else():
     scene = with_cut(range(3, 6))
-    frames = [np.asarray(frame, float) for frame in film(scene)]
-    assert len(frames) == FRAMES and np.array_equal(frames[3], frames[5])
+    frames = [np.asarray(frame, float) for frame in film(scene, 4)]
+    assert len(frames) == 10 and np.array_equal(frames[3], frames[5])
     moved = np.abs(frames[0] - frames[9]).mean(2)
     assert 0.002 < (moved > 20).mean() < 0.6  # the thing, not the whole picture
     assert np.abs(frames[2] - frames[3]).mean() > 2 * np.abs(frames[1] - frames[2]).mean()
@@ -69,15 +69,15 @@ def test_the_thing_moves_and_a_cut_shows_something_else():
 
 
 def test_cuts_come_as_often_as_they_shall():
-    cuts = [cut(make_scene("train", index)) for index in range(1000)]
-    assert {one: round(cuts.count(one) / len(cuts), 1) for one in CUTS} == {
-        one: pytest.approx(share, abs=0.06) for one, share in CUTS.items()}
+    cuts = [cut(make_scene("train", index), 4) for index in range(1000)]
+    assert {one: round(cuts.count(range(*one)) / len(cuts), 1) for one in ((0, 0), (0, 3), (3, 6), (7, 10))} == {
+        tuple(int(4 * end) for end in one): pytest.approx(share, abs=0.06) for one, share in CUTS.items()}
 
 
 def test_aggregators_differ_on_a_film_with_a_cut(stack, folder):
     """The first frame of a cut film is another thing, so its embedding lies far from the middle one's."""
     sources = open_source(str(folder / "vggsound.csv"), folder).sources
-    number = next(n for n in range(COUNT) if cut(make_scene("test" if n % 5 == 4 else "train", n)) == range(0, 3))
+    number = next(n for n in range(COUNT) if cut(make_scene("test" if n % 5 == 4 else "train", n), 4) == range(0, 3))
     found = {}
     for name in ("mean", "first", "middle"):
         job, = batch_jobs(0, [sources[number]])
@@ -95,6 +95,8 @@ def test_pictures_are_imagehears_by_their_names(folder):
 def test_films_are_mp4_with_h264_and_aac(folder):
     with av.open(str(next((folder / "video").iterdir()))) as container:
         assert [stream.codec_context.name for stream in container.streams] == ["h264", "aac"]
+        assert container.streams.video[0].average_rate == FRAME_RATE == 25
+        assert sum(1 for _ in container.decode(video=0)) == 64
 
 
 @pytest.mark.parametrize("arguments, message", [

@@ -16,14 +16,15 @@ from soundworld.scene import (
     STYLES,
     Scene,
     Thing,
+    counterfactual,
     make_scene,
     other_take,
     pitch,
 )
-from soundworld.synthesis import synthesise
+from soundworld.synthesis import Event, events, synthesise
 
 __all__ = [
-    "CLASSES", "FAMILIES", "IMAGE_SIZE", "KINDS", "NUM_SAMPLES", "OOD_STYLES", "PITCHED", "SAMPLE_RATE", "SPLITS",
-    "STYLES", "Scene", "Thing", "class_prompt", "cut", "draw", "film", "make_scene", "other_take",
-    "picture_caption", "pitch", "sound_caption", "synthesise",
+    "CLASSES", "Event", "FAMILIES", "IMAGE_SIZE", "KINDS", "NUM_SAMPLES", "OOD_STYLES", "PITCHED", "SAMPLE_RATE",
+    "SPLITS", "STYLES", "Scene", "Thing", "class_prompt", "counterfactual", "cut", "draw", "events", "film",
+    "make_scene", "other_take", "picture_caption", "pitch", "sound_caption", "synthesise",
 ]

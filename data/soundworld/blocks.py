@@ -3,6 +3,9 @@
 Signals are mono float64 arrays of shape (n,) at SAMPLE_RATE; times are in seconds, frequencies in Hz.
 """
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 from scipy import fft
 
@@ -161,3 +164,18 @@ def mix(events) -> np.ndarray:
         kept = signal[: NUM_SAMPLES - first]
         out[first : first + len(kept)] += kept
     return out
+
+
+class Dry(NamedTuple):
+    """A thing's voice before it is set at its distance."""
+
+    sound: np.ndarray  # (NUM_SAMPLES,)
+    onsets: Sequence[tuple[float, int]] = ()  # seconds, and which of the `count` individuals; none: it never pauses
+
+
+def placed(events) -> Dry:
+    """The mix of (start s, signal, individual) events, and their onsets: where a signal reaches a tenth of its peak."""
+    events = list(events)
+    onsets = [(start + np.argmax(np.abs(signal) >= 0.1 * np.abs(signal).max()) / SAMPLE_RATE, individual)
+              for start, signal, individual in events]
+    return Dry(mix((start, signal) for start, signal, _ in events), onsets)

@@ -10,8 +10,9 @@ from typing import Callable, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from soundworld.figures import Colour, Shape, dark, figure, light, mix, smooth
+from soundworld.figures import STILL, Colour, Gesture, Shape, dark, figure, light, mix, smooth
 from soundworld.scene import IMAGE_SIZE, Scene, Thing
+from soundworld.synthesis import events
 
 SUPER = 3  # drawn this many times larger, then averaged: smooth edges
 HORIZON = 62  # pixels from the top
@@ -21,8 +22,12 @@ FARTHEST, HAZE = 0.68, 0.55  # scale, and share of the air's colour, at distance
 GROUPS = {1: ((0.0, 0.0),), 2: ((-0.54, -0.03), (0.54, 0.0)), 3: ((-0.67, -0.24), (0.67, -0.24), (0.0, 0.0))}
 UNITS = {1: (44, 94), 2: (32, 55), 3: (29, 51)}
 
+RISE, FALL = 0.04, 0.25  # s that a gesture takes up to the onset of its sound, and at most to be over again
+GESTURES_IN_STILLS = 0.0  # share of the pictures without a moment that catch their things in mid-gesture
+
 BOARD, PAPER, GRAPHITE = (40, 58, 56), (246, 241, 230), (58, 56, 66)
 _ROWS, _COLUMNS = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)
+_DITHER = ((7 * _ROWS + 11 * _COLUMNS) % 16)[..., None] / 16
 
 
 class Light(NamedTuple):
@@ -80,40 +85,96 @@ class Brush:
         self.image.paste(Image.fromarray(ramp).resize((self.image.width, rows)), (0, round(top * SUPER)))
 
 
-def draw(scene: Scene) -> Image.Image:
-    """Picture of a scene: RGB, IMAGE_SIZE x IMAGE_SIZE, a pure function of the scene."""
+def draw(scene: Scene, at: float | None = None) -> Image.Image:
+    """Picture of a scene: RGB, IMAGE_SIZE x IMAGE_SIZE, a pure function of its arguments.
+
+    `at` is a moment of the scene's sound in seconds: what begins to sound then is seen in its gesture. Without it the
+    picture is a still, which knows nothing of the sound's events.
+    """
+    gestures = _caught(scene) if at is None else _at(scene, at)
+    picture, alpha = _page(scene, gestures)
+    if any(gesture.strength for gesture in gestures.values()):  # as bright as at rest, or films would flash
+        rest, _ = _page(scene, {who: gesture._replace(strength=0.0) for who, gesture in gestures.items()})
+        picture = picture + _DITHER * (alpha > 0)  # so that less than a level can be made up for
+        for _ in range(4):
+            picture = picture + 0.7 * (_luminance(rest) - _luminance(picture)) * alpha / alpha.mean()
+    return Image.fromarray(_printed(picture))
+
+
+def _printed(picture: np.ndarray) -> np.ndarray:
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def _luminance(picture: np.ndarray) -> float:
+    """Mean luminance (0..255) of a picture (H, W, 3) as it is printed."""
+    return float(_printed(picture).mean((0, 1)) @ (0.299, 0.587, 0.114))
+
+
+def _page(scene: Scene, gestures: dict[tuple[int, int], Gesture]) -> tuple[np.ndarray, np.ndarray]:
+    """The finished page (H, W, 3) in about 0..255 and the share of the figures in every pixel (H, W, 1)."""
     rng = np.random.default_rng(scene.stroke)
     lighting = LIGHTS_OF[scene.light]
     page = Image.new("RGB", (IMAGE_SIZE * SUPER,) * 2)
     air = _paint_background(page, scene, lighting, rng)
     layer = Image.new("RGBA", page.size, (0, 0, 0, 0))
     manner = MANNERS[scene.style]
-    for spot in _spots(scene):
+    for spot in _spots(scene, gestures):
         _shadow(page, spot)
         _paint_figure(layer, spot, manner, lighting.figures, manner.air or air, rng)
     back = np.asarray(page.reduce(SUPER), np.float32)
     front = np.asarray(layer.reduce(SUPER), np.float32)
-    picture = manner.finish(back, front[..., :3], front[..., 3:] / 255, rng)
-    return Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+    alpha = front[..., 3:] / 255
+    return manner.finish(back, front[..., :3], alpha, rng), alpha
+
+
+# ------------------------------------------------------------------------------------------------------ gestures
+# (place in scene.things, individual) -> Gesture; who is not in it is at rest.
+
+
+def _at(scene: Scene, moment: float) -> dict[tuple[int, int], Gesture]:
+    """The gestures at a moment (s): up within RISE before an onset, down until FALL after it or the next one.
+
+    A horse's legs do so the other way round: they are lifted at leisure, and come down on the onset.
+    """
+    gestures = {}
+    for who in np.ndindex(len(scene.things), max(thing.count for thing in scene.things)):
+        onsets = np.array([event.seconds for event in events(scene) if event[1:] == who])
+        gaps, since = np.diff(onsets, append=np.inf), moment - onsets
+        if scene.things[who[0]].name == "horse":
+            gaps, since = np.diff(onsets, prepend=-np.inf), -since - RISE
+        strengths = np.where(since < 0, 1 + since / RISE, 1 - (since / np.minimum(FALL, 0.7 * gaps)) ** 2)
+        turn = int(strengths.argmax()) if len(onsets) else 0
+        gestures[who] = Gesture(float(np.clip(strengths[turn], 0, 1)) if len(onsets) else 0.0, turn)
+    return gestures
+
+
+def _caught(scene: Scene) -> dict[tuple[int, int], Gesture]:
+    """The gestures of a still: none, or whatever the things were just doing."""
+    rng = np.random.default_rng([scene.stroke, 1])
+    if rng.random() >= GESTURES_IN_STILLS:
+        return {}
+    return {(number, individual): Gesture(float(rng.choice([0, 1]) * rng.uniform(0.4, 1)), int(rng.integers(6)))
+            for number, thing in enumerate(scene.things) for individual in range(thing.count)}
 
 
 # ---------------------------------------------------------------------------------------------- where things are
 
 
 class Spot(NamedTuple):
-    """Where one figure stands: middle of its foot in pixels, pixels of its unit, and the thing it belongs to."""
+    """Where a figure stands (middle of its foot, pixels), pixels of its unit, the thing it belongs to, its gesture."""
 
     x: float
     y: float
     unit: float
     thing: Thing
+    gesture: Gesture
 
 
-def _spots(scene: Scene) -> list[Spot]:
+def _spots(scene: Scene, gestures: dict[tuple[int, int], Gesture]) -> list[Spot]:
     """All figures of a scene, the ones farther back first."""
     duet = len(scene.things) == 2
     spots = []
-    for thing in scene.things:
+    for number, thing in enumerate(scene.things):
         smallest, largest = UNITS[2 if duet else thing.count]
         unit = smallest * (largest / smallest) ** thing.size * FARTHEST ** thing.distance
         offsets = GROUPS[thing.count]
@@ -123,7 +184,8 @@ def _spots(scene: Scene) -> list[Spot]:
         y = NEAR + (FAR - NEAR) * thing.distance
         if thing.name == "rain":  # hangs from the sky, and sinks towards the horizon when it is far away
             y = 5 + 27 * thing.distance + (1.0 - offsets[0][1]) * unit
-        spots += [Spot(x + right * unit, y + down * unit, unit, thing) for right, down in offsets]
+        spots += [Spot(x + right * unit, y + down * unit, unit, thing, gestures.get((number, individual), STILL))
+                  for individual, (right, down) in enumerate(offsets)]
     return sorted(spots, key=lambda spot: spot.y)
 
 
@@ -174,7 +236,7 @@ def _paint_figure(layer: Image.Image, spot: Spot, manner: Manner, tint: Colour, 
         return (*(int(c) for c in mix(lit, air, haze)), 255)
 
     contour = manner.contour * (0.45 + 0.55 * spot.unit / UNITS[1][1]) * SUPER
-    for run in _runs(figure(spot.thing.name, spot.thing.hue)):
+    for run in _runs(figure(spot.thing.name, spot.thing.hue, spot.gesture)):
         placed = [(_place(shape.points, spot), shape.width * spot.unit * SUPER) for shape in run]
         if manner.wobble:
             placed = [(p + manner.wobble * SUPER * np.sin(p[:, ::-1] / 13 + phase), width) for p, width in placed]

@@ -150,6 +150,31 @@ def other_take(scene: Scene, number: int) -> Scene:
     return replace(scene, things=things)
 
 
+def counterfactual(scene: Scene, *, size: float | None = None, count: int | None = None, distance: float | None = None,
+                   name: str | None = None) -> Scene:
+    """The same scene with a visible cause of its main thing changed, and everything else as it was.
+
+    All nuisances and all invisible causes stay, so picture and sound differ by what the change does to them and by
+    nothing else. Another count or name sounds with the same timbre, tempo and take; its events follow from these.
+
+    Raises ValueError for a size or distance outside 0..1, a count that is not 1, 2 or 3, a count other than 1 where two
+    different things are seen, an unknown name, or one that the scene's other thing has.
+    """
+    changes = {key: value for key, value in (("size", size), ("count", count), ("distance", distance), ("name", name))
+               if value is not None}
+    for key in ("size", "distance"):
+        if not 0 <= changes.get(key, 0) <= 1:
+            raise ValueError(f"{key} is {changes[key]}: it lies between 0 and 1")
+    first, *others = scene.things
+    if changes.get("count", 1) not in (1, 2, 3) or others and changes.get("count", 1) != 1:
+        raise ValueError(f"count is {count}: it is 1, 2 or 3, and 1 where two different things are seen")
+    if changes.get("name", first.name) not in CLASSES:
+        raise ValueError(f"unknown SoundWorld class {name!r}: use one of {', '.join(CLASSES)}")
+    if name in {other.name for other in others}:
+        raise ValueError(f"the scene's other thing is a {name} already: the two are of different classes")
+    return replace(scene, things=(replace(first, **changes), *others))
+
+
 def _draw_thing(rng: np.random.Generator, name: str, centre: float, number: int) -> Thing:
     return Thing(
         name,

@@ -1,12 +1,14 @@
 """The sound of a SoundWorld scene: each thing's dry voice, set at its distance, summed."""
 
+from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from scipy import fft
 
-from soundworld.blocks import between, edges
-from soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Scene
+from soundworld.blocks import Dry, between, edges
+from soundworld.scene import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing
 from soundworld.voices import VOICES
 
 NEAR_LEVEL = 0.7  # peak of a single near event
@@ -36,12 +38,46 @@ def at_distance(dry: np.ndarray, distance: float) -> np.ndarray:
     return gain * fft.irfft(fft.rfft(dry, SIZE) * air * room, SIZE)[:NUM_SAMPLES]
 
 
+def _voice(thing: Thing) -> Dry:
+    return VOICES[thing.name](thing, np.random.default_rng(thing.take))
+
+
 def synthesise(scene: Scene) -> np.ndarray:
     """Sound of a scene: float32, shape (NUM_SAMPLES,) at SAMPLE_RATE, in -1..1; a pure function of the scene."""
-    parts = [at_distance(VOICES[thing.name](thing, np.random.default_rng(thing.take)), thing.distance)
+    parts = [at_distance(_voice(thing).sound, thing.distance)
              for thing in scene.things]
     sound = np.sum(parts, axis=0) * edges(NUM_SAMPLES, 0.005, 0.01)
     over = np.maximum(np.abs(sound) - KNEE, 0)
     headroom = 1 - KNEE
     limited = np.sign(sound) * (np.minimum(np.abs(sound), KNEE) + headroom * np.tanh(over / headroom))
     return limited.astype(np.float32)
+
+
+class Event(NamedTuple):
+    """The beginning of one sound of a scene."""
+
+    seconds: float  # from the beginning of the clip
+    thing: int  # place in scene.things
+    individual: int  # 0 to count - 1: which one of its kind
+
+
+def events(scene: Scene) -> tuple[Event, ...]:
+    """When the things of a scene sound: the onset of every event in the clip, earliest first.
+
+    They come from the synthesis itself, so they cannot differ from what is heard. An onset is where the event's own
+    signal reaches a tenth of its peak: a bark or a key's stroke, a bird's syllable, a cricket's chirp, a hoof's beat, a
+    train's chuff, toot or clack. A siren never pauses: its events are the moments at which it begins to rise. Rain,
+    waterfall and car sound without a beginning and have none.
+    """
+    found = [Event(float(seconds), number, individual) for number, thing in enumerate(scene.things)
+             for seconds, individual in _onsets(replace(thing, **_UNHEARD))]
+    return tuple(sorted(found))
+
+
+_UNHEARD = {"hue": 0.0, "mirrored": False, "tilt": 0.0, "place": 0.0, "distance": 0.0}  # so that a film asks once
+
+
+@lru_cache(maxsize=256)
+def _onsets(thing: Thing) -> tuple[tuple[float, int], ...]:
+    return tuple((seconds, individual) for seconds, individual in _voice(thing).onsets
+                 if 0 <= seconds < NUM_SAMPLES / SAMPLE_RATE)

@@ -1,13 +1,15 @@
 """One dry sound per SoundWorld class.
 
-Each voice takes (thing, rng) and returns a mono float64 array of shape (NUM_SAMPLES,) whose events peak near 1.
-Size sets pitch and resonances, count the number of events or sources, tempo their rate, timbre the brightness and
-roughness, and rng (from the take) the times, phases and small variations.
+Each voice takes (thing, rng) and returns a Dry: a mono float64 array of shape (NUM_SAMPLES,) whose events peak near 1,
+and the onsets of these events with the individual that each belongs to. Size sets pitch and resonances, count the
+number of events or sources, tempo their rate, timbre the brightness and roughness, and rng (from the take) the times,
+phases and small variations.
 """
 
 import numpy as np
 
 from soundworld.blocks import (
+    Dry,
     between,
     clock,
     curve,
@@ -19,6 +21,7 @@ from soundworld.blocks import (
     modes,
     noise,
     onsets,
+    placed,
     samples,
     shaped,
     slope,
@@ -42,8 +45,8 @@ def bird(thing, rng):
     """Syrinx: an almost pure tone whose frequency chirps, trills or slides; one phrase per bird."""
     duration = between(0.85, 0.55, thing.tempo)
     rate = between(4.5, 11, thing.tempo)
-    events = []
-    for start, f0 in zip(onsets(rng, thing.count, 1.05 * duration, 0.04), _herd(thing, rng)):
+    events, syllables = [], []
+    for k, (start, f0) in enumerate(zip(onsets(rng, thing.count, 1.05 * duration, 0.04), _herd(thing, rng))):
         n = samples(duration)
         t = clock(n) * rate * rng.uniform(0.85, 1.15)
         local, syllable = t % 1, t.astype(int)
@@ -54,7 +57,13 @@ def bird(thing, rng):
         gate = np.clip(np.sin(np.pi * np.minimum(local / 0.75, 1)), 0, 1) ** 0.7
         tone = harmonics(np.minimum(f0 * 2**octaves, 7000), np.array([1, 0.05 + 0.25 * thing.timbre]))
         events.append((start, unit(tone * gate * edges(n, 0.01, 0.03))))
-    return mix(events)
+        syllables += [(start + first / SAMPLE_RATE, k) for first in _rising(local < 0.7) if first < n - samples(0.03)]
+    return Dry(mix(events), syllables)
+
+
+def _rising(gate: np.ndarray) -> np.ndarray:
+    """Samples at which a gate (n,) of booleans opens."""
+    return np.flatnonzero(np.diff(gate.astype(np.int8), prepend=np.int8(0)) == 1)
 
 
 def cat(thing, rng):
@@ -63,13 +72,13 @@ def cat(thing, rng):
     mouth = [[(350, 1), (2300, 0.25)], [(550, 1), (2100, 0.8), (3200, 0.3)],
              [(950, 1), (1700, 0.7), (3000, 0.35)], [(700, 1), (1100, 0.6), (2900, 0.1)], [(450, 1), (850, 0.3)]]
     events = []
-    for start, f0 in zip(onsets(rng, thing.count, 0.98 * duration), _herd(thing, rng)):
+    for k, (start, f0) in enumerate(zip(onsets(rng, thing.count, 0.98 * duration), _herd(thing, rng))):
         n = samples(duration)
         f = f0 * curve(n, 0.88, 0.98, 1.02, 1.01, 1, 0.98, 0.84) * wander(rng, n, 9, 0.006)
         source = harmonics(f, slope(1.5 - 0.8 * thing.timbre)) + (0.02 + 0.06 * thing.timbre) * noise(rng, n)
         call = vowels(source, mouth, tract(thing), 1.5) * curve(n, 0.3, 0.8, 1, 1, 0.7, 0.4)
-        events.append((start, unit(call * edges(n, 0.05, 0.12))))
-    return mix(events)
+        events.append((start, unit(call * edges(n, 0.05, 0.12)), k))
+    return placed(events)
 
 
 def cow(thing, rng):
@@ -78,20 +87,20 @@ def cow(thing, rng):
     mouth = [[(230, 1), (700, 0.08)], [(330, 1), (720, 0.4), (2200, 0.05)],
              [(480, 1), (850, 0.7), (2300, 0.15)], [(380, 1), (760, 0.4), (2200, 0.05)]]
     events = []
-    for start, f0 in zip(onsets(rng, thing.count, min(0.75 * duration, 0.85)), _herd(thing, rng)):
+    for k, (start, f0) in enumerate(zip(onsets(rng, thing.count, min(0.75 * duration, 0.85)), _herd(thing, rng))):
         n = samples(duration)
         f = f0 * curve(n, 0.9, 1, 1.02, 1.02, 1.01, 1, 0.98, 0.87) * wander(rng, n, 12, 0.004 + 0.008 * thing.timbre)
         source = harmonics(f, slope(1.2 - 0.6 * thing.timbre)) + 0.05 * thing.timbre * noise(rng, n)
         call = vowels(source, mouth, tract(thing), 1.3) * curve(n, 0.5, 0.9, 1, 1, 0.8)
-        events.append((start, 0.75 * unit(call * edges(n, 0.12, 0.2))))
-    return mix(events)
+        events.append((start, 0.75 * unit(call * edges(n, 0.12, 0.2)), k))
+    return placed(events)
 
 
 def cricket(thing, rng):
     """Stridulation: the wing file makes chirps of 3 or 4 short pulses of one pure carrier, again and again."""
     chirps = between(2.1, 3.3, thing.tempo)
     pulse_rate = between(26, 46, thing.tempo)
-    out = np.zeros(NUM_SAMPLES)
+    out, starts = np.zeros(NUM_SAMPLES), []
     t = clock(NUM_SAMPLES)
     for k, f0 in enumerate(_herd(thing, rng)):
         since = (t - rng.uniform(0.02, 0.1) - k / (chirps * thing.count)) % (1 / (chirps * rng.uniform(0.97, 1.03)))
@@ -101,7 +110,8 @@ def cricket(thing, rng):
         rough = 1 + 0.5 * thing.timbre * np.sin(2 * np.pi * 190 * t)
         carrier = harmonics(np.full(NUM_SAMPLES, f0), np.array([1, 0.03 + 0.15 * thing.timbre]))
         out += unit(carrier * gate * rough) * (0.9, 0.75, 0.65)[k]
-    return out
+        starts += [(first / SAMPLE_RATE, k) for first in _rising(inside)]
+    return Dry(out, starts)
 
 
 def _bark(thing, rng, f0):
@@ -119,7 +129,7 @@ def dog(thing, rng):
     gap = between(0.42, 0.29, thing.tempo)
     individuals = np.repeat(_herd(thing, rng), 2)
     times = onsets(rng, len(individuals), gap)
-    return mix((start, _bark(thing, rng, f0)) for start, f0 in zip(times, individuals))
+    return placed((start, _bark(thing, rng, f0), k // 2) for k, (start, f0) in enumerate(zip(times, individuals)))
 
 
 def _quack(thing, rng, f0):
@@ -137,7 +147,7 @@ def duck(thing, rng):
     gap = between(0.40, 0.25, thing.tempo)
     individuals = np.repeat(_herd(thing, rng), 2)
     times = onsets(rng, len(individuals), gap)
-    return mix((start, _quack(thing, rng, f0)) for start, f0 in zip(times, individuals))
+    return placed((start, _quack(thing, rng, f0), k // 2) for k, (start, f0) in enumerate(zip(times, individuals)))
 
 
 def _croak(thing, rng, f0, duration):
@@ -155,10 +165,10 @@ def frog(thing, rng):
     """Croak: slow glottal pulses ring a vocal sac; a short low "rib", a longer higher "bit" per frog."""
     length = between(1.25, 0.8, thing.tempo)
     events = []
-    for start, f0 in zip(onsets(rng, thing.count, 0.78, 0.04), _herd(thing, rng)):
-        events.append((start, 0.8 * _croak(thing, rng, 0.85 * f0, 0.17 * length)))
-        events.append((start + 0.24 * length, _croak(thing, rng, 1.1 * f0, 0.28 * length)))
-    return mix(events)
+    for k, (start, f0) in enumerate(zip(onsets(rng, thing.count, 0.78, 0.04), _herd(thing, rng))):
+        events.append((start, 0.8 * _croak(thing, rng, 0.85 * f0, 0.17 * length), k))
+        events.append((start + 0.24 * length, _croak(thing, rng, 1.1 * f0, 0.28 * length), k))
+    return placed(events)
 
 
 def _hoof(thing, rng, f0):
@@ -181,9 +191,9 @@ def horse(thing, rng):
         times = (np.arange(6)[:, None] + beats).ravel() * stride + shift
         tones = np.tile((1, 0.8, 1.12)[: len(beats)], 6)
         kept = times < 2.5
-        events += [(time + rng.uniform(0, 0.015), _hoof(thing, rng, f0 * tone) * (0.9, 0.75, 0.65)[k])
+        events += [(time + rng.uniform(0, 0.015), _hoof(thing, rng, f0 * tone) * (0.9, 0.75, 0.65)[k], k)
                    for time, tone in zip(times[kept], tones[kept])]
-    return mix(events)
+    return placed(events)
 
 
 def sheep(thing, rng):
@@ -192,15 +202,15 @@ def sheep(thing, rng):
     mouth = [[(400, 0.7), (1500, 0.5), (2600, 0.3)], [(750, 1), (1650, 1), (2700, 0.7), (3700, 0.3)],
              [(700, 1), (1500, 0.8), (2600, 0.5)]]
     events = []
-    for start, f0 in zip(onsets(rng, thing.count, 0.8 * duration), _herd(thing, rng)):
+    for k, (start, f0) in enumerate(zip(onsets(rng, thing.count, 0.8 * duration), _herd(thing, rng))):
         n = samples(duration)
         turn = 2 * np.pi * cycles(between(7, 11, thing.tempo) * wander(rng, n, 6, 0.06))
         shake = np.sin(turn)
         f = f0 * (1 + 0.035 * np.cos(turn)) * curve(n, 0.97, 1, 1, 1, 0.96)
         source = harmonics(f, slope(0.9 - 0.6 * thing.timbre)) + (0.03 + 0.1 * thing.timbre) * noise(rng, n)
         call = vowels(source, mouth, tract(thing), 1.6) * (0.55 + 0.45 * shake) * curve(n, 0.7, 1, 1, 0.8, 0.5)
-        events.append((start, unit(call * edges(n, 0.04, 0.1))))
-    return mix(events)
+        events.append((start, unit(call * edges(n, 0.04, 0.1)), k))
+    return placed(events)
 
 
 def _engine(thing, rng, firing):
@@ -224,21 +234,23 @@ def car(thing, rng):
         road = shaped(noise(rng, NUM_SAMPLES), 300, 1300 * tract(thing), 1)
         sound = engine / engine.std() + (0.1 + 0.2 * thing.timbre) * road / road.std()
         out += (0.9, 0.8, 0.8)[k] * unit(sound * (0.25 / thing.count + np.exp(-(away**2))))
-    return out * edges(NUM_SAMPLES, 0.05, 0.05)
+    return Dry(out * edges(NUM_SAMPLES, 0.05, 0.05))
 
 
 def police(thing, rng):
     """Electronic siren: a horn-like tone swept an octave around the centre, slow wail to quick yelp."""
     t = clock(NUM_SAMPLES)
-    out = np.zeros(NUM_SAMPLES)
+    out, turns = np.zeros(NUM_SAMPLES), []
     for k in range(thing.count):
         rate = between(0.8, 3.6, thing.tempo) * (1, 1.45, 0.7)[k]
-        sweep = np.sin(2 * np.pi * (rate * t + rng.random()))
+        phase = rng.random()
+        sweep = np.sin(2 * np.pi * (rate * t + phase))
         f = pitch(thing) * (1, 0.97, 1.03)[k] * 2 ** (0.42 * np.arcsin(0.97 * sweep) / (np.pi / 2))
         horn = harmonics(f, slope(1.8 - thing.timbre))
         horn = formants(horn, (900, 2000, 3200), (700, 900, 900), (1, 0.7, 0.2 + 0.5 * thing.timbre), 0.3)
         out += unit(horn)
-    return 0.85 * out / thing.count**0.7 * edges(NUM_SAMPLES, 0.05, 0.01)
+        turns += [(time, k) for time in (np.arange(12) + 0.75 - phase) / rate if time >= 0]
+    return Dry(0.85 * out / thing.count**0.7 * edges(NUM_SAMPLES, 0.05, 0.01), turns)
 
 
 def _chuff(thing, rng, length):
@@ -259,14 +271,16 @@ def train(thing, rng):
     """Steam engine: chuffs, the first of every four stressed, clacking rail joints, one chord whistle per train."""
     gap = between(0.34, 0.15, thing.tempo)
     times = onsets(rng, int(2.4 / gap), gap, 0.02)
-    events = [(time, _chuff(thing, rng, 0.95 * gap) * (0.5 if k % 4 else 0.75)) for k, time in enumerate(times)]
+    events = [(time, _chuff(thing, rng, 0.95 * gap) * (0.5 if k % 4 else 0.75), k % thing.count)
+              for k, time in enumerate(times)]
     rails = np.array([430, 710, 1180, 2100]) * rng.uniform(0.9, 1.1)
     for joint in np.arange(0.3, 2.4, 4 * gap) + rng.uniform(0, gap):
         clack = 0.4 * unit(modes(samples(0.1), rails, np.full(4, 0.015), np.ones(4)))
-        events += [(joint, clack), (joint + 0.09, clack)]
+        events += [(joint, clack, 0), (joint + 0.09, clack, 0)]
     toot = between(0.6, 0.4, thing.tempo)
-    events += [(start + 0.08, 0.6 * _whistle(thing, rng, toot)) for start in onsets(rng, thing.count, toot + 0.13)]
-    return mix(events)
+    events += [(start + 0.08, 0.6 * _whistle(thing, rng, toot), k)
+               for k, start in enumerate(onsets(rng, thing.count, toot + 0.13))]
+    return placed(events)
 
 
 def bells(thing, rng):
@@ -282,8 +296,8 @@ def bells(thing, rng):
         pairs = np.concatenate([ratios, ratios * (1 + 0.0025 * rng.uniform(0.3, 1, 9))])  # a doublet beats
         ring = modes(n, f0 * pairs, np.tile(decays, 2), np.concatenate([levels, 0.3 * levels]))
         clapper = noise(rng, n) * strike(n, 0.001, 0.008) * (0.1 + 0.3 * thing.timbre)
-        events.append((start, 0.85 * unit((ring + clapper) * np.minimum(clock(n) / 0.002, 1))))
-    return mix(events)
+        events.append((start, 0.85 * unit((ring + clapper) * np.minimum(clock(n) / 0.002, 1)), k))
+    return placed(events)
 
 
 def _kick(thing, rng):
@@ -312,10 +326,10 @@ def drums(thing, rng):
     first = rng.uniform(0.02, 0.1)
     patterns = [("x..xx...", "x..x....", "x.x.x..x")[rng.integers(3)], "..x...x.", "xxxxxxxx"]
     events = []
-    for pattern, make in zip(patterns[: thing.count], (_kick, _snare, _hat)):
+    for kit, (pattern, make) in enumerate(zip(patterns[: thing.count], (_kick, _snare, _hat))):
         steps = [k for k in range(int(2.45 / step)) if pattern[k % 8] == "x"]
-        events += [(first + k * step, make(thing, rng) * rng.uniform(0.7, 0.85)) for k in steps]
-    return mix(events)
+        events += [(first + k * step, make(thing, rng) * rng.uniform(0.7, 0.85), kit) for k in steps]
+    return placed(events)
 
 
 def _melody(thing, rng):
@@ -332,7 +346,7 @@ def _melody(thing, rng):
 def flute(thing, rng):
     """Air jet: breath noise at the bore's resonances, a few harmonics and a vibrato that comes in late."""
     events = []
-    for start, length, f0 in _melody(thing, rng):
+    for k, (start, length, f0) in enumerate(_melody(thing, rng)):
         n = samples(length * 0.92)
         t = clock(n)
         vibrato = np.sin(2 * np.pi * 5.2 * t + rng.uniform(0, 6)) * np.minimum(t / 0.3, 1)
@@ -341,8 +355,8 @@ def flute(thing, rng):
         breath = formants(noise(rng, n), f0 * np.arange(1, 5), np.full(4, 180), (0.6, 1, 0.8, 0.5), 0.12)
         chiff = 1 + 3 * np.exp(-t / 0.03)
         breath *= between(0.06, 0.3, thing.timbre) / breath.std() * 0.5 * chiff
-        events.append((start, 0.9 * unit((tone * (1 + 0.15 * vibrato) + breath) * edges(n, 0.05, 0.06))))
-    return mix(events)
+        events.append((start, 0.9 * unit((tone * (1 + 0.15 * vibrato) + breath) * edges(n, 0.05, 0.06)), k // 2))
+    return placed(events)
 
 
 def _string(thing, rng, f0, n):
@@ -355,7 +369,7 @@ def _string(thing, rng, f0, n):
 def guitar(thing, rng):
     """Plucked strings on a wooden box: `count` strings, strummed once more than that."""
     events = []
-    for start in onsets(rng, thing.count + 1, between(0.72, 0.42, thing.tempo), 0.04):
+    for number, start in enumerate(onsets(rng, thing.count + 1, between(0.72, 0.42, thing.tempo), 0.04)):
         n = min(NUM_SAMPLES - samples(start), samples(1.6))
         lag = between(0.035, 0.018, thing.tempo)
         strum = [(k * lag, _string(thing, rng, pitch(thing) * ratio, n))
@@ -363,14 +377,14 @@ def guitar(thing, rng):
         chord = mix(strum)[:n]
         tap = formants(noise(rng, n) * strike(n, 0.001, 0.006), (110, 210, 430), (30, 40, 60), (1, 1, 0.6), 0)
         box = 0.7 * chord + formants(chord, (110, 215, 430), (40, 50, 80), (0.8, 0.7, 0.5), 0)
-        events.append((start, 0.8 * unit((unit(box) + 0.2 * unit(tap)) * edges(n, 0.001, 0.2))))
-    return mix(events)
+        events.append((start, 0.8 * unit((unit(box) + 0.2 * unit(tap)) * edges(n, 0.001, 0.2)), number % thing.count))
+    return placed(events)
 
 
 def piano(thing, rng):
     """Hammered stiff strings: slightly stretched partials, a quick then a slow decay, damped when the key is up."""
     events = []
-    for start, length, f0 in _melody(thing, rng):
+    for number, (start, length, f0) in enumerate(_melody(thing, rng)):
         n = samples(length + 0.12)
         k = np.arange(1, min(int(7000 / f0), 24) + 1)
         dull = (f0 / 262) ** 0.4 * between(0.75, 0.28, thing.timbre)
@@ -380,15 +394,15 @@ def piano(thing, rng):
         tone = modes(n, np.concatenate([stretched, stretched * 1.0007]), np.concatenate([quick, slow]),
                      np.concatenate([levels, 0.45 * levels]))
         hammer = shaped(noise(rng, n), 80, 500 + 900 * thing.timbre) * strike(n, 0.001, 0.012)
-        events.append((start, 0.85 * unit((unit(tone) + 0.15 * unit(hammer)) * edges(n, 0.003, 0.1))))
-    return mix(events)
+        events.append((start, 0.85 * unit((unit(tone) + 0.15 * unit(hammer)) * edges(n, 0.003, 0.1)), number // 2))
+    return placed(events)
 
 
 def trumpet(thing, rng):
     """Brass: the louder the brighter, a rising attack, tongued notes as in a fanfare."""
     spread = np.exp(0.15j * np.arange(1, 41) ** 2)  # phases that keep the buzz from piling up in one high peak
     events = []
-    for start, length, f0 in _melody(thing, rng):
+    for k, (start, length, f0) in enumerate(_melody(thing, rng)):
         n = samples(length * 0.95)
         t = clock(n)
         loud = curve(n, 1, 0.8, 0.85, 0.9, 0.8) * edges(n, 0.05, 0.06)
@@ -396,8 +410,8 @@ def trumpet(thing, rng):
         dark, bright = (harmonics(f, slope(tilt, 40) * spread) for tilt in (1.8, 0.45 - 0.3 * thing.timbre))
         lips = dark * (1 - loud) + bright * loud**2 * (0.5 + 0.5 * thing.timbre)
         bell = formants(lips, (1200, 2300), (900, 1600), (1, 0.6), 0.12)
-        events.append((start, 0.85 * unit(bell * loud)))
-    return mix(events)
+        events.append((start, 0.85 * unit(bell * loud), k // 2))
+    return placed(events)
 
 
 def rain(thing, rng):
@@ -413,7 +427,7 @@ def rain(thing, rng):
     patter = np.bincount(where.ravel(), drops.ravel(), NUM_SAMPLES)
     gust = wander(rng, NUM_SAMPLES, between(0.8, 4, thing.tempo), 0.2)
     hiss = shaped(noise(rng, NUM_SAMPLES), 0.7 * pitch(thing), between(4000, 7500, thing.timbre), 1.5)
-    return 0.3 * patter + (0.02 + 0.02 * thing.count) * between(0.7, 1.4, thing.timbre) * hiss / hiss.std() * gust
+    return Dry(0.3 * patter + (0.02 + 0.02 * thing.count) * between(0.7, 1.4, thing.timbre) * hiss / hiss.std() * gust)
 
 
 def waterfall(thing, rng):
@@ -425,7 +439,7 @@ def waterfall(thing, rng):
     rumble = shaped(noise(rng, NUM_SAMPLES), 40, 0.6 * pitch(thing))
     rumble *= wander(rng, NUM_SAMPLES, between(5, 16, thing.tempo), 0.4) / rumble.std()
     spray = shaped(noise(rng, NUM_SAMPLES), 200, between(1500, 5000, thing.timbre), 1)
-    return 0.13 * (out + 0.7 * rumble + 0.3 * spray / spray.std()) * edges(NUM_SAMPLES, 0.04, 0.01)
+    return Dry(0.13 * (out + 0.7 * rumble + 0.3 * spray / spray.std()) * edges(NUM_SAMPLES, 0.04, 0.01))
 
 
 VOICES = {voice.__name__: voice for voice in (
