@@ -36,6 +36,7 @@ def test_every_room_is_in_the_wheel(installed):
     assert set(listed) == rooms | {"v2a_utils.embedded", "soundworld", "v2a_pretraining"}
     modules = {path.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/*.py")}
     assert not [path for path in modules if not (installed / path).is_file()]
+    assert not list(installed.rglob("*.mp3"))  # the authors' sounds have a licence of their own
     beside = {"soundworld": "data/soundworld", "v2a_pretraining": "data/pretraining"}
     assert not [path.name for name, folder in beside.items() for path in (ROOT / folder).glob("*.py")
                 if not (installed / name / path.name).is_file()]

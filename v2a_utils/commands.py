@@ -273,8 +273,15 @@ def _reproduce(settings) -> int:
     from v2a_utils.evaluation.reproduced import paper_form
     from v2a_utils.evaluation.reproduction import reproduce
     from v2a_utils.evaluation.results import Results
+    from v2a_utils.evaluation.settings import Published
     from v2a_utils.stacks.stack import load_stack
 
+    if isinstance(settings, Published):
+        from v2a_utils.evaluation.published import nearest, recompute
+
+        table = recompute(settings, load_stack(settings.stack))
+        print(table.to_string(index=False, float_format="{:.3f}".format), nearest(table), sep="\n")
+        return 0
     reproduce(settings, load_stack(settings.stack))
     results = Results.read(settings.summary)
     print(paper_form(results).to_string())

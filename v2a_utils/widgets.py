@@ -33,10 +33,11 @@ UPLOAD = "my upload"
 CARD = 170  # pixels, width of a picture in a row of cards
 
 
-def encode_mp3(waveform: np.ndarray, sample_rate: int) -> bytes:
-    """A waveform (samples,) as MP3, at the loudness that all of the notebooks' sounds share."""
+def encode_mp3(waveform: np.ndarray, sample_rate: int, even: bool = True) -> bytes:
+    """A waveform (samples,) as MP3, at the loudness that all of the notebooks' sounds share unless `even` is False."""
     buffer = io.BytesIO()
-    soundfile.write(buffer, even_loudness(waveform), sample_rate, format="MP3", subtype="MPEG_LAYER_III")
+    heard = even_loudness(waveform) if even else waveform
+    soundfile.write(buffer, heard, sample_rate, format="MP3", subtype="MPEG_LAYER_III")
     return buffer.getvalue()
 
 

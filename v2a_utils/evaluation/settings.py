@@ -1,4 +1,7 @@
-"""What a reproduction is made of: one configuration file, in TOML or JSON."""
+"""What a reproduction is made of: one configuration file, in TOML or JSON.
+
+`Settings` are those of a reproduction from clips, `Published` those of one from sounds that somebody published.
+"""
 
 import json
 import tomllib
@@ -90,8 +93,34 @@ class Settings:
         return json.loads(json.dumps(asdict(self)))
 
 
-def read_settings(path: str | Path, **others) -> Settings:
-    """The settings of a file; `others`, where not None, replace them. ValueError says in one sentence what is wrong."""
+@dataclass(frozen=True)
+class Published:
+    """Keys of a configuration file that names `sounds`. Paths are relative to where the command runs."""
+
+    sounds: str  # folder of a system's sounds for ImageHear, <id>.wav at any depth
+    ids: str | None = None  # list of ids, one a line (default: the authors', which `fetch --for evaluation` gets)
+    pictures: str | None = None  # folder of ImageHear's pictures (default: where `fetch` put them)
+    vggsound: str | None = None  # folder of the system's sounds for VGGSound's test split
+    reference: str | None = None  # folder of the true sounds of the same clips
+    videos: str | None = None  # folder of these clips' videos or pictures, or a STORE of them: for CS
+    system: str = "V2A-Mapper"  # its row of the paper's Table 1
+    seconds: float = 9.984  # to which sounds are cut as well: the shortest of the three systems that are compared
+    stack: str = "paper"
+    out: str = "results/published"
+    draws: int = 1000  # of a bootstrap
+
+    def __post_init__(self):
+        if self.seconds <= 0 or self.draws < 2:
+            raise ValueError(f"seconds {self.seconds:g} and draws {self.draws}: give more than 0 and 2 or more")
+        if self.vggsound and not self.reference:
+            raise ValueError("vggsound is given and reference is not: name the folder of the true sounds, <id>.wav")
+
+
+def read_settings(path: str | Path, **others) -> Settings | Published:
+    """The settings of a file, `Published` where it names `sounds`; `others`, where not None, replace them.
+
+    ValueError says in one sentence what is wrong.
+    """
     path = Path(path)
     try:
         text = path.read_text()
@@ -99,16 +128,17 @@ def read_settings(path: str | Path, **others) -> Settings:
         given = {name: tuple(value) if isinstance(value, list) else value for name, value in dict(given).items()}
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a TOML or JSON file of settings ({error})") from error
-    known = {one.name: one for one in fields(Settings)}
+    kind = Published if "sounds" in given else Settings
+    known = {one.name: one for one in fields(kind)}
     if unknown := given.keys() - known.keys():
         raise ValueError(f"{path}: unknown {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-    if "videos" not in given | others:
+    if kind is Settings and "videos" not in given | others:
         raise ValueError(f"{path}: names no videos; give VGGSound's list, or another source of clips with sounds")
     for name, value in given.items():
         wanted = (int, float) if known[name].type is float else known[name].type
         if not isinstance(value, getattr(wanted, "__origin__", wanted)) or isinstance(value, bool):
             raise ValueError(f"{path}: {name} is {value!r}, not of the type {known[name].type}")
     try:
-        return Settings(**given | {name: value for name, value in others.items() if value is not None})
+        return kind(**given | {name: value for name, value in others.items() if value is not None})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error

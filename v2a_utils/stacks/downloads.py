@@ -45,6 +45,7 @@ class Public:
 
 _ALL = ("sound", "training", "evaluation")
 _CLASSES = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
+_IDS = "https://raw.githubusercontent.com/heng-hw/V2A-Mapper/91974b10843d4ca60ca1e318418d0e6667a37078/meta_data"
 TABLE = (
     Public("clip", "CLIP ViT-B/32 of OpenAI", _ALL, "MIT", 0.6, "timm/vit_base_patch32_clip_224.openai",
            ("open_clip_config.json", "open_clip_model.safetensors")),
@@ -70,6 +71,9 @@ TABLE = (
     Public("imagehear", "ImageHear, 101 pictures of 30 classes", ("evaluation",), "MIT, as its repository says", 0.1,
            patterns=("*/Data/ImageHear/*.jpg",), urls=(
                "https://github.com/RoySheffer/im2wav/archive/ee1ba8d3b4dea9f95626fdae71e061c4cdf50d8d.zip",)),
+    Public("v2a-mapper", "ids of the 101 and 15,446 items that V2A-Mapper was tested on", ("evaluation",),
+           "none stated: facts", 0.001, urls=(
+               f"{_IDS}/imagehear_id.txt", f"{_IDS}/vggsound_test_id.txt")),
     Public("vggsound", "VGGSound's list of clips (not the clips)", ("training", "evaluation"), "CC BY 4.0", 0.01, urls=(
         "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv",)),
 )

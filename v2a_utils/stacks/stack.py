@@ -98,7 +98,7 @@ def public_folders() -> dict[str, Path]:
     data = cache_folder("data")
     return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
             "vggish": config.path("framewise"), "wav2clip": config.path("wav2clip"), "imagehear": data / "imagehear",
-            "vggsound": data / "vggsound"} | {name: config.extras / name for name in TAGGERS}
+            "vggsound": data / "vggsound", "v2a-mapper": data / "v2a-mapper"} | {name: config.extras / name for name in TAGGERS}
 
 
 def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
