@@ -23,9 +23,9 @@ from torch import nn
 from transformers import ClapTextConfig, ClapTextModelWithProjection, RobertaConfig, RobertaModel
 
 from v2a_utils.data.files import write_json
-from v2a_utils.mappers.folders import save_mapper
-from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
+from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.mappers.registry import save_mapper
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.random_models import random_audioldm

@@ -16,8 +16,8 @@ from soundworld.captions import vocabulary
 from v2a_utils.__main__ import main
 from v2a_utils.data.store import Row, Store
 from v2a_utils.mappers import bridge as building
-from v2a_utils.mappers.bridge import VOCABULARIES, build_bridge, read_sentences, unpaired_sounds, words_bridge
-from v2a_utils.mappers.folders import load_mapper, save_mapper, trained_mapper
+from v2a_utils.mappers.bridge import VOCABULARIES, build_bridge, read_sentences, unpaired_sounds
+from v2a_utils.mappers.registry import load_mapper, save_mapper, trained_mapper, words_bridge
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.metrics import gap
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL

@@ -24,14 +24,13 @@ from v2a_utils.evaluation.generation import World, generator_key
 from v2a_utils.evaluation.methods import COMPARED, METHODS, QUICK, Sizes, conditions, missing
 from v2a_utils.evaluation.run import data_efficiency
 from v2a_utils.evaluation.summary import single_rows
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.stacks import extraction as embeddings
 from v2a_utils.stacks import stack as stacks
 
 FEW = replace(QUICK, pictures=60, takes=6, covered=4)

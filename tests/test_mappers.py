@@ -9,11 +9,10 @@ from conftest import unit_rows
 from soundworld import SAMPLE_RATE, draw, make_scene, other_take, synthesise
 from v2a_pretraining.run import TEMPERATURE
 
-from v2a_utils.mappers import diffusion
-from v2a_utils.mappers import networks as mappers
-from v2a_utils.mappers.folders import load_mapper, save_mapper, trained_mapper
-from v2a_utils.mappers.networks import OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper, train_mapper
-from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.mappers import model as mappers
+from v2a_utils.mappers.model import OBJECTIVES, DiffusionMapper, FlowMapper, RegressionMapper
+from v2a_utils.mappers.registry import load_mapper, save_mapper, trained_mapper
+from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.metrics.sounds import diversity
 
 VISUAL, AUDIO = 10, 8
@@ -172,7 +171,7 @@ def test_noise_is_added_on_the_cosine_schedule():
     times = torch.tensor([0, 1, 250, 500, 900, 999])
     left = torch.from_numpy(alphas_of_cosine_schedule()[times])[:, None].float()
     wanted = left.sqrt() * clean + (1 - left).sqrt() * noise
-    assert torch.allclose(diffusion.add_noise(clean, noise, times), wanted, atol=1e-4)
+    assert torch.allclose(mappers.add_noise(clean, noise, times), wanted, atol=1e-4)
 
 
 class Analytic:
@@ -188,7 +187,7 @@ class Analytic:
 def sampled(network=None, seed: int = 4, **settings) -> torch.Tensor:
     condition = torch.from_numpy(unit_rows(7, AUDIO))
     settings = {"steps": 20, "guidance": 1.0} | settings
-    return diffusion.sample(network or Analytic(), condition, generator=torch.Generator().manual_seed(seed), **settings)
+    return mappers.sample(network or Analytic(), condition, generator=torch.Generator().manual_seed(seed), **settings)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -236,7 +235,7 @@ def test_guidance_goes_from_null_through_conditional(guidance):
 def test_a_flow_is_noised_along_a_straight_line():
     clean, noise = torch.randn(3, AUDIO), torch.randn(3, AUDIO)
     share = torch.tensor([[0.001], [0.5], [1.0]])
-    noisy = diffusion.add_noise_straight(clean, noise, torch.tensor([0, 499, 999]))
+    noisy = mappers.add_noise_straight(clean, noise, torch.tensor([0, 499, 999]))
     assert torch.allclose(noisy, (1 - share) * clean + share * noise, atol=1e-6)
 
 

@@ -17,9 +17,9 @@ from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, Listing, with_splits
 from v2a_utils.data.splits import part_of
 from v2a_utils.data.store import Store
-from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.mappers.own import how_sure, measure, train_on_pairs
 from v2a_utils.mappers.recipes import FEW_PAIRS, PAIRS, RECIPES, recipe_for
+from v2a_utils.mappers.registry import has_mapper, load_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.mappers.training import TrainConfig, Validation, fit
 from v2a_utils.models.familiarity import Familiarity
 from v2a_utils.models.weights import load_weights

@@ -33,7 +33,7 @@ from paper_weights import (
 from PIL import Image
 
 from v2a_utils.__main__ import main
-from v2a_utils.mappers.bridge import words_bridge
+from v2a_utils.mappers.registry import words_bridge
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap_checkpoint import PROMPTS, infer_config, load_clap, read_null
 from v2a_utils.stacks.stack import Stack, load_stack, stack_config

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from v2a_utils.mappers.prior import Prior, _bucket
+from v2a_utils.mappers.model import Prior, RegressionMapper, _bucket
 
 PAPER = {"width": 512, "depth": 12, "heads": 12, "head_dim": 64, "dropout": 0.05}
 SMALL = {"width": 32, "depth": 2, "heads": 2, "head_dim": 16}
@@ -104,3 +104,18 @@ def test_every_parameter_learns():
     network(noisy, times, inputs(6)[2], keep).square().mean().backward()
     assert not [name for name, parameter in network.named_parameters() if parameter.grad is None
                 or not parameter.grad.any()]
+
+
+def test_weights_and_answers_of_a_seed_are_what_they_have_always_been():
+    """Trained mappers are loaded by these names, and a pretraining begins with these numbers."""
+    noisy, times, condition = inputs(8)
+    answer = small(null_tokens=3)(noisy, times, condition[:, :6])
+    assert answer[0, :4].tolist() == pytest.approx([0.464929, 0.140688, -0.679814, 1.057694], abs=1e-4)
+    torch.manual_seed(0)
+    regression = RegressionMapper(6, 8, depth=2)
+    assert regression(condition[:, :6])[0, :4].tolist() == pytest.approx([0.545967, -0.496702, -0.242615, -0.025039], abs=1e-4)
+    around = {"condition_in.weight", "condition_in.bias", "noised_in.weight", "noised_in.bias"}
+    inside = {f"blocks.{number}.{name}" for number in range(2) for name in LAYER_NAMES}
+    assert set(small(null_tokens=3).state_dict()) == NAMES.keys() | around | inside
+    assert list(regression.state_dict()) == [f"net.{layer}.{part}" for layer in (0, 2, 3, 5, 6)
+                                             for part in ("weight", "bias")]

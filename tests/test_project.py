@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,21 @@ def test_a_room_never_imports_from_one_above_it(path):
     imports = re.findall(r"^\s*(?:from|import) v2a_utils\.([\w.]+)", path.read_text(), re.MULTILINE)
     imports += re.findall(r"^\s*from v2a_utils import (\w+)", path.read_text(), re.MULTILINE)
     assert not [module for module in imports if room_of(module) > room_of(".".join(inside))]
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {}
+    for path in (ROOT / "v2a_utils").rglob("*.py"):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        imports = re.findall(r"^\s*from (v2a_utils[\w.]*) import ([\w, ()]+)", path.read_text(), re.MULTILINE)
+        graph[name] = {module for module, _ in imports} | {
+            f"{module}.{one.strip(' ()')}" for module, names in imports for one in names.split(",")}
+    TopologicalSorter({name: found & graph.keys() for name, found in graph.items()}).prepare()  # CycleError names it
+
+
+@pytest.mark.parametrize("room", ["data", "mappers", "metrics", "stacks"])
+def test_a_room_holds_at_most_ten_files(room):
+    assert len(list((ROOT / "v2a_utils" / room).glob("*.py"))) <= 10
 
 
 def test_soundworld_knows_nothing_of_the_helper():

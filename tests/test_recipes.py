@@ -16,11 +16,10 @@ from pyarrow import parquet
 from v2a_utils.__main__ import main
 from v2a_utils.data.pairs import read_pairs
 from v2a_utils.mappers import training
-from v2a_utils.mappers.folders import load_mapper
-from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.model import MAPPERS, Prior
 from v2a_utils.mappers.own import train_on_pairs
-from v2a_utils.mappers.prior import Prior
 from v2a_utils.mappers.recipes import RECIPES, build, read_recipe, recipe_for
+from v2a_utils.mappers.registry import load_mapper
 from v2a_utils.mappers.training import TrainConfig
 
 SIZES = {"width": 32, "depth": 1, "heads": 2, "head_dim": 16}

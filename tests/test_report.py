@@ -5,7 +5,6 @@ import re
 import pytest
 from v2a_pretraining import report
 
-from v2a_utils.evaluation import generation
 from v2a_utils.pipeline import SoundOptions
 
 

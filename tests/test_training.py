@@ -20,7 +20,7 @@ from v2a_pretraining.generator import train_decoder, train_unet, train_vocoder
 from v2a_pretraining.run import TEMPERATURE, Pretraining
 
 from v2a_utils.mappers import training
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import LearnedVocoder

@@ -92,8 +92,7 @@ def _with_bridge(stack, settings, options: argparse.Namespace):
     """The settings with the mapper words, now a bridge built from the options' sentences and sounds."""
     from dataclasses import replace
 
-    from v2a_utils.mappers.bridge import words_bridge
-    from v2a_utils.mappers.folders import put_mapper
+    from v2a_utils.mappers.registry import put_mapper, words_bridge
 
     if settings.mapper not in (None, "words"):
         raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
@@ -209,8 +208,7 @@ def train(options: argparse.Namespace) -> int:
 
 def bridge(options: argparse.Namespace) -> int:
     """A mapper from sentences and sounds."""
-    from v2a_utils.mappers.bridge import words_bridge
-    from v2a_utils.mappers.folders import save_mapper
+    from v2a_utils.mappers.registry import save_mapper, words_bridge
     from v2a_utils.stacks.stack import load_stack
 
     bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")

@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
-from v2a_utils.mappers.folders import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.mappers.photographs import photograph_embedding
+from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.lanes import Lanes, lane_count

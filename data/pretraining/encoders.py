@@ -21,7 +21,7 @@ from v2a_pretraining.augment import augment_log_mels, augment_pictures
 from v2a_pretraining.data import Rendered
 
 from v2a_utils.data.files import write_json
-from v2a_utils.mappers.networks import info_nce
+from v2a_utils.mappers.model import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.clap import Clap
 from v2a_utils.models.weights import save_weights

@@ -17,7 +17,7 @@ from v2a_pretraining.run import TEMPERATURE
 from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
 from v2a_utils.evaluation.generation import BATCH, World
 from v2a_utils.evaluation.methods import METHODS, sound_options
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.metrics.gap import pair_cosines
 from v2a_utils.metrics.sounds import (
     Interval,

@@ -22,11 +22,10 @@ from v2a_pretraining.data import Rendered, render
 
 from v2a_utils.data.files import write_json
 from v2a_utils.data.sources import soundworld
-from v2a_utils.mappers.bridge import VOCABULARIES, words_bridge
-from v2a_utils.mappers.folders import save_mapper
-from v2a_utils.mappers.networks import train_mapper
+from v2a_utils.mappers.bridge import VOCABULARIES
 from v2a_utils.mappers.recipes import RECIPES, build
-from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.mappers.registry import save_mapper, words_bridge
+from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.models.clap import AudioEncoder
 from v2a_utils.models.clap_checkpoint import NULL_FILE
 from v2a_utils.models.clip import VisionEncoder

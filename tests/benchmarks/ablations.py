@@ -22,9 +22,8 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
 from v2a_utils.evaluation import SUMMARY
-from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import RECIPES, Recipe, build
-from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.stacks.extraction import embed_world
 from v2a_utils.stacks.stack import load_stack

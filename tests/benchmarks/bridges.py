@@ -24,9 +24,10 @@ from tqdm.auto import tqdm
 from benchmarks.pairs import Map, measures
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import SUMMARY
-from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read_sentences, words_bridge
-from v2a_utils.mappers.networks import train_mapper
+from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read_sentences
 from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.mappers.registry import words_bridge
+from v2a_utils.mappers.training import train_mapper
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.metrics.sounds import unit_norm
 from v2a_utils.stacks.extraction import embed_world

@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from v2a_utils.mappers.diffusion import TRAIN_STEPS
-from v2a_utils.mappers.folders import trained_mapper
-from v2a_utils.mappers.networks import DiffusionMapper
+from v2a_utils.mappers.model import TRAIN_STEPS, DiffusionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.metrics import gap
 
 DIM, BATCH = 512, 64

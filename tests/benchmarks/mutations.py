@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 MUTATIONS = (  # what breaks, file of the package, text, what stands in its place, tests that ought to fail
-    ("guidance of the mapper", "mappers/diffusion.py", "null + guidance * (guess - null)", "guess", "test_mappers.py"),
+    ("guidance of the mapper", "mappers/model.py", "null + guidance * (guess - null)", "guess", "test_mappers.py"),
     ("the words' posterior", "mappers/words.py", " - self._log_evidence)", ")", "test_bridge.py"),
     ("clips of one video stay together", "data/splits.py", "(video[1] if video else clip_id)", "clip_id",
      "test_own_data.py"),

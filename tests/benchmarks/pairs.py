@@ -26,10 +26,10 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
 from v2a_utils.evaluation import SUMMARY
-from v2a_utils.mappers.bridge import VOCABULARIES, read_sentences, words_bridge
-from v2a_utils.mappers.networks import train_mapper
+from v2a_utils.mappers.bridge import VOCABULARIES, read_sentences
 from v2a_utils.mappers.recipes import RECIPES, build
-from v2a_utils.mappers.training import TrainConfig
+from v2a_utils.mappers.registry import words_bridge
+from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import unit_norm

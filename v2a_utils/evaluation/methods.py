@@ -8,7 +8,7 @@ from torch import nn
 
 from v2a_utils.evaluation.generation import World
 from v2a_utils.mappers.closed_form import CLOSED_FORM
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.pipeline import SoundOptions, map_embeddings
 from v2a_utils.stacks.stack import Stack
 

@@ -39,11 +39,10 @@ from v2a_utils.evaluation.methods import (
 from v2a_utils.evaluation.scoring import Extractor
 from v2a_utils.evaluation.settings import ROWS, Settings
 from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, summarise, write_summary
-from v2a_utils.mappers.bridge import words_bridge
 from v2a_utils.mappers.closed_form import CLOSED_FORM
-from v2a_utils.mappers.folders import save_mapper, trained_mapper
 from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.recipes import recipe_for
+from v2a_utils.mappers.registry import save_mapper, trained_mapper, words_bridge
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
 from v2a_utils.stacks import extraction

@@ -22,8 +22,8 @@ from v2a_utils.evaluation.features import Features, extract, stack_seeds
 from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import METHODS, Sizes, conditions, make_sounds, missing, trained_parameters
 from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, summarise, write_summary
-from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import build, recipe_for
+from v2a_utils.mappers.training import train_mapper
 from v2a_utils.stacks.extraction import embed_world
 from v2a_utils.stacks.stack import MINI, Stack
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.methods import METHODS, Method
-from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.stacks.extraction import EmbedOptions

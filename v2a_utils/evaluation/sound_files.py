@@ -23,7 +23,7 @@ from v2a_utils.data.files import whole_file, write_json
 from v2a_utils.data.sources import Listing
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.generation import BATCH, batch_options, generator_key
-from v2a_utils.mappers.folders import trained_mapper
+from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
 from v2a_utils.stacks.stack import Stack

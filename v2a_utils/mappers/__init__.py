@@ -1,4 +1,4 @@
-"""The only part that is trained: from CLIP's space into CLAP's.
+"""The only part that is trained: from CLIP's space into CLAP's. `model` has the mapper, `training` the loop.
 
 In: pairs of embeddings. Out: trained mappers, each in a folder of its own.
 """
@@ -6,10 +6,10 @@ In: pairs of embeddings. Out: trained mappers, each in a folder of its own.
 import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
-__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["diffusion"], {
-    "bridge": ["read_sentences", "unpaired_sounds", "words_bridge"],
+__getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["model"], {
+    "bridge": ["read_sentences", "unpaired_sounds"],
     "closed_form": ["CLOSED_FORM", "mean_shift", "nearest_neighbour", "ridge"],
-    "folders": ["trained_mapper"],
-    "networks": ["OBJECTIVES", "DiffusionMapper", "FlowMapper", "RegressionMapper", "train_mapper"],
-    "training": ["TrainConfig"],
+    "model": ["OBJECTIVES", "DiffusionMapper", "FlowMapper", "RegressionMapper"],
+    "registry": ["trained_mapper", "words_bridge"],
+    "training": ["TrainConfig", "train_mapper"],
 })

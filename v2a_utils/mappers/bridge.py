@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.files import cache_folder, whole_file
 from v2a_utils.data.store import Store
-from v2a_utils.mappers.folders import has_mapper, load_mapper, mapper_folder
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.weights import sha256, state_sha256
 from v2a_utils.stacks.stack import MINI, Stack
@@ -28,33 +27,6 @@ BATCH = 256  # sentences embedded at once
 FILES = 64  # sounds embedded at once and kept together
 
 Sentences = list[tuple[str, str]]  # what CLIP and CLAP read, with one meaning
-
-
-def words_bridge(
-    stack: Stack, words: str | Path | Sentences | None = None, sounds: str | Path | np.ndarray | None = None,
-    form: str = "mean",
-) -> WordsBridge:
-    """The bridge over words for a stack: without `words` and `sounds` the one stored with it, if there is one.
-
-    words: a text file (`read_sentences`) or pairs of sentences; by default the stack's own vocabularies. sounds: a
-    folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP embeddings (n, d); by default those of the
-    bridge stored with the stack, else none. ValueError says what is wrong with a file.
-    """
-    kept = None
-    if has_mapper(stack, WordsBridge.kind):
-        kept = load_mapper(mapper_folder(stack, WordsBridge.kind), stack.device)
-    if kept is not None and words is None and sounds is None:
-        kept.config["form"] = form
-        return kept
-    if words is None:
-        words = [pair for name in OWN_WORDS[stack.name] for pair in read_sentences(VOCABULARIES / f"{name}.txt")]
-    elif isinstance(words, (str, Path)):
-        words = read_sentences(words)
-    if sounds is not None:
-        cloud = sounds if isinstance(sounds, np.ndarray) else unpaired_sounds(stack, sounds)
-    else:
-        cloud = None if kept is None else kept.sounds.cpu().numpy()
-    return build_bridge(stack, words, cloud, form)
 
 
 def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form: str = "mean") -> WordsBridge:

@@ -17,10 +17,9 @@ from torch import nn
 
 from v2a_utils.data.files import whole_file, write_json
 from v2a_utils.data.pairs import Pairs
-from v2a_utils.mappers.folders import ENCODER_SUMS, save_mapper
-from v2a_utils.mappers.networks import train_mapper
 from v2a_utils.mappers.recipes import Recipe, build
-from v2a_utils.mappers.training import Validation, is_main_process
+from v2a_utils.mappers.registry import ENCODER_SUMS, save_mapper
+from v2a_utils.mappers.training import Validation, is_main_process, train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import Interval
 from v2a_utils.models.familiarity import Familiarity
@@ -42,15 +41,8 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
         raise ValueError(f"{out}: holds a mapper already; give another --out")
     held_out = tuple(_spread(rows) for rows in pairs.val)
     mapper = build(recipe, pairs.train[0].shape[1], pairs.train[1].shape[1])
-
-    class Watched(Validation):
-        def __call__(self, averaged: nn.Module, losses: list[float]) -> bool:
-            stop = super().__call__(averaged, losses)
-            if callback is not None:
-                callback(averaged, losses)
-            return stop
-
-    validation = Watched(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience)
+    validation = Validation(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience,
+                            callback)
     origin = {"data": pairs.sha256, "sizes": repr(sorted(recipe.sizes.items()))}
     train_mapper(mapper, *pairs.train, recipe.train, out / "checkpoint.pt", device, validation, origin)
     numbers = measure(mapper, *held_out)

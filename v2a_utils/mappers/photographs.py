@@ -12,7 +12,7 @@ from PIL import Image
 from soundworld import CLASSES, class_prompt
 
 from v2a_utils.data.media import MediaError
-from v2a_utils.mappers.bridge import words_bridge
+from v2a_utils.mappers.registry import words_bridge
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.photo import Seen
 from v2a_utils.stacks.stack import Stack

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
 
 # with fewer, a regression on SoundWorld has a lower cosine with the true sounds than the bridge over words, which needs

@@ -1,12 +1,18 @@
-"""A trained mapper's folder: written, read, and found by its kind or its path."""
+"""Every mapper by its kind or its folder: written, read, and built where it needs no training.
+
+A new kind is a class in `model`, with `kind`, `config`, `loss` and `map`; its name in MAPPERS, and a recipe, make it known to
+every command.
+"""
 
 import json
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
 from v2a_utils.data.files import write_json
-from v2a_utils.mappers.networks import MAPPERS
+from v2a_utils.mappers.bridge import OWN_WORDS, VOCABULARIES, Sentences, build_bridge, read_sentences, unpaired_sounds
+from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
@@ -78,6 +84,33 @@ def _written(folder: Path) -> list[tuple[int, int, int]]:
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
+def words_bridge(
+    stack: Stack, words: str | Path | Sentences | None = None, sounds: str | Path | np.ndarray | None = None,
+    form: str = "mean",
+) -> WordsBridge:
+    """The bridge over words for a stack: without `words` and `sounds` the one stored with it, if there is one.
+
+    words: a text file (`read_sentences`) or pairs of sentences; by default the stack's own vocabularies. sounds: a
+    folder of sound files, a store of embeddings (`unpaired_sounds`), or CLAP embeddings (n, d); by default those of the
+    bridge stored with the stack, else none. ValueError says what is wrong with a file.
+    """
+    kept = None
+    if has_mapper(stack, WordsBridge.kind):
+        kept = load_mapper(mapper_folder(stack, WordsBridge.kind), stack.device)
+    if kept is not None and words is None and sounds is None:
+        kept.config["form"] = form
+        return kept
+    if words is None:
+        words = [pair for name in OWN_WORDS[stack.name] for pair in read_sentences(VOCABULARIES / f"{name}.txt")]
+    elif isinstance(words, (str, Path)):
+        words = read_sentences(words)
+    if sounds is not None:
+        cloud = sounds if isinstance(sounds, np.ndarray) else unpaired_sounds(stack, sounds)
+    else:
+        cloud = None if kept is None else kept.sounds.cpu().numpy()
+    return build_bridge(stack, words, cloud, form)
+
+
 def put_mapper(stack: Stack, which: str, mapper: nn.Module) -> None:
     """Use this mapper for a kind, instead of the one stored with the stack."""
     stack.cache.setdefault("put mappers", {})[mapper_folder(stack, which)] = mapper
@@ -90,8 +123,6 @@ def _opened(stack: Stack, which: str, folder: Path) -> nn.Module:
         mapper.joins = {name: value for name, value in read_config(folder).items() if name in ENCODER_SUMS}
         return mapper
     if which == WordsBridge.kind:
-        from v2a_utils.mappers.bridge import words_bridge  # not at the top: it imports this file
-
         return words_bridge(stack)
     what = f"no trained {which} mapper for the {stack.name} stack" if which in KINDS else "no trained mapper there"
     raise ValueError(f"{folder}: {what}; train one with `python -m v2a_utils train`, or use the mapper words, which "
