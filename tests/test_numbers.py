@@ -17,9 +17,9 @@ from v2a_utils.data.audio import even_loudness, load_audio, loudness
 from v2a_utils.data.files import key
 from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, open_source
-from v2a_utils.mappers.folders import save_mapper, trained_mapper
-from v2a_utils.mappers.networks import DiffusionMapper, RegressionMapper
+from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.own import validation_loss
+from v2a_utils.mappers.registry import save_mapper, trained_mapper
 from v2a_utils.models.noise import MAPPER, row_generators
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.extraction import world_store

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
-
 MAPPER = 1  # salt of a mapper's noise: that of a generator with the same seed must be another
 
 
