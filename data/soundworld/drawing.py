@@ -142,7 +142,7 @@ def _at(scene: Scene, moment: float) -> dict[tuple[int, int], Gesture]:
         gaps, since = np.diff(onsets, append=np.inf), moment - onsets
         if scene.things[who[0]].name == "horse":
             gaps, since = np.diff(onsets, prepend=-np.inf), -since - RISE
-        strengths = np.where(since < 0, 1 + since / RISE, 1 - (since / np.minimum(FALL, 0.7 * gaps)) ** 2)
+        strengths = np.where(since < 0, 1 + since / RISE, 1 - since / np.minimum(FALL, 0.7 * gaps))
         turn = int(strengths.argmax()) if len(onsets) else 0
         gestures[who] = Gesture(float(np.clip(strengths[turn], 0, 1)) if len(onsets) else 0.0, turn)
     return gestures

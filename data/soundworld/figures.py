@@ -533,7 +533,7 @@ def _drums(pen: Pen, body: Colour, g: Gesture):
     for side in (-1, 1):
         pen.line([(side * 0.40, 0.84), (side * 0.42, 0.02)], 0.022, GREY)
         pen.line([(side * 0.34, 0.02), (side * 0.49, 0.02)], 0.022, GREY)
-        pen.oval(side * 0.365, 0.845, 0.135, 0.035, GOLD, side * (12 - 22 * g.strength))
+        pen.oval(side * 0.365, 0.845, 0.135, 0.035, GOLD, side * (12 - 14 * g.strength))
         pen.oval(side * 0.365, 0.86, 0.03, 0.022, dark(GOLD, 0.4))
     for x in (-0.16, 0.16):
         pen.line([(x * 0.6, 0.55), (x, 0.66)], 0.03, GREY)
@@ -554,7 +554,7 @@ def _drums(pen: Pen, body: Colour, g: Gesture):
         for side in (-1, 1):
             fallen = g.strength if side == (-1 if g.turn % 2 else 1) else 0.0
             hand = np.array([side * 0.37, 0.99])
-            stick = turned([(0.0, 0.0), (0.33, 0.0)], (0.0, 0.0), 40 - 84 * fallen) * (-side, 1) + hand
+            stick = turned([(0.0, 0.0), (0.33, 0.0)], (0.0, 0.0), 6 - 42 * fallen) * (-side, 1) + hand
             pen.line(stick, 0.034, CREAM)
             pen.oval(*stick[1], 0.034, 0.034, WOOD)
             pen.oval(*hand, 0.055, 0.05, SKIN)
