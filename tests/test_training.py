@@ -1,6 +1,8 @@
 """The training loop survives a kill to the bit, complains about bad losses, and pretrains a whole stack."""
 
+import json
 import shutil
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,11 +15,11 @@ from soundworld import draw
 from soundworld.captions import vocabulary
 from torch import nn
 from v2a_pretraining import data as pretraining_data
-from v2a_pretraining import generator
+from v2a_pretraining import clock, generator
 from v2a_pretraining.__main__ import main
 from v2a_pretraining.encoders import write_bpe
 from v2a_pretraining.generator import train_decoder, train_unet, train_vocoder
-from v2a_pretraining.run import TEMPERATURE, Pretraining
+from v2a_pretraining.run import PARTS, TEMPERATURE, Pretraining
 
 from v2a_utils.mappers import training
 from v2a_utils.mappers.registry import trained_mapper
@@ -148,6 +150,37 @@ def test_rendered_data_belong_to_their_scenes(tmp_path, monkeypatch):
     assert np.allclose(rendered.targets().sum(1), 1)
 
 
+def test_a_run_says_how_long_each_part_took(pretrained):
+    out, _ = pretrained
+    times = json.loads((out / "TIMES.json").read_text())
+    assert set(times) == {"rendering", *PARTS, "finishing"}
+    assert all(0 < part["core"] and 0 < part["wall"] < 600 for part in times.values())
+
+
+def test_the_clock_goes_on_where_it_was_stopped_and_forgets_no_part(tmp_path, monkeypatch):
+    now = {"wall": 100.0, "core": 10.0}
+    monkeypatch.setattr(clock, "_now", lambda: dict(now))
+    for minutes in (1, 2):
+        with clock.Clock(tmp_path / "times.json").running("clip"):
+            now["wall"] += 60 * minutes
+            now["core"] += 30 * minutes
+    with clock.Clock(tmp_path / "times.json").running("vae"):
+        now["wall"] += 5
+    assert clock.Clock(tmp_path / "times.json").read() == {
+        "clip": {"wall": 180.0, "core": 90.0}, "vae": {"wall": 5.0, "core": 0.0}}
+
+
+def test_a_killed_part_has_counted_until_its_last_tick(tmp_path, monkeypatch):
+    monkeypatch.setattr(clock, "TICK", 0.01)
+    entry = clock.Clock(tmp_path / "times.json").running("clip")
+    entry.__enter__()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "times.json").is_file() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "clip" in clock.Clock(tmp_path / "times.json").read()
+    entry.ended.set()
+
+
 def test_a_run_does_not_take_another_runs_work_for_its_own(pretrained, capsys):
     out, work = pretrained
     assert main(["run", "--out", str(out), "--work", str(work), "--shrink", "600"]) == 2
@@ -195,7 +228,7 @@ def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(
     assert {"audioldm/model_index.json", "audioldm/unet/diffusion_pytorch_model.safetensors",
             "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/v2a-mini-clip.json",
             "clip/open_clip_model.safetensors", "embeddings/val/part-000000.parquet", "clap/model.safetensors",
-            "clap/tokenizer.json", "SHA256SUMS"} <= files
+            "clap/tokenizer.json", "SHA256SUMS", "TIMES.json"} <= files
     assert {name.rsplit(".", 1)[-1] for name in files} <= {
         "safetensors", "json", "gz", "parquet", "csv", "SHA256SUMS"}
     listed = {line.split("  ", 1)[1] for line in (out / "SHA256SUMS").read_text().splitlines()}

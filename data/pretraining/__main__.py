@@ -1,4 +1,4 @@
-"""The commands: `python -m v2a_pretraining run` trains the mini stack, `report` measures it."""
+"""The commands: `python -m v2a_pretraining run` trains the mini stack, `report` and `sight` measure it."""
 
 import argparse
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 import torch
 from v2a_pretraining.report import write_report
 from v2a_pretraining.run import PARTS, Pretraining
+from v2a_pretraining.sight import table
+from v2a_utils.stacks.stack import MINI
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +36,17 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("--count", type=int, default=512, help="pictures (default: 512)")
     report.add_argument("--out", type=Path, default=Path("data/mini/REPORT.md"))
     report.set_defaults(run=_report)
+    sight = commands.add_parser("sight", help="measure how well the CLIP of a folder sees")
+    sight.add_argument("--folder", type=Path, default=MINI)
+    sight.add_argument("--test", type=int, default=2000, help="pictures of the split test (default: 2000)")
+    sight.add_argument("--ood", type=int, default=1000, help="pictures of the split ood (default: 1000)")
+    sight.set_defaults(run=_sight)
     return parser
+
+
+def _sight(options: argparse.Namespace) -> int:
+    print(table(options.folder, options.test, options.ood))
+    return 0
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,26 +1,66 @@
-"""Augmentation of pictures and log-mels for the encoders: everything that must not change the meaning."""
+"""Augmentation of pictures and log-mels for the encoders: everything that must not change the meaning of a caption."""
 
 import torch
 from torch.nn import functional as F
 
 
-def augment_pictures(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """(batch, 3, height, width) in 0..1: mirrored, shifted a little, recoloured, at times grey or inverted."""
+def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, styled: bool,
+                     generator: torch.Generator) -> torch.Tensor:
+    """(batch, 3, height, width) in 0..1: mirrored, shifted, a little brighter or noisier, and drawn otherwise.
+
+    Where `coloured` (batch,) says that the caption names a colour, colours stay. `styled` adds changes of style. None of
+    them imitates a style of the split ood, which is there to be unseen: no contours, no board, no tiles.
+    """
     batch = len(pictures)
 
     def draw(low, high, channels=1):
         return low + (high - low) * torch.rand(batch, channels, 1, 1, generator=generator)
 
-    flip = draw(0, 1) < 0.5
-    pictures = torch.where(flip, pictures.flip(3), pictures)
+    pictures = torch.where(draw(0, 1) < 0.5, pictures.flip(3), pictures)
     shift = torch.randint(-5, 6, (2,), generator=generator).tolist()
     pictures = torch.roll(F.pad(pictures, (5, 5, 5, 5), mode="replicate"), shift, (2, 3))[:, :, 5:-5, 5:-5]
+    free = ~coloured[:, None, None, None]
+    pictures = torch.where(free, _recoloured(pictures, draw), pictures)
+    if styled:
+        pictures = _posterised_or_blurred(pictures, draw)
+        pictures = torch.where(free & (draw(0, 1) < 0.5), _filtered(pictures, draw, generator), pictures)
+        pictures = torch.where(free & (draw(0, 1) < 0.4), _in_anothers_spectrum(pictures, draw, generator), pictures)
+        patches = F.interpolate(torch.randn(batch, 1, 24, 24, generator=generator), pictures.shape[2:], mode="bilinear")
+        pictures = torch.where(draw(0, 1) < 0.3, pictures + 0.15 * draw(0, 1) * patches, pictures)
+    pictures = pictures * draw(0.85, 1.15) + draw(-0.06, 0.06)
+    noise = torch.randn(pictures.shape, generator=generator) * draw(0, 0.08)
+    return (pictures + noise).clamp(0, 1)
+
+
+def _recoloured(pictures: torch.Tensor, draw) -> torch.Tensor:
+    """Paler, more colourful or grey, at times inverted, each channel with a gain of its own."""
     grey = pictures.mean(1, keepdim=True)
     pictures = torch.where(draw(0, 1) < 0.5, grey + (pictures - grey) * draw(0, 1.3), pictures)
     pictures = torch.where(draw(0, 1) < 0.1, 1 - pictures, pictures)
-    pictures = pictures * draw(0.75, 1.25, 3) + draw(-0.1, 0.1, 3)
-    noise = torch.randn(pictures.shape, generator=generator) * draw(0, 0.08)
-    return (pictures + noise).clamp(0, 1)
+    return pictures * draw(0.75, 1.25, 3) + draw(-0.1, 0.1, 3)
+
+
+def _posterised_or_blurred(pictures: torch.Tensor, draw) -> torch.Tensor:
+    """A seventh in few steps of brightness, an eighth blurred over five pixels."""
+    levels = draw(2, 6).floor()
+    pictures = torch.where(draw(0, 1) < 0.15, (pictures * levels).round() / levels, pictures)
+    blurred = F.avg_pool2d(F.pad(pictures, (2, 2, 2, 2), mode="replicate"), 5, 1)
+    return torch.where(draw(0, 1) < 0.12, blurred, pictures)
+
+
+def _filtered(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:
+    """Mixed with itself through one random 3 x 3 convolution (RandConv, arXiv 2007.13003): other texture, same shapes."""
+    kernel = torch.randn(3, 3, 3, 3, generator=generator) * 0.25
+    passed = F.conv2d(F.pad(pictures - 0.5, (1, 1, 1, 1), mode="replicate"), kernel) + 0.5
+    return pictures + draw(0, 0.7) * (passed.clamp(0, 1) - pictures)
+
+
+def _in_anothers_spectrum(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:
+    """With a part of another picture's amplitudes and its own phases (arXiv 2105.11120): phases hold the shapes."""
+    spectrum = torch.fft.rfft2(pictures)
+    other = spectrum.abs()[torch.randperm(len(pictures), generator=generator)]
+    amplitude = spectrum.abs() + draw(0, 0.8) * (other - spectrum.abs())
+    return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=pictures.shape[2:])
 
 
 def augment_log_mels(log_mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """SoundWorld rendered once into arrays, in chunks that survive a kill, for all parts of the mini stack."""
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,8 @@ def render(
     starts = range(0, number, CHUNK)
     missing = [start for start in starts if not _chunk_path(folder, split, seed, start).is_file()]
     if missing:
-        with ProcessPoolExecutor(workers) as pool:
+        # one worker is this process itself: a daemon may have no children
+        with ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers) as pool:
             jobs = [pool.submit(_render_chunk, folder, split, seed, start, min(CHUNK, number - start), pictures)
                     for start in missing]
             for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"render {split}", unit="chunk"):

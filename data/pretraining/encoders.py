@@ -8,8 +8,12 @@ import numpy as np
 import open_clip
 import torch
 from open_clip.tokenizer import SimpleTokenizer
-from soundworld import CLASSES
-from soundworld.captions import class_prompt, picture_caption, sound_caption, vocabulary
+from soundworld import CLASSES, Scene
+from soundworld.captions import (
+    COLOURS, COUNTS, DISTANCES, SIZES, class_prompt, colour_word, grade, noun, picture_caption, sound_caption, vocabulary,
+    with_article,
+)
+from soundworld.figures import body_colour
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
@@ -24,7 +28,7 @@ from v2a_utils.data.files import write_json
 from v2a_utils.mappers.model import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.clap import Clap
-from v2a_utils.models.weights import save_weights
+from v2a_utils.models.weights import load_weights, save_weights
 from v2a_utils.stacks.stack import MINI_CLIP
 
 VARIANTS = 4  # wordings of each caption
@@ -50,32 +54,94 @@ CLAP_CONFIG = {
 }
 
 
-def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:
-    """Train CLIP on pictures and captions and write it into `out` as an open_clip model config and its weights."""
+def train_clip(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str,
+               styled: bool = False) -> list[float]:
+    """Train CLIP on pictures and captions, and write it into `out`; `styled`: go on from there with other styles.
+
+    Styles come second: a tower that knows its classes learns from them, one that begins with them learns little.
+    """
     bpe = write_bpe(out / "bpe_vocab.txt.gz")
     tokenizer = SimpleTokenizer(bpe_path=str(bpe), context_length=CLIP_CONFIG["text_cfg"]["context_length"])
     model_cfg = CLIP_CONFIG | {"text_cfg": CLIP_CONFIG["text_cfg"] | {"vocab_size": tokenizer.vocab_size}}
     captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(data.scenes, "captions")]
     tokens = torch.stack([tokenizer(wordings) for wordings in captions])
+    coloured = torch.tensor([[bool(COLOURS.keys() & text.split()) for text in wordings] for wordings in captions])
     pictures = _shrunk(data.pictures, CLIP_CONFIG["vision_cfg"]["image_size"])
     prompts, targets = tokenizer([class_prompt(name, "picture") for name in CLASSES]), torch.from_numpy(data.targets())
+    details = Details(data.scenes, tokenizer)
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in
                  (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
 
     def loss_of(model, rows, generator):
-        images = augment_pictures(pictures[rows].float() / 255, generator)
-        wording = tokens[rows, torch.randint(VARIANTS, (len(rows),), generator=generator)]
+        variant = torch.randint(VARIANTS, (len(rows),), generator=generator)
+        images = augment_pictures(pictures[rows].float() / 255, coloured[rows, variant], styled, generator)
         images = ((images - mean) / std).to(device, memory_format=torch.channels_last)
         seen = model.encode_image(images)
-        contrast = _contrast(seen, model.encode_text(wording.to(device)), model.logit_scale)
-        return contrast + _name(seen, model.encode_text(prompts.to(device)), targets[rows].to(device))
+        contrast = _contrast(seen, model.encode_text(tokens[rows, variant].to(device)), model.logit_scale)
+        named = _name(seen, model.encode_text(prompts.to(device)), targets[rows].to(device))
+        return contrast + named + details.loss(model, seen, rows, coloured[rows, variant], generator)
 
     torch.manual_seed(config.seed)
     model = open_clip.CLIP(**model_cfg).to(memory_format=torch.channels_last)  # twice as fast on a CPU
+    weights = out / "open_clip_model.safetensors"
+    if styled:
+        load_weights(model, weights)
     losses = fit(model, loss_of, len(pictures), config, checkpoint, "CLIP", device)
-    save_weights(model, out / "open_clip_model.safetensors")
+    save_weights(model, weights)
     write_json(out / f"{MINI_CLIP}.json", model_cfg)
     return losses
+
+
+class Details:
+    """Captions that differ in one word: which colour, size, distance or number has the thing in the picture?
+
+    Class, place, light and style tell a batch's captions apart; without negatives like these a tower learns next to
+    nothing of colour (after NegCLIP, arXiv 2210.01936, with every word of a scale as a negative at once).
+    """
+
+    KINDS = ("colour", "colour", "size", "distance", "count")  # one is drawn for each batch
+
+    def __init__(self, scenes: list[Scene], tokenizer: SimpleTokenizer):
+        things = [scene.things[0] if len(scene.things) == 1 else None for scene in scenes]
+        told = {
+            "colour": (list(COLOURS), lambda thing: colour_word(body_colour(thing.name, thing.hue))),
+            "size": (SIZES, lambda thing: grade(SIZES, thing.size)),
+            "distance": (DISTANCES, lambda thing: grade(DISTANCES, thing.distance)),
+            "count": (COUNTS, lambda thing: COUNTS[thing.count - 1]),
+        }
+        self.classes = torch.tensor([CLASSES.index(scene.label) for scene in scenes])
+        self.prompts, self.answers = {}, {}
+        for kind, (words, word_of) in told.items():
+            texts = [_detail(name, kind, word) for name in CLASSES for word in words]
+            self.prompts[kind] = tokenizer(texts).view(len(CLASSES), len(words), -1)
+            # of two kinds of things no single word is true: -100 is what cross-entropy leaves out
+            self.answers[kind] = torch.tensor([words.index(word_of(thing)) if thing else -100 for thing in things])
+
+    def loss(self, model: open_clip.CLIP, seen: torch.Tensor, rows: np.ndarray, coloured: torch.Tensor,
+             generator: torch.Generator) -> torch.Tensor:
+        """Cross-entropy of the true word among all of its scale, for pictures `rows` embedded as `seen` (batch, d).
+
+        Pictures whose colours were changed, since their caption names none (not `coloured`), are not asked for them.
+        """
+        kind = self.KINDS[int(torch.randint(len(self.KINDS), (1,), generator=generator))]
+        prompts, answers = self.prompts[kind].to(seen.device), self.answers[kind][rows]
+        if kind == "colour":
+            answers = torch.where(coloured, answers, -100)
+        texts = F.normalize(model.encode_text(prompts.flatten(0, 1)).float(), dim=-1).view(*prompts.shape[:2], -1)
+        own = texts[self.classes[rows].to(seen.device)]  # (batch, words, d): the picture's class with each word
+        logits = 20 * torch.einsum("bd,bwd->bw", F.normalize(seen.float(), dim=-1), own)
+        total = F.cross_entropy(logits, answers.to(seen.device), reduction="sum")
+        return total / max(int((answers >= 0).sum()), 1)
+
+
+def _detail(name: str, kind: str, word: str) -> str:
+    """The plainest caption that tells one detail: "a picture of two dogs", "a picture of an orange dog"."""
+    if kind == "count":
+        number = COUNTS.index(word) + 1
+        return f"a picture of {word} {noun(name, number)}" if number > 1 else class_prompt(name, "picture")
+    if kind == "distance":
+        return f"{class_prompt(name, 'picture')} {word}"
+    return f"a picture of {with_article(f'{word} {noun(name)}')}"
 
 
 def train_clap(data: Rendered, out: Path, checkpoint: Path, config: TrainConfig, device: str) -> list[float]:

@@ -11,10 +11,11 @@ from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
+from soundworld import SAMPLE_RATE
 from v2a_pretraining.data import Rendered
 
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
-from v2a_utils.models.mel import log_mel, magnitudes
+from v2a_utils.models.mel import log_mel, log_mel_of, magnitudes
 from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import load_weights
 
@@ -109,7 +110,8 @@ def train_vocoder(
         sounds, coded = torch.from_numpy(data.waveforms(rows)).to(device), _imperfect(latents[rows[::2]], generator)
         decoded = vae.decode(coded.to(device) / vae.config.scaling_factor).sample[:, 0].float()
         with torch.autocast(sounds.device.type, enabled=False):
-            mels, true = log_mel(sounds), magnitudes(sounds, model.config.n_fft, hop)[..., :-1].transpose(1, 2)
+            spectra = magnitudes(sounds, model.config.n_fft, hop)[..., :-1]
+            mels, true = log_mel_of(spectra, SAMPLE_RATE, len(model.filters)), spectra.transpose(1, 2)
         mels[::2] = decoded
         return ((model.magnitudes(mels) + FAINT).log() - (true + FAINT).log()).abs().mean()
 

@@ -5,8 +5,9 @@ Wav2CLIP-like encoder (which only measures) see embeddings of pictures and sound
 """
 
 import json
-import time
+import os
 from dataclasses import replace
+from multiprocessing import Process
 from pathlib import Path
 
 import diffusers
@@ -18,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from soundworld import SAMPLE_RATE, make_scene, synthesise
 from tqdm.auto import tqdm
 from v2a_pretraining import backbones, encoders, generator
+from v2a_pretraining.clock import Clock
 from v2a_pretraining.data import Rendered, render
 
 from v2a_utils.data.files import write_json
@@ -36,16 +38,18 @@ from v2a_utils.stacks.stack import Stack, load_mini_clip, stack_config
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
-    "clip": TrainConfig(steps=3500, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
+    "clip": TrainConfig(steps=3000, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
+    "clip_styles": TrainConfig(steps=1500, batch_size=128, learning_rate=7e-4, weight_decay=0.1),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
-    "decoder": TrainConfig(steps=19_000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
+    "decoder": TrainConfig(steps=12_000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
     "vocoder": TrainConfig(steps=4000, batch_size=8, learning_rate=2e-3, warmup=50, ema=0.995, muon=True),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
-    "unet_fresh": TrainConfig(steps=9000, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
+    "unet_fresh": TrainConfig(steps=7500, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
+TIMES = "TIMES.json"  # beside the weights: what each part took
 FRESH_SEEDS = (22, 23)  # twice as many scenes again, sounds only, for the longer part of the UNet's training
 TEMPERATURE = 1.8  # of the diffusion mapper's starting noise: data/mini/REPORT.md, "The mapper's spread"
 UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
@@ -65,16 +69,25 @@ class Pretraining:
         self.out, self.work, self.seed, self.device, self.shrink = out, work, seed, device, shrink
 
     def run(self, parts: tuple[str, ...] = PARTS) -> None:
-        """Train those of `parts` that are not finished, in order; with all finished, list the sums."""
+        """Train those of `parts` that are not finished, in order; after the last one write times and sums."""
         self._check_settings()
-        data = render("train", self.work / "data", self.seed, self.shrink)
+        clock = Clock(self.work / TIMES)
+        with clock.running("rendering"):
+            data = render("train", self.work / "data", self.seed, self.shrink)
+        if "unet_fresh" in parts and not self._mark("unet_fresh").is_file():  # rendered while other parts learn
+            Process(target=_render_fresh, args=(self.work / "fresh", self.shrink), daemon=True).start()
         for part in parts:
             if not self._mark(part).is_file():
-                start = time.monotonic()
-                getattr(self, f"_train_{part}")(data, self._config(part))
-                self._mark(part).write_text(f"{time.monotonic() - start:.0f}\n")  # seconds since the last start
-        if all(self._mark(part).is_file() for part in PARTS):
-            self._finish()
+                with clock.running(part):
+                    getattr(self, f"_train_{part}")(data, self._config(part))
+                self._mark(part).touch()
+                self._mark("finishing").unlink(missing_ok=True)
+        if all(self._mark(part).is_file() for part in PARTS) and not self._mark("finishing").is_file():
+            with clock.running("finishing"):
+                self._finish()
+            write_json(self.out / TIMES, clock.read())
+            write_sums(self.out)
+            self._mark("finishing").touch()
 
     def _check_settings(self) -> None:
         """What lies in `work` was made with one seed and size; another run must not take it for its own."""
@@ -99,6 +112,10 @@ class Pretraining:
 
     def _train_clip(self, data: Rendered, config: TrainConfig) -> None:
         encoders.train_clip(data, self.out / "clip", self._checkpoint("clip"), config, self.device)
+
+    def _train_clip_styles(self, data: Rendered, config: TrainConfig) -> None:
+        checkpoint = self._checkpoint("clip_styles")
+        encoders.train_clip(data, self.out / "clip", checkpoint, config, self.device, styled=True)
 
     def _train_clap(self, data: Rendered, config: TrainConfig) -> None:
         encoders.train_clap(data, self.out / "clap", self._checkpoint("clap"), config, self.device)
@@ -157,7 +174,7 @@ class Pretraining:
         save_mapper(mapper, self.out / "mappers" / kind)
 
     def _finish(self) -> None:
-        """What is fitted rather than trained: which pictures are familiar; then the sums of all files."""
+        """What is fitted rather than trained: which pictures are familiar, the bridge, the shipped embeddings."""
         train = self._picture_embeddings(render("train", self.work / "data", self.seed, self.shrink))
         val = render("val", self.work / "data", self.seed, self.shrink)
         familiarity = Familiarity.fit(train, embed_pictures(self._vision_encoder(), val))
@@ -167,7 +184,6 @@ class Pretraining:
         self._write_bridge(stack)
         for split, count in EMBEDDED.items():
             embed(soundworld(split, max(count // self.shrink, 2)), stack, self.out / SHIPPED / split, resume=True)
-        write_sums(self.out)
 
     def _write_bridge(self, stack: Stack) -> None:
         """The bridge over SoundWorld's sentences and sounds of scenes that no picture was drawn of."""
@@ -207,6 +223,13 @@ class Pretraining:
             np.save(temporary, compute())
             temporary.replace(path)
         return np.load(path)
+
+
+def _render_fresh(folder: Path, shrink: int) -> None:
+    """Render what the longer part of the UNet's training needs, out of the way of what runs beside."""
+    os.nice(10)
+    for seed in FRESH_SEEDS:
+        render("train", folder, seed, shrink, workers=1, pictures=False)
 
 
 def embed_pictures(encoder: VisionEncoder, data: Rendered) -> np.ndarray:

@@ -44,7 +44,11 @@ def log_mel(waveforms: torch.Tensor, sample_rate: int = 16_000, n_mels: int = 64
     covers four hops, 1024 samples for AudioLDM's hop of 160, 2048 for the 480 of its 48 kHz models (haoheliu/AudioLDM,
     audioldm/audio/stft.py; its surplus last frame is dropped here too).
     """
-    n_fft = 2 ** (4 * hop - 1).bit_length()
-    filters = mel_filters(sample_rate, n_fft, n_mels, 0, sample_rate / 2).to(waveforms.device)
-    mel = (filters @ magnitudes(waveforms, n_fft, hop))[..., :-1]
-    return mel.clamp(min=MEL_FLOOR).log().transpose(1, 2)
+    spectra = magnitudes(waveforms, 2 ** (4 * hop - 1).bit_length(), hop)
+    return log_mel_of(spectra[..., :-1], sample_rate, n_mels)
+
+
+def log_mel_of(spectra: torch.Tensor, sample_rate: int, n_mels: int) -> torch.Tensor:
+    """The same, (batch, frames, n_mels), of STFT magnitudes (batch, bins, frames)."""
+    filters = mel_filters(sample_rate, 2 * (spectra.shape[1] - 1), n_mels, 0, sample_rate / 2).to(spectra.device)
+    return (filters @ spectra).clamp(min=MEL_FLOOR).log().transpose(1, 2)
