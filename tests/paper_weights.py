@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import open_clip
 import torch
+from random_audioldm import random_audioldm
 from safetensors.torch import save_file
 from soundworld import CLASSES
 from tokenizers.pre_tokenizers import ByteLevel
@@ -27,8 +28,8 @@ from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import save_mapper
 from v2a_utils.models.backbones import AudioCnn
-from v2a_utils.models.familiarity import Familiarity
-from v2a_utils.models.random_models import random_audioldm
+from v2a_utils.models.clap import CONFIGS, Clap
+from v2a_utils.models.clip import Familiarity
 from v2a_utils.models.weights import save_weights
 
 
@@ -65,14 +66,31 @@ def make_paper(folder: Path, full: bool = False) -> dict[str, str]:
     make_tokenizer(folder / "audioldm" / "tokenizer", sizes.vocabulary)
     make_audioldm(folder / "audioldm", clap, sizes)
     torch.save(audioldm_checkpoint(clap), folder / "audioldm.ckpt")
+    make_clap(folder / "clap", clap, sizes)
     make_extras(folder / "extras", sizes, full)
     return places(folder)
 
 
 def places(folder: Path) -> dict[str, str]:
     """The environment variables that name the parts of the stack in `folder`."""
-    return {"V2A_STACK": "paper", "V2A_CLIP": str(folder / "clip"), "V2A_CLAP": str(folder / "audioldm.ckpt"),
+    return {"V2A_STACK": "paper", "V2A_CLIP": str(folder / "clip"), "V2A_CLAP": str(folder / "clap"),
             "V2A_AUDIOLDM": str(folder / "audioldm"), "V2A_EXTRAS": str(folder / "extras")}
+
+
+def clap_config(sizes: Sizes) -> dict:
+    """AudioLDM's CLAP in other widths."""
+    published = CONFIGS[96]
+    return {"joint_embed_shape": sizes.joint, "text_cfg": roberta_config(sizes),
+            "audio_cfg": published["audio_cfg"] | {"htsat": htsat_config(sizes)}}
+
+
+def make_clap(folder: Path, clap: nn.Module, sizes: Sizes) -> None:
+    """The same CLAP as our own folders have it: of other widths than the published one, it is no published file's."""
+    make_tokenizer(folder, sizes.vocabulary)
+    write_json(folder / "config.json", clap_config(sizes))
+    ours = Clap(clap_config(sizes))
+    ours.load_state_dict({name: clap.state_dict()[name] for name in ours.state_dict()})
+    save_file(ours.state_dict(), folder / "model.safetensors")
 
 
 def roberta_config(sizes: Sizes) -> dict:

@@ -3,16 +3,18 @@
 import csv
 import importlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import sine
 
-from v2a_utils.models.backbones import AudioBackbone, AudioCnn, Vggish, Wav2Clip, load_backbone
+from v2a_utils.models.backbones import BACKBONES, AudioBackbone, AudioCnn, VggishNet, Wav2ClipNet, load_backbone
 from v2a_utils.models.clap import _htsat_class
 from v2a_utils.models.weights import sha256
-from v2a_utils.stacks.stack import load_tagger
+from v2a_utils.stacks.downloads import TABLE
+from v2a_utils.stacks.stack import load_tagger, public_folders, stack_config
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
 
@@ -46,6 +48,7 @@ def test_panns_from_its_public_file_give_the_originals_numbers(panns):
     with torch.inference_mode():
         theirs = model({"waveform": torch.from_numpy(SOUND)[None]}, device="cpu")
     assert ours.backbone == f"PANNs CNN14 {ours.sample_rate // 1000}k" in ("PANNs CNN14 16k", "PANNs CNN14 32k")
+    assert ours.features([SOUND], ours.sample_rate).shape == (1, ours.dimensions)
     assert np.allclose(ours.features([SOUND], ours.sample_rate), theirs["embedding"].numpy(), atol=1e-4)
     shares = 1 / (1 + np.exp(-ours.logits([SOUND], ours.sample_rate)))
     assert np.allclose(shares, theirs["clipwise_output"].numpy(), atol=1e-5)
@@ -117,9 +120,26 @@ def test_a_listener_that_belongs_to_no_stack_is_opened_by_name(passt, tmp_path, 
         load_tagger("magic", "cpu")
 
 
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: backbone.key)
+def test_a_backbone_says_all_there_is_to_know_in_its_class(backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
+    item, = (item for item in TABLE if item.name == backbone.key)  # `fetch` knows it
+    assert item.urls == backbone.urls and all(sum_of in " ".join(item.urls) for sum_of in item.sums)
+    place = public_folders()[backbone.key]  # and so does the stack that looks for it
+    assert place == (stack_config("paper").path(backbone.part) if backbone.part else load_place(backbone.key))
+    assert Path(backbone.urls[0]).match(backbone.weights)
+    assert {backbone.rate} <= {16_000, 32_000} and backbone.dimensions > 100 and backbone.name and backbone.licence
+
+
+def load_place(key: str) -> Path:
+    with pytest.raises(ValueError, match="fetch --for benchmark") as caught:
+        load_tagger(key, "cpu")
+    return Path(str(caught.value).split(": the audio backbone")[0])
+
+
 def save_vggish(folder) -> dict:
     torch.manual_seed(0)
-    state = Vggish().state_dict()
+    state = VggishNet().state_dict()
     torch.save(state, folder / "vggish.pth")
     return state
 
@@ -151,7 +171,7 @@ def test_vggish_gives_the_numbers_of_torchvggish(tmp_path):
 
 def save_wav2clip(folder) -> dict:
     torch.manual_seed(0)
-    state = {f"audio_{name}": value for name, value in Wav2Clip().state_dict().items()}
+    state = {f"audio_{name}": value for name, value in Wav2ClipNet().state_dict().items()}
     state |= {"audio_encoder.spectrogram.window": torch.hann_window(512), "image_encoder.x": torch.zeros(1)}
     torch.save(state, folder / "Wav2CLIP.pt")
     return state

@@ -20,7 +20,7 @@ from v2a_utils.mappers.bridge import VOCABULARIES, build_bridge, read_sentences,
 from v2a_utils.mappers.registry import load_mapper, save_mapper, trained_mapper, words_bridge
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.metrics import gap
-from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL
+from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.extraction import embed_world
 

@@ -26,8 +26,7 @@ from v2a_utils.evaluation.run import data_efficiency
 from v2a_utils.evaluation.summary import single_rows
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR
-from v2a_utils.models.backbones import AudioCnn
+from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR, AudioCnn
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import save_weights
 from v2a_utils.pipeline import SoundOptions

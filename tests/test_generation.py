@@ -11,14 +11,14 @@ import torch
 from benchmarks import generation as generation_benchmark
 from conftest import ROOT
 from paper_weights import places
+from random_audioldm import random_audioldm
 from safetensors.torch import load_file
 from soundworld import make_scene, synthesise
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from v2a_utils.models.audioldm import SCHEDULERS, Generator
+from v2a_utils.models.batches import row_generators
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.noise import row_generators
-from v2a_utils.models.random_models import random_audioldm
 from v2a_utils.models.vocoder import GriffinLimVocoder
 
 FOLDER = ROOT / "data" / "mini" / "audioldm"

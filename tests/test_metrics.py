@@ -35,7 +35,7 @@ from v2a_utils.metrics.sounds import (
     log_mel_error,
     rate_interval,
 )
-from v2a_utils.models.audioset import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
+from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
 
 
 def test_bootstrap_intervals_hold_the_true_mean_as_often_as_they_say():
@@ -217,12 +217,12 @@ def test_the_class_map_knows_every_class_of_imagehear_and_calls_none_of_them_too
 def test_audiosets_names_are_read_in_their_order(tmp_path):
     path = tmp_path / "class_labels_indices.csv"
     path.write_text("index,mid,display_name\n" + "".join(f'{i},/m/{i},"Name {i}, or so"\n' for i in range(527)))
-    assert read_names(path)[526] == "Name 526, or so"
+    assert read_names(tmp_path)[526] == "Name 526, or so"
     path.write_text("index,mid,display_name\n0,/m/0,Speech\n")
     with pytest.raises(ValueError, match="1 classes"):
-        read_names(path)
-    with pytest.raises(ValueError, match="missing.csv"):
-        read_names(tmp_path / "missing.csv")
+        read_names(tmp_path)
+    with pytest.raises(ValueError, match="missing"):
+        read_names(tmp_path / "missing")
 
 
 # -------------------------------------------------------------------------------------------------- embeddings

@@ -20,7 +20,7 @@ from v2a_utils.data.sources import FileSource, open_source
 from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.own import validation_loss
 from v2a_utils.mappers.registry import save_mapper, trained_mapper
-from v2a_utils.models.noise import MAPPER, row_generators
+from v2a_utils.models.batches import MAPPER, row_generators
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.extraction import world_store
 

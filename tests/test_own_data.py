@@ -21,7 +21,7 @@ from v2a_utils.mappers.own import how_sure, measure, train_on_pairs
 from v2a_utils.mappers.recipes import FEW_PAIRS, PAIRS, RECIPES, recipe_for
 from v2a_utils.mappers.registry import has_mapper, load_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.mappers.training import TrainConfig, Validation, fit
-from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.clip import Familiarity
 from v2a_utils.models.weights import load_weights
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.stack import load_stack

@@ -10,13 +10,13 @@ from conftest import assert_one_sentence, write_video
 from PIL import Image
 
 from v2a_utils.__main__ import main
-from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.clip import Familiarity
 from v2a_utils.pipeline import SoundOptions, map_embeddings, mapper_choices, picture_to_sound, settle
 from v2a_utils.stacks.stack import PARTS, Stack, load_stack
 
 QUICK = ["--steps", "1", "--seconds", "0.5", "--stack", "paper"]
 FILES = {  # what is taken away for a part to be missing, below the folder of `make_paper`
-    "clip": "clip", "audioldm": "audioldm", "clap": "audioldm.ckpt", "words": "audioldm/text_encoder",
+    "clip": "clip", "audioldm": "audioldm", "clap": "clap", "words": "audioldm/text_encoder",
     "tagger": "extras/tagger", "familiarity": "extras/familiarity.safetensors", "mappers": "extras/mappers",
     "extras": "extras", "wav2clip": "extras/wav2clip",
 }

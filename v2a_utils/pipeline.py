@@ -14,8 +14,8 @@ from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_fra
 from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.models.audioldm import SCHEDULERS
+from v2a_utils.models.batches import Lanes, lane_count
 from v2a_utils.models.clip import aggregate_frames
-from v2a_utils.models.lanes import Lanes, lane_count
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.stacks.stack import Stack
 

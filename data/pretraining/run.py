@@ -28,10 +28,8 @@ from v2a_utils.mappers.bridge import VOCABULARIES
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import save_mapper, words_bridge
 from v2a_utils.mappers.training import TrainConfig, train_mapper
-from v2a_utils.models.clap import AudioEncoder
-from v2a_utils.models.clap_checkpoint import NULL_FILE
-from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.clap import NULL_FILE, AudioEncoder
+from v2a_utils.models.clip import Familiarity, VisionEncoder
 from v2a_utils.models.weights import write_sums
 from v2a_utils.stacks.extraction import SHIPPED, embed
 from v2a_utils.stacks.stack import Stack, load_mini_clip, stack_config

@@ -24,7 +24,8 @@ import torch
 from soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 
 from v2a_utils.data.sources import Listing, pairs
-from v2a_utils.models.random_models import ROBERTA, random_clap, random_clip
+from v2a_utils.models.clap import AudioEncoder
+from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.stacks.extraction import batch_jobs, embed, from_sources, preparation
 from v2a_utils.stacks.stack import Stack, load_stack
 
@@ -67,7 +68,7 @@ def make_clips(folder: Path, count: int, width: int, height: int, rate: int, sec
 
 def random_stack() -> SimpleNamespace:
     """The towers of the paper's size with random weights, which cost what trained ones cost."""
-    return SimpleNamespace(vision=random_clip(), audio=random_clap(), device="cpu")
+    return SimpleNamespace(vision=VisionEncoder.untrained(), audio=AudioEncoder.untrained(), device="cpu")
 
 
 def overlap(stack: Stack, listing: Listing, rounds: int) -> dict[str, tuple[float, float, float]]:
@@ -140,7 +141,8 @@ def against_laion_clap(stack: Stack, listing: Listing, rounds: int) -> tuple[flo
 def _laion_clap():
     from transformers import RobertaConfig, RobertaModel
 
-    RobertaModel.from_pretrained = classmethod(lambda cls, name: cls(RobertaConfig(**ROBERTA)))
+    text = AudioEncoder.untrained().model.config["text_cfg"]
+    RobertaModel.from_pretrained = classmethod(lambda cls, name: cls(RobertaConfig(**text)))
     arguments, sys.argv = sys.argv, sys.argv[:1]  # laion_clap parses them when it is imported
     import laion_clap
 

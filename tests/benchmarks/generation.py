@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from random_audioldm import random_audioldm
 from soundworld import SAMPLE_RATE, make_scene, synthesise
 
 from benchmarks.mapper import medians
 from v2a_utils.metrics import gap
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.random_models import random_audioldm
 from v2a_utils.stacks.stack import best_device, load_stack
 
 PAPER_SECONDS = 35.45  # V2A-Mapper's table 1, inference time

@@ -32,7 +32,7 @@ from torch import nn
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import score
-from v2a_utils.models.backbones import Vggish, Wav2Clip
+from v2a_utils.models.backbones import VggishNet, Wav2ClipNet
 from v2a_utils.stacks.stack import BACKBONES, load_stack, load_tagger
 
 OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
@@ -114,7 +114,7 @@ def write_weights(extras: Path) -> None:
     from frechet_audio_distance.models import pann
 
     torch.manual_seed(0)
-    vggish = Vggish()
+    vggish = VggishNet()
     for weight in (each for each in vggish.parameters() if each.ndim > 1):
         nn.init.kaiming_normal_(weight)  # what tells sounds apart stays so through all layers
     panns = pann.Cnn14_16k(*CNN14_16K, 527)
@@ -122,7 +122,7 @@ def write_weights(extras: Path) -> None:
     panns.fc_audioset.weight.mul_(30.0)  # so that class scores differ from sound to sound, as those of trained ones do
     states = {"tagger/Cnn14_16k_mAP=0.438.pth": {"model": panns.state_dict()},
               "vggish/vggish.pth": vggish.state_dict(), "passt/passt-s.pt": random_passt().state_dict(),
-              "wav2clip/Wav2CLIP.pt": {f"audio_{name}": value for name, value in Wav2Clip().state_dict().items()}}
+              "wav2clip/Wav2CLIP.pt": {f"audio_{name}": value for name, value in Wav2ClipNet().state_dict().items()}}
     for file, state in states.items():
         path = extras / file
         path.parent.mkdir(parents=True)

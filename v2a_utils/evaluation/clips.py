@@ -15,7 +15,7 @@ from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import Score, Scorer
 from v2a_utils.evaluation.scoring import Extractor
 from v2a_utils.metrics.sounds import Interval
-from v2a_utils.models.audioset import right_classes
+from v2a_utils.models.backbones import right_classes
 from v2a_utils.stacks.stack import Stack
 
 

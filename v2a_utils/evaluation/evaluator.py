@@ -12,7 +12,7 @@ from v2a_utils.evaluation.generation import World
 from v2a_utils.evaluation.methods import Sizes
 from v2a_utils.evaluation.scorer import Score, Scorer
 from v2a_utils.metrics.sounds import Moments, coverage, unit_norm
-from v2a_utils.models.audioset import right_classes
+from v2a_utils.models.backbones import right_classes
 
 
 class Evaluator(Scorer):

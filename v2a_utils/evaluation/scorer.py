@@ -25,8 +25,7 @@ from v2a_utils.metrics.sounds import (
     rate_interval,
     unit_norm,
 )
-from v2a_utils.models.audioset import TOO_GENERAL
-from v2a_utils.models.backbones import AudioBackbone
+from v2a_utils.models.backbones import TOO_GENERAL, AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")

@@ -25,8 +25,7 @@ from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
-from v2a_utils.models.audioset import right_classes
-from v2a_utils.models.backbones import FRAME, AudioBackbone
+from v2a_utils.models.backbones import FRAME, AudioBackbone, right_classes
 from v2a_utils.models.weights import sha256, state_sha256
 from v2a_utils.stacks.stack import BACKBONES, Stack, load_tagger
 

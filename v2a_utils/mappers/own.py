@@ -22,7 +22,7 @@ from v2a_utils.mappers.registry import ENCODER_SUMS, save_mapper
 from v2a_utils.mappers.training import Validation, is_main_process, train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import Interval
-from v2a_utils.models.familiarity import Familiarity
+from v2a_utils.models.clip import Familiarity
 
 JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic
 CLOUD = 50  # with fewer pairs a cloud has no shape to measure

@@ -14,7 +14,7 @@ from v2a_utils.data.files import write_json
 from v2a_utils.mappers.bridge import OWN_WORDS, VOCABULARIES, Sentences, build_bridge, read_sentences, unpaired_sounds
 from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
+from v2a_utils.models.clip import FAMILIARITY, Familiarity
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
 from v2a_utils.stacks.stack import Stack
 

@@ -10,6 +10,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
     "clap": ["AudioEncoder", "Clap"],
     "clip": ["AGGREGATES", "VisionEncoder", "aggregate_frames"],
     "mel": ["log_mel", "mel_filters"],
-    "random_models": ["random_clap", "random_clip"],
     "vocoder": ["GriffinLimVocoder", "LearnedVocoder"],
 })

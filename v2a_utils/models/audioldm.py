@@ -13,9 +13,8 @@ from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan
 
 from v2a_utils.data.files import complaint
-from v2a_utils.models.lanes import Lanes, lane_count
+from v2a_utils.models.batches import Lanes, lane_count, row_generators
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.noise import row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder, LearnedVocoder
 
 VOCODERS = {kind.__name__: kind for kind in (SpeechT5HifiGan, GriffinLimVocoder, LearnedVocoder)}

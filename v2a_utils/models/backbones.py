@@ -1,16 +1,18 @@
 """Audio backbones that only measure: FD, FAD, KL, IS, CS and accuracy are computed on their outputs.
 
-Ours are an audio tagger and a Wav2CLIP-like encoder, on one PANNs-like trunk; the field's, with their public weights,
-are PANNs' CNN14 and PaSST for FD and KL, VGGish for FAD, Wav2CLIP for CS. `load_backbone` opens whichever is in a
-folder, behind one interface. The public files are pickles, so they are read with weights_only, and checked against
-their SHA-256 where one is known.
+A backbone is one class below `AudioBackbone` that says its name, its place, its rate, its dimensions, where its weights
+are published, and how they are loaded; listed in BACKBONES, it is known to `fetch`, `score` and the paper stack. Ours,
+an audio tagger and a Wav2CLIP-like encoder on one PANNs-like trunk, need no class of their own. The public files are
+pickles, so they are read with weights_only, and checked against their SHA-256 where one is known.
 """
 
 import contextlib
+import csv
 import io
 import json
 import re
 import warnings
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +26,214 @@ from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.data.audio import resample
 from v2a_utils.data.files import complaint
-from v2a_utils.models.audioset import NUM_CLASSES, read_names
 from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import SUMS, load_weights, read_checkpoint, sha256
 
 FRAME = 0.96  # s, VGGish's frame
+_CLASSES = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
+_ZENODO = "https://zenodo.org/records/3987831/files"
+
+
+# ---------------------------------------------------------------------------------------------------------- backbones
+
+
+class AudioBackbone:
+    """A trained model with one interface for all: waveforms in, NumPy out. This class itself loads ours.
+
+    A tagger's outputs are class scores, Wav2CLIP's an embedding. `backbone` and `sample_rate` belong beside every
+    number computed with it. A `multi_label` tagger was trained on classes that may sound together.
+    """
+
+    name = "mini"  # beside numbers
+    key = ""  # to `fetch` and `score --listeners`
+    part: str | None = None  # of the paper stack: tagger, framewise or wav2clip; None for one that belongs to no stack
+    weights = "config.json"  # pattern of the file that tells the backbone
+    rate = 16_000  # Hz; sounds are resampled to it
+    dimensions = 128  # of what FD or FAD is computed on; CS: of the embedding
+    multi_label = False
+    # where the weights are published: see `downloads.Public`
+    what, purposes, licence, gigabytes = "", ("evaluation", "benchmark"), "", None
+    urls: tuple[str, ...] = ()
+    zenodo: int | None = None
+    sums: dict[str, str] = {}
+
+    def __init__(self, model: nn.Module, names: Collection[str] = (), device: str = "cpu", name: str | None = None,
+                 rate: int | None = None):
+        self.model, self.names, self.device = model.to(device).eval(), list(names), device
+        self.backbone, self.sample_rate = name or self.name, rate or self.rate
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> "AudioBackbone":
+        """From a file that `weights` fits, with what lies beside it. ValueError names one that is damaged."""
+        config = json.loads(path.read_text())
+        model = AudioCnn(config)
+        load_weights(model, path.parent / "model.safetensors")
+        return AudioBackbone(model, config["names"], device, f"mini {path.parent.name}", config["sample_rate"])
+
+    @torch.inference_mode()
+    def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> list[np.ndarray]:
+        rows = []
+        for waveform in waveforms:
+            heard = np.ascontiguousarray(resample(waveform, sample_rate, self.sample_rate), np.float32)
+            rows.append(output(torch.from_numpy(heard)[None].to(self.device)).cpu().numpy())
+        return rows
+
+    def logits(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Class scores before softmax, (n, classes)."""
+        return np.concatenate(self._run(waveforms, sample_rate, lambda wave: self.model(self.model.log_mel(wave))))
+
+    def features(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Penultimate features, (n, features)."""
+        return np.concatenate(self._run(waveforms, sample_rate,
+                                        lambda wave: self.model.features(self.model.log_mel(wave))))
+
+    @torch.inference_mode()
+    def classify(self, features: np.ndarray) -> np.ndarray:
+        """Class scores (n, classes) of a tagger's `features`, (n, features)."""
+        return self.model.fc_out(torch.from_numpy(features).to(self.device)).cpu().numpy()
+
+    def frames(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Features per 0.96 s, (n, frames, features), of sounds of one length: what FAD is computed on."""
+        return np.stack(self._run(waveforms, sample_rate, self.model.frames))
+
+    def embed(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
+        """Unit-norm outputs, (n, outputs): Wav2CLIP's embedding in CLIP's space."""
+        outputs = self.logits(waveforms, sample_rate)
+        return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
+
+    def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
+        """The k highest classes with their scores, 0..1.
+
+        The scores of a multi-label tagger are sigmoids, each class by itself; those of any other are softmax
+        probabilities, which add up to 1.
+        """
+        logits = self.logits([waveform], sample_rate)[0]
+        scores = expit(logits) if self.multi_label else softmax(logits)
+        return [(self.names[i], float(scores[i])) for i in np.argsort(-scores)[:k]]
+
+
+class Cnn14(AudioBackbone):
+    """PANNs' CNN14 at 16 kHz (Kong et al. 2020, arXiv 1912.10211, table 1), AudioSet's class list beside its file."""
+
+    name, key, part = "PANNs CNN14 16k", "panns", "tagger"
+    weights, rate, dimensions, multi_label = "Cnn14_16k*.pth", 16_000, 2048, True
+    front_end = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64}
+    what, licence, gigabytes, zenodo = "PANNs CNN14, a tagger: FD, KL, IS", "CC BY 4.0", 0.33, 3987831
+    urls = (f"{_ZENODO}/Cnn14_16k_mAP=0.438.pth", _CLASSES)
+    sums = {"Cnn14_16k_mAP=0.438.pth": "md5:362fc5ff18f1d6ad2f6d464b45893f2c"}
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
+        model = AudioCnn(cls.front_end | {"widths": [64, 128, 256, 512, 1024, 2048], "last_pool": 1,
+                                          "features": cls.dimensions, "outputs": NUM_CLASSES})
+        own = {}
+        for name, value in _read(path).items():
+            if not name.startswith(("spectrogram_extractor", "logmel_extractor")):
+                name = re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name)
+                own[name.replace("fc_audioset", "fc_out")] = value
+        return cls(_filled(model, own, path), read_names(path.parent), device)
+
+
+class Cnn14At32k(Cnn14):
+    """PANNs' CNN14 at 32 kHz."""
+
+    name, key, part = "PANNs CNN14 32k", "cnn14-32k", None
+    weights, rate, purposes = "Cnn14_mAP*.pth", 32_000, ("benchmark",)
+    front_end = {"sample_rate": 32_000, "n_fft": 1024, "hop": 320, "mels": 64, "fmax": 14_000}
+    what = "PANNs CNN14 at 32 kHz: FD, KL, IS"
+    urls = (f"{_ZENODO}/Cnn14_mAP=0.431.pth", _CLASSES)
+    sums = {"Cnn14_mAP=0.431.pth": "md5:541141fa2ee191a88f24a3219fff024e"}
+
+
+class Passt(AudioBackbone):
+    """PaSST (Koutini et al. 2022, arXiv 2110.05069), av-benchmark's tagger, AudioSet's class list beside its file."""
+
+    name, key = "PaSST", "passt"
+    weights, rate, dimensions, multi_label = "passt-s*.pt", 32_000, 768, True
+    what, purposes = "PaSST, av-benchmark's tagger: FD, KL, IS", ("benchmark",)
+    licence, gigabytes = "Apache-2.0", 0.34
+    urls = ("https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
+            _CLASSES)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
+        own = _read(path)
+        model = PasstNet(depth=len({name.split(".")[1] for name in own if name.startswith("blocks.")}))
+        _filled(model.net, own, path, assign=True)
+        return cls(model, read_names(path.parent), device)
+
+
+class Vggish(AudioBackbone):
+    """VGGish (Hershey et al. 2017, arXiv 1609.09430), without PCA: FAD's 128 dimensions for each 0.96 s."""
+
+    name, key, part = "VGGish", "vggish", "framewise"
+    weights, rate, dimensions = "vggish*.pth", 16_000, 128
+    what, licence, gigabytes = "VGGish: FAD", "Apache-2.0", 0.29
+    urls = ("https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
+        own = {name: value for name, value in _read(path).items() if name.startswith(("features.", "embeddings."))}
+        return cls(_filled(VggishNet(), own, path), device=device)
+
+
+class Wav2Clip(AudioBackbone):
+    """Wav2CLIP's audio side (Wu et al. 2022, arXiv 2110.11499); the rest of the file, CLIP among it, is ignored."""
+
+    name, key, part = "Wav2CLIP", "wav2clip", "wav2clip"
+    weights, rate, dimensions = "Wav2CLIP*.pt", 16_000, 512
+    what, purposes, licence = "Wav2CLIP: CS", ("evaluation",), "MIT"
+    urls = ("https://github.com/descriptinc/lyrebird-wav2clip/releases/download/v0.1.0-alpha/Wav2CLIP.pt",)
+
+    @classmethod
+    def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
+        own = {name.removeprefix("audio_"): value for name, value in _read(path).items()
+               if name.startswith(("audio_encoder.", "audio_transform.")) and "spectrogram" not in name}
+        return cls(_filled(Wav2ClipNet(), own, path), device=device)
+
+
+BACKBONES = (Cnn14, Cnn14At32k, Passt, Vggish, Wav2Clip)
+
+
+def find_weights(folder: Path) -> tuple[type[AudioBackbone], Path] | None:
+    """The class of the backbone that lies in a folder, ours first, and its file; None without one."""
+    for backbone in (AudioBackbone, *BACKBONES):
+        if found := sorted(folder.glob(backbone.weights)):
+            return backbone, found[0]
+    return None
+
+
+def load_backbone(folder: str | Path, device: str = "cpu") -> AudioBackbone:
+    """The backbone in a folder. ValueError for a folder without one, or with a damaged one."""
+    found = find_weights(Path(folder))
+    if found is None:
+        raise ValueError(f"{folder}: no audio backbone there; put config.json with model.safetensors or one of "
+                         f"{', '.join(backbone.weights for backbone in BACKBONES)} into it")
+    backbone, path = found
+    return backbone.load(path, device)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    """A public checkpoint, checked against the SHA-256 in its name (as torch.hub's files have it) or in SHA256SUMS."""
+    listing, expected = path.parent / SUMS, []
+    if listing.is_file():
+        expected = [line.split("  ")[0] for line in listing.read_text().splitlines() if line.endswith(f"  {path.name}")]
+    expected += re.findall(r"-([0-9a-f]{8,64})\.", path.name)
+    if expected and not all(sha256(path).startswith(digits) for digits in expected):
+        raise ValueError(f"{path}: damaged (its SHA-256 is not {expected[0]}...); fetch it again")
+    return read_checkpoint(path)
+
+
+def _filled(model: nn.Module, state: dict, path: Path, assign: bool = False) -> nn.Module:
+    name = type(model).__name__.removesuffix("Net")
+    try:
+        model.load_state_dict(state, assign=assign)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: the weights do not fit {name} ({complaint(error)})") from error
+    return model
+
+
+# ----------------------------------------------------------------------------------------------------------- networks
 
 
 class ConvBlock(nn.Module):
@@ -83,87 +288,11 @@ class AudioCnn(nn.Module):
         return self.fc_out(self.features(log_mels))
 
 
-class AudioBackbone:
-    """A trained model with one interface for all: waveforms in, NumPy out.
-
-    A tagger's outputs are class scores, Wav2CLIP's an embedding. `backbone` and `sample_rate` belong beside every
-    number computed with it. A `multi_label` tagger was trained on classes that may sound together.
-    """
-
-    def __init__(self, model: nn.Module, names: list[str], device: str = "cpu", backbone: str = "mini",
-                 multi_label: bool = False):
-        self.model, self.names, self.device, self.backbone = model.to(device).eval(), names, device, backbone
-        self.multi_label = multi_label
-
-    @property
-    def sample_rate(self) -> int:
-        """Hz; sounds are resampled to it."""
-        return self.model.config["sample_rate"]
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu") -> "AudioBackbone":
-        """From a folder with config.json and model.safetensors."""
-        config = json.loads((Path(folder) / "config.json").read_text())
-        model = AudioCnn(config)
-        load_weights(model, Path(folder) / "model.safetensors")
-        return cls(model, config["names"], device, f"mini {Path(folder).name}")
-
-    @torch.inference_mode()
-    def _run(self, waveforms: list[np.ndarray], sample_rate: int, output) -> list[np.ndarray]:
-        rows = []
-        for waveform in waveforms:
-            heard = np.ascontiguousarray(resample(waveform, sample_rate, self.sample_rate), np.float32)
-            rows.append(output(torch.from_numpy(heard)[None].to(self.device)).cpu().numpy())
-        return rows
-
-    def logits(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Class scores before softmax, (n, classes)."""
-        return np.concatenate(self._run(waveforms, sample_rate, lambda wave: self.model(self.model.log_mel(wave))))
-
-    def features(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Penultimate features, (n, features)."""
-        return np.concatenate(self._run(waveforms, sample_rate,
-                                        lambda wave: self.model.features(self.model.log_mel(wave))))
-
-    @torch.inference_mode()
-    def classify(self, features: np.ndarray) -> np.ndarray:
-        """Class scores (n, classes) of a tagger's `features`, (n, features)."""
-        return self.model.fc_out(torch.from_numpy(features).to(self.device)).cpu().numpy()
-
-    def frames(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Features per 0.96 s, (n, frames, features), of sounds of one length: what FAD is computed on."""
-        return np.stack(self._run(waveforms, sample_rate, self.model.frames))
-
-    def embed(self, waveforms: list[np.ndarray], sample_rate: int) -> np.ndarray:
-        """Unit-norm outputs, (n, outputs): Wav2CLIP's embedding in CLIP's space."""
-        outputs = self.logits(waveforms, sample_rate)
-        return outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
-
-    def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
-        """The k highest classes with their scores, 0..1.
-
-        The scores of a multi-label tagger are sigmoids, each class by itself; those of any other are softmax
-        probabilities, which add up to 1.
-        """
-        logits = self.logits([waveform], sample_rate)[0]
-        scores = expit(logits) if self.multi_label else softmax(logits)
-        return [(self.names[i], float(scores[i])) for i in np.argsort(-scores)[:k]]
-
-
-CNN14_16K = {  # Kong et al. 2020, arXiv 1912.10211, table 1, in its 16 kHz version
-    "sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [64, 128, 256, 512, 1024, 2048],
-    "last_pool": 1, "features": 2048, "outputs": NUM_CLASSES,
-}
-CNN14_32K = CNN14_16K | {"sample_rate": 32_000, "n_fft": 1024, "hop": 320, "fmax": 14_000}
-
-
-class Vggish(nn.Module):
+class VggishNet(nn.Module):
     """VGGish (Hershey et al. 2017, arXiv 1609.09430) up to its 128 dimensions for each 0.96 s, before the last ReLU.
 
     Parameters are named as in torchvggish's file vggish-10086976.pth.
     """
-
-    config = {"sample_rate": 16_000}
 
     def __init__(self):
         super().__init__()
@@ -194,13 +323,11 @@ class Vggish(nn.Module):
         return self.embeddings(self.features(self.log_mel(waveforms)).permute(0, 2, 3, 1).flatten(1))
 
 
-class Wav2Clip(nn.Module):
+class Wav2ClipNet(nn.Module):
     """Wav2CLIP's audio side (Wu et al. 2022, arXiv 2110.11499): ResNet-18 on a log spectrogram, then two layers to 512.
 
     Parameters are named as in lyrebird-wav2clip's file Wav2CLIP.pt, without their prefix "audio_".
     """
-
-    config = {"sample_rate": 16_000}
 
     def __init__(self):
         super().__init__()
@@ -221,13 +348,11 @@ class Wav2Clip(nn.Module):
         return self.transform.sequential(self.encoder(spectra))
 
 
-class Passt(nn.Module):
+class PasstNet(nn.Module):
     """PaSST (Koutini et al. 2022, arXiv 2110.05069) by the package hear21passt, as av-benchmark uses it.
 
     The first 10 s of a sound, shorter ones filled with silence; features (768) are the mean of its two class tokens.
     """
-
-    config = {"sample_rate": 32_000}
 
     def __init__(self, depth: int):
         super().__init__()
@@ -258,76 +383,81 @@ class Passt(nn.Module):
         return self.fc_out(self.features(log_mels))
 
 
-def load_panns(path: Path, device: str = "cpu") -> AudioBackbone:
-    """CNN14 from Cnn14_16k_mAP=0.438.pth or, for 32 kHz, Cnn14_mAP=0.431.pth.
+# -------------------------------------------------------------------------------------------- AudioSet's 527 classes
 
-    AudioSet's class_labels_indices.csv must be beside it.
+NUM_CLASSES = 527
+
+_WATER = ("Waterfall", "Rain", "Raindrop", "Rain on surface", "Waves, surf", "Water", "Gush", "Gurgling", "Patter",
+          "Slosh")
+# the definition of Im2Wav's accuracy (RoySheffer/im2wav, Data/meta.py); SoundWorld's classes have ImageHear's names
+RIGHT_FOR_IMAGEHEAR = {
+    "accordion": ("Accordion",),
+    "bass": ("Bass guitar",),
+    "bells": ("Bell", "Church bell", "Jingle bell"),
+    "bird": ("Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet", "Squawk", "Pigeon, dove",
+             "Bird flight, flapping wings"),
+    "bongo": ("Drum", "Percussion", "Tabla"),
+    "car": ("Car", "Vehicle"),
+    "cat": ("Cat", "Purr", "Meow", "Hiss", "Caterwaul"),
+    "chicken": ("Chicken, rooster", "Crowing, cock-a-doodle-doo", "Turkey"),
+    "cow": ("Cattle, bovinae", "Moo", "Cowbell"),
+    "cricket": ("Cricket", "Insect"),
+    "dog": ("Dog", "Bark", "Yip", "Howl", "Bow-wow", "Growling", "Whimper (dog)"),
+    "drums": ("Drum kit", "Drum machine", "Drum", "Snare drum", "Rimshot", "Drum roll", "Bass drum", "Timpani",
+              "Cymbal", "Hi-hat", "Percussion"),
+    "duck": ("Duck", "Quack", "Goose"),
+    "flute": ("Flute",),
+    "frog": ("Frog", "Croak"),
+    "guitar": ("Guitar", "Acoustic guitar", "Steel guitar, slide guitar"),
+    "gun": ("Gunshot, gunfire", "Machine gun", "Cap gun", "Explosion", "Firecracker", "Burst, pop", "Thump, thud",
+            "Whack, thwack"),
+    "harmonica": ("Harmonica",),
+    "horse": ("Horse", "Clip-clop", "Neigh, whinny"),
+    "lion": ("Roaring cats (lions, tigers)", "Roar"),
+    "motorcycle": ("Motorcycle", "Vehicle"),
+    "people": ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation"),
+    "piano": ("Piano", "Electric piano", "Keyboard (musical)", "Organ", "Electronic organ", "Hammond organ"),
+    "police": ("Siren", "Police car (siren)", "Ambulance (siren)", "Emergency vehicle"),
+    "rain": (*_WATER, "Thunderstorm"),
+    "saxophone": ("Saxophone", "Brass instrument"),
+    "sheep": ("Sheep", "Bleat"),
+    "train": ("Train", "Steam whistle"),
+    "trumpet": ("Trumpet", "Trombone", "French horn", "Brass instrument"),
+    "waterfall": _WATER,
+}
+TOO_GENERAL = frozenset({  # ignored in the search for the highest class, as Im2Wav does
+    "Animal", "Domestic animals, pets", "Livestock, farm animals, working animals", "Wild animals", "Music",
+    "Musical instrument", "Sound effect", "Effects unit", "Outside, rural or natural", "Ambient music",
+    "Classical music", "Disco", "Electronic music", "Folk music", "Funny music", "Heavy metal", "Jazz",
+    "Middle Eastern music", "Music of Africa", "Music of Bollywood", "Music of Latin America", "Punk rock",
+    "Rock and roll", "Rock music", "Salsa music", "Scary music", "Soundtrack music", "Swing music", "Techno",
+    "Theme music", "Traditional music", "Video game music", "Vocal music",
+})
+
+
+def right_classes(labels: Iterable[str], names: Collection[str]) -> frozenset[str]:
+    """Which of a tagger's classes `names` count as right for a picture of these labels.
+
+    For each label the class of that name, else AudioSet's classes for it, as Im2Wav defines them. Empty if the tagger
+    knows none of the labels.
     """
-    config = CNN14_16K if "16k" in path.name else CNN14_32K
-    names, model = read_names(path.parent / "class_labels_indices.csv"), AudioCnn(config)
-    own = {}
-    for name, value in _read(path).items():
-        if not name.startswith(("spectrogram_extractor", "logmel_extractor")):
-            name = re.sub(r"^conv_block(\d)", lambda found: f"blocks.{int(found[1]) - 1}", name)
-            own[name.replace("fc_audioset", "fc_out")] = value
-    backbone = f"PANNs CNN14 {config['sample_rate'] // 1000}k"
-    return AudioBackbone(_filled(model, own, path), names, device, backbone, multi_label=True)
+    known = set(names)
+    return frozenset(name for label in labels
+                     for name in ((label,) if label in known else RIGHT_FOR_IMAGEHEAR.get(label.lower(), ()))
+                     if name in known)
 
 
-def load_passt(path: Path, device: str = "cpu") -> AudioBackbone:
-    """PaSST from passt-s-f128-p16-s10-ap.476-swa.pt, with AudioSet's class_labels_indices.csv beside it."""
-    names, own = read_names(path.parent / "class_labels_indices.csv"), _read(path)
-    model = Passt(depth=len({name.split(".")[1] for name in own if name.startswith("blocks.")}))
-    _filled(model.net, own, path, assign=True)
-    return AudioBackbone(model, names, device, "PaSST", multi_label=True)
+def read_names(folder: Path) -> list[str]:
+    """AudioSet's display names in the order of its outputs, from class_labels_indices.csv in a folder.
 
-
-def load_vggish(path: Path, device: str = "cpu") -> AudioBackbone:
-    """VGGish from vggish-10086976.pth, without PCA."""
-    own = {name: value for name, value in _read(path).items() if name.startswith(("features.", "embeddings."))}
-    return AudioBackbone(_filled(Vggish(), own, path), [], device, "VGGish")
-
-
-def load_wav2clip(path: Path, device: str = "cpu") -> AudioBackbone:
-    """Wav2CLIP from Wav2CLIP.pt; the rest of the file, which includes CLIP, is ignored."""
-    own = {name.removeprefix("audio_"): value for name, value in _read(path).items()
-           if name.startswith(("audio_encoder.", "audio_transform.")) and "spectrogram" not in name}
-    return AudioBackbone(_filled(Wav2Clip(), own, path), [], device, "Wav2CLIP")
-
-
-PUBLIC = {"Cnn14_16k*.pth": load_panns, "Cnn14_mAP*.pth": load_panns, "passt-s*.pt": load_passt,
-          "vggish*.pth": load_vggish, "Wav2CLIP*.pt": load_wav2clip}
-
-
-def load_backbone(folder: str | Path, device: str = "cpu") -> AudioBackbone:
-    """The backbone in a folder: one of ours (config.json, model.safetensors) or a file of PUBLIC.
-
-    ValueError says which names are known when none of them is there, and names a file that is damaged.
+    ValueError for a file that is missing or lists something else.
     """
-    folder = Path(folder)
-    if (folder / "config.json").is_file():
-        return AudioBackbone.load(folder, device)
-    for pattern, load in PUBLIC.items():
-        if found := sorted(folder.glob(pattern)):
-            return load(found[0], device)
-    raise ValueError(f"{folder}: no audio backbone there; put config.json with model.safetensors or one of "
-                     f"{', '.join(PUBLIC)} into it")
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    """A public checkpoint, checked against the SHA-256 in its name (as torch.hub's files have it) or in SHA256SUMS."""
-    listing, expected = path.parent / SUMS, []
-    if listing.is_file():
-        expected = [line.split("  ")[0] for line in listing.read_text().splitlines() if line.endswith(f"  {path.name}")]
-    expected += re.findall(r"-([0-9a-f]{8,64})\.", path.name)
-    if expected and not all(sha256(path).startswith(digits) for digits in expected):
-        raise ValueError(f"{path}: damaged (its SHA-256 is not {expected[0]}...); fetch it again")
-    return read_checkpoint(path)
-
-
-def _filled(model: nn.Module, state: dict, path: Path, assign: bool = False) -> nn.Module:
+    path = folder / "class_labels_indices.csv"
     try:
-        model.load_state_dict(state, assign=assign)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: the weights do not fit {type(model).__name__} ({complaint(error)})") from error
-    return model
+        with open(path, newline="", encoding="utf-8") as file:
+            names = [row["display_name"] for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not AudioSet's class_labels_indices.csv ({error!r})") from error
+    if len(names) != NUM_CLASSES:
+        raise ValueError(f"{path}: {len(names)} classes, where AudioSet has {NUM_CLASSES}")
+    return names

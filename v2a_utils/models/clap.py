@@ -1,4 +1,4 @@
-"""CLAP: sounds and texts -> embeddings in one space.
+"""CLAP: sounds and texts -> embeddings in one space; AudioLDM's own, from its public checkpoint, and the mini stack's.
 
 It is laion_clap's HTSAT audio tower with a RoBERTa text tower, its parameters named as in laion_clap's checkpoints.
 `import laion_clap` itself asks a model hub for three tokenizers, so only its tower code is imported.
@@ -12,12 +12,46 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils.data.audio import fit_length, resample
+from v2a_utils.data.files import complaint, whole_file
 from v2a_utils.models.mel import LogMelPower
-from v2a_utils.models.weights import load_weights
+from v2a_utils.models.weights import load_weights, read_checkpoint, sha256
+
+PREFIXES = ("cond_stage_model.model.", "module.", "")  # AudioLDM's checkpoint, laion_clap's, a bare one
+CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
+PROMPTS = ("", "a dog barking", "rain falling on a tin roof", "church bells ringing", "a crowd laughs and applauds")
+AGREEMENT = 0.99  # least cosine between two embeddings of one text
+NULL_FILE = "null_embedding.safetensors"
+TEXT_TOWER = "text_encoder"  # CLAP's, in an AudioLDM folder
+TEXTS_AT_ONCE = 64
+PATCHES = "audio_branch.patch_embed.proj.weight"  # of an HTSAT; its length is the tower's width
+
+
+def _config(name: str, width: int, depths: list[int]) -> dict:
+    """`Clap`'s configuration of an HTSAT of LAION-CLAP (clap_module/model_configs) with RoBERTa base."""
+    return {
+        "joint_embed_shape": 512,
+        "audio_cfg": {
+            "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "fmin": 50,
+            "fmax": 14_000, "mel_bins": 64, "class_num": 527, "model_type": "HTSAT", "model_name": name,
+            "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": width, "depths": depths,
+                      "num_heads": [4, 8, 16, 32], "window_size": 8},
+        },
+        "text_cfg": {
+            "vocab_size": 50_265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+            "intermediate_size": 3072, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1,
+            "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5,
+        },
+    }
+
+
+# by the width of the audio tower: AudioLDM s and l speak the first, m the second
+CONFIGS = {96: _config("tiny", 96, [2, 2, 6, 2]), 128: _config("base", 128, [2, 2, 12, 2])}
 
 
 def _htsat_class():
@@ -116,6 +150,13 @@ class AudioEncoder:
         load_weights(model, folder / "model.safetensors")
         return cls(model, AutoTokenizer.from_pretrained(folder), device)
 
+    @classmethod
+    def untrained(cls) -> "AudioEncoder":
+        """AudioLDM's CLAP with random weights and a stub for texts: it costs as much time and memory as a trained one."""
+        torch.manual_seed(0)
+        text = {"vocab_size": 100, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}
+        return cls(Clap(CONFIGS[96] | {"text_cfg": text}), range(100))
+
     @property
     def sample_rate(self) -> int:
         return self.model.sample_rate
@@ -163,3 +204,93 @@ class AudioEncoder:
         tokens = self.tokenizer(texts, padding=True, truncation=True, max_length=77, return_tensors="pt")
         tokens = {name: tokens[name].to(self.device) for name in ("input_ids", "attention_mask")}
         return self.model.embed_tokens(tokens).float().cpu().numpy()
+
+
+# ------------------------------------------------------------------------------------------------- AudioLDM's own CLAP
+
+
+def load_clap(path: Path, audioldm: Path, device: str = "cpu") -> AudioEncoder:
+    """CLAP from AudioLDM's original checkpoint or one of laion_clap's, with the tokenizer of an AudioLDM folder.
+
+    ValueError names a file without a CLAP of CONFIGS, or with another CLAP than this AudioLDM was trained with.
+    """
+    from transformers import AutoTokenizer
+
+    state = read_checkpoint(path)
+    try:
+        prefix = next((prefix for prefix in PREFIXES if f"{prefix}{PATCHES}" in state), "")
+        model = Clap(CONFIGS[len(state[f"{prefix}{PATCHES}"])])
+        model.load_state_dict({name: state[f"{prefix}{name}"].float() for name in model.state_dict()})
+    except (KeyError, RuntimeError) as error:
+        raise ValueError(f"{path}: holds no CLAP that AudioLDM was trained with, an HTSAT without fusion and RoBERTa "
+                         f"({complaint(error)}); give {CHECKPOINT} (Zenodo record 7698295)") from error
+    encoder = AudioEncoder(model, AutoTokenizer.from_pretrained(audioldm / "tokenizer"), device)
+    check_agreement(encoder, path, audioldm)
+    return encoder
+
+
+@torch.inference_mode()
+def audioldm_texts(folder: Path, texts: list[str]) -> np.ndarray:
+    """Unit-norm embeddings (n, d) by the text tower of an AudioLDM folder, which is loaded for this call only.
+
+    ValueError names a folder whose text tower or tokenizer cannot be read.
+    """
+    from transformers import AutoTokenizer, ClapTextModelWithProjection
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # loading takes a second
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        tower = ClapTextModelWithProjection.from_pretrained(folder / TEXT_TOWER, dtype=torch.float32).eval()
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise ValueError(f"{folder}: its text tower or tokenizer cannot be read ({complaint(error)}); `python -m "
+                         "v2a_utils fetch --for sound` fetches them") from error
+    check_vocabulary(tokenizer, tower.config.vocab_size)
+    rows = []
+    for start in range(0, len(texts), TEXTS_AT_ONCE):
+        tokens = tokenizer(texts[start : start + TEXTS_AT_ONCE], padding=True, truncation=True, max_length=77,
+                           return_tensors="pt")
+        rows.append(F.normalize(tower(tokens["input_ids"], tokens["attention_mask"]).text_embeds, dim=-1).numpy())
+    return np.concatenate(rows)
+
+
+def check_agreement(clap: AudioEncoder, path: Path, audioldm: Path) -> None:
+    """ValueError unless a CLAP embeds PROMPTS as the text tower of an AudioLDM folder does."""
+    worst = float((clap.embed_texts(list(PROMPTS)) * audioldm_texts(audioldm, list(PROMPTS))).sum(1).min())
+    if worst < AGREEMENT:
+        raise ValueError(
+            f"{path}: this is not the CLAP that {audioldm} was trained with: their embeddings of the same text have a "
+            f"cosine of only {worst:.2f} ({AGREEMENT} is needed). Every CLAP has a space of its own, so a mapper "
+            "trained on this one would steer AudioLDM to noise without any error. Give AudioLDM's own checkpoint "
+            f"({CHECKPOINT}, Zenodo record 7698295)"
+        )
+
+
+def read_null(audioldm: Path, extras: Path) -> np.ndarray:
+    """The embedding (d,) of the empty text, AudioLDM's unconditional condition.
+
+    It is read from the AudioLDM folder or from `extras`; if neither has it, the folder's text tower computes it, and it
+    is kept in `extras` with that tower's SHA-256, so that generating needs no text tower later.
+    """
+    if (audioldm / NULL_FILE).is_file():
+        return _stored(audioldm / NULL_FILE)[0]
+    tower = next((path for name in ("model.safetensors", "pytorch_model.bin")
+                  if (path := audioldm / TEXT_TOWER / name).is_file()), None)
+    made_by = sha256(tower) if tower else None
+    if (extras / NULL_FILE).is_file():
+        null, kept_from = _stored(extras / NULL_FILE)
+        if made_by in (kept_from, None):
+            return null
+    if tower is None:
+        raise ValueError(f"{audioldm}: has neither {NULL_FILE} nor a {TEXT_TOWER} to make it with; `python -m "
+                         "v2a_utils fetch --for sound` fetches a whole folder")
+    null = audioldm_texts(audioldm, [""])[0]
+    with whole_file(extras / NULL_FILE) as temporary:
+        save_file({"null_embedding": torch.from_numpy(null)}, temporary, {"text_encoder": made_by})
+    return null
+
+
+def _stored(path: Path) -> tuple[np.ndarray, str | None]:
+    """The null embedding of a file, float32, and the SHA-256 of the text tower that made it, if it says."""
+    with safe_open(path, "pt") as file:
+        return file.get_tensor("null_embedding").float().numpy(), (file.metadata() or {}).get("text_encoder")

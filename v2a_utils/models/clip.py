@@ -1,4 +1,4 @@
-"""CLIP on open_clip: pictures, video frames and texts -> unit-norm embeddings."""
+"""CLIP on open_clip: pictures, video frames and texts -> unit-norm embeddings, and which pictures are unfamiliar."""
 
 import json
 from dataclasses import asdict
@@ -13,9 +13,11 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.transforms import Compose, Normalize, PILToTensor
 
+FAMILIARITY = "familiarity.safetensors"  # the file's name in a stack's or a mapper's folder
 AGGREGATES = ("mean", "middle", "random", "first", "none")
 
 
@@ -84,6 +86,16 @@ class VisionEncoder:
         preprocess = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
         return cls(model, preprocess, SimpleTokenizer(context_length=model.context_length), device)
 
+    @classmethod
+    def untrained(cls, layers: int = 12) -> "VisionEncoder":
+        """CLIP ViT-B/32 with random weights, or its first layers only, and a stub for texts: it costs as much time and
+        memory as a trained one."""
+        torch.manual_seed(0)
+        config = open_clip.get_model_config("ViT-B-32-quickgelu")
+        config["vision_cfg"]["layers"] = layers
+        config["text_cfg"] |= {"layers": 1, "vocab_size": 100}
+        return cls(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
+
     @property
     def embed_dim(self) -> int:
         return self.model.visual.output_dim
@@ -115,3 +127,44 @@ class VisionEncoder:
         """Texts -> float32 (n, embed_dim), unit norm."""
         tokens = self.tokenizer(texts).to(self.device)
         return F.normalize(self.model.encode_text(tokens).float(), dim=-1).cpu().numpy()
+
+
+# ------------------------------------------------------------------------------------------------ out of distribution
+
+
+class Familiarity:
+    """An out-of-distribution detector: a picture is as unfamiliar as its CLIP embedding's Mahalanobis distance from those
+    of the pictures that a mapper was trained on (Lee et al. 2018, arXiv 1807.03888, without classes)."""
+
+    def __init__(self, mean: np.ndarray, precision: np.ndarray, limit: float):
+        self.mean, self.precision, self.limit = mean, precision, limit
+
+    @classmethod
+    def fit(cls, train: np.ndarray, val: np.ndarray, share: float = 0.99) -> "Familiarity":
+        """From embeddings (n, d); `limit` is set so that `share` of the validation pictures are familiar."""
+        centred = train - train.mean(0)
+        precision = np.linalg.inv(centred.T @ centred / len(train) + 1e-4 * np.eye(train.shape[1]))
+        model = cls(train.mean(0), precision, 0.0)
+        model.limit = float(np.quantile(model.distance(val), share))
+        return model
+
+    def save(self, path: Path) -> None:
+        values = {"mean": self.mean, "precision": self.precision, "limit": np.array([self.limit])}
+        save_file({name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Familiarity":
+        """ValueError names a file that is damaged or holds something else."""
+        try:
+            stored = load_file(path)
+            return cls(stored["mean"].numpy(), stored["precision"].numpy(), float(stored["limit"]))
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path}: not the familiarity of a mapper's training pictures ({error})") from error
+
+    def distance(self, embeddings: np.ndarray) -> np.ndarray:
+        """(n, d) -> (n,), 0 at the centre of the training pictures."""
+        away = embeddings - self.mean
+        return np.sqrt(np.einsum("nd,de,ne->n", away, self.precision, away))
+
+    def is_out_of_distribution(self, embedding: np.ndarray) -> bool:
+        return bool(self.distance(embedding[None])[0] > self.limit)

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from v2a_utils.models.backbones import BACKBONES
+
 SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # torch.hub's convention
 ZENODO = "https://zenodo.org"
 PURPOSES = ("sound", "training", "evaluation", "benchmark")
@@ -44,7 +46,6 @@ class Public:
 
 
 _ALL = ("sound", "training", "evaluation")
-_CLASSES = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
 _IDS = "https://raw.githubusercontent.com/heng-hw/V2A-Mapper/91974b10843d4ca60ca1e318418d0e6667a37078/meta_data"
 TABLE = (
     Public("clip", "CLIP ViT-B/32 of OpenAI", _ALL, "MIT", 0.6, "timm/vit_base_patch32_clip_224.openai",
@@ -55,19 +56,8 @@ TABLE = (
     Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
            "CC BY-NC-SA 4.0: not for commercial use", None, zenodo=7698295,
            urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
-    Public("panns", "PANNs CNN14, a tagger: FD, KL, IS", ("evaluation", "benchmark"), "CC BY 4.0", 0.33, zenodo=3987831,
-           urls=(f"{ZENODO}/records/3987831/files/Cnn14_16k_mAP=0.438.pth", _CLASSES),
-           sums={"Cnn14_16k_mAP=0.438.pth": "md5:362fc5ff18f1d6ad2f6d464b45893f2c"}),
-    Public("cnn14-32k", "PANNs CNN14 at 32 kHz: FD, KL, IS", ("benchmark",), "CC BY 4.0", 0.33, zenodo=3987831,
-           urls=(f"{ZENODO}/records/3987831/files/Cnn14_mAP=0.431.pth", _CLASSES),
-           sums={"Cnn14_mAP=0.431.pth": "md5:541141fa2ee191a88f24a3219fff024e"}),
-    Public("passt", "PaSST, av-benchmark's tagger: FD, KL, IS", ("benchmark",), "Apache-2.0", 0.34, urls=(
-        "https://github.com/kkoutini/PaSST/releases/download/v0.0.1-audioset/passt-s-f128-p16-s10-ap.476-swa.pt",
-        _CLASSES)),
-    Public("vggish", "VGGish: FAD", ("evaluation", "benchmark"), "Apache-2.0", 0.29, urls=(
-        "https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",)),
-    Public("wav2clip", "Wav2CLIP: CS", ("evaluation",), "MIT", None, urls=(
-        "https://github.com/descriptinc/lyrebird-wav2clip/releases/download/v0.1.0-alpha/Wav2CLIP.pt",)),
+    *(Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo, sums=one.sums)
+      for one in BACKBONES),
     Public("imagehear", "ImageHear, 101 pictures of 30 classes", ("evaluation",), "MIT, as its repository says", 0.1,
            patterns=("*/Data/ImageHear/*.jpg",), urls=(
                "https://github.com/RoySheffer/im2wav/archive/ee1ba8d3b4dea9f95626fdae71e061c4cdf50d8d.zip",)),

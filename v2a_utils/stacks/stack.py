@@ -16,12 +16,11 @@ import torch
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import cache_folder
+from v2a_utils.models import backbones
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.backbones import PUBLIC, AudioBackbone, load_backbone
-from v2a_utils.models.clap import AudioEncoder
-from v2a_utils.models.clap_checkpoint import CHECKPOINT, TEXT_TOWER, audioldm_texts, load_clap, read_null
-from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.models.familiarity import FAMILIARITY, Familiarity
+from v2a_utils.models.backbones import AudioBackbone, find_weights, load_backbone
+from v2a_utils.models.clap import CHECKPOINT, TEXT_TOWER, AudioEncoder, audioldm_texts, load_clap, read_null
+from v2a_utils.models.clip import FAMILIARITY, Familiarity, VisionEncoder
 from v2a_utils.models.photo import PhotoEye
 from v2a_utils.models.weights import check_sums
 
@@ -37,7 +36,7 @@ PARTS = {
     "familiarity": ("familiarity", "training"),
 }
 BACKBONES = ("tagger", "wav2clip", "framewise")
-TAGGERS = ("cnn14-32k", "passt")  # that belong to no stack
+TAGGERS = tuple(one.key for one in backbones.BACKBONES if one.part is None)  # that belong to no stack
 
 
 @dataclass(frozen=True)
@@ -95,10 +94,9 @@ def public_folders() -> dict[str, Path]:
         if not given[part].exists():
             raise ValueError(f"V2A_{part.upper()} names {given[part]}, which does not exist; unset it, then fetch")
     clap = config.clap if "clap" in given else config.clap.parent
-    data = cache_folder("data")
-    return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap, "panns": config.path("tagger"),
-            "vggish": config.path("framewise"), "wav2clip": config.path("wav2clip"), "imagehear": data / "imagehear",
-            "vggsound": data / "vggsound", "v2a-mapper": data / "v2a-mapper"} | {name: config.extras / name for name in TAGGERS}
+    heard = {one.key: config.path(one.part) if one.part else config.extras / one.key for one in backbones.BACKBONES}
+    lists = {name: cache_folder("data") / name for name in ("imagehear", "vggsound", "v2a-mapper")}
+    return {"clip": config.clip, "audioldm": config.audioldm, "clap": clap} | heard | lists
 
 
 def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
@@ -140,7 +138,7 @@ class Stack:
             return self.config.draws and PhotoEye.installed()
         place = self.config.path(part)
         if part in BACKBONES:
-            return any(found for pattern in ("config.json", *PUBLIC) for found in place.glob(pattern))
+            return find_weights(place) is not None
         return place.exists()
 
     def place(self, part: str) -> Path:

@@ -1,11 +1,23 @@
-"""A core for each batch, not all cores for one: threads that share a batch wait for each other at every layer."""
+"""What a batch is made of: noise that each of its rows owns, and a core for each of its parts.
+
+Threads that share a small batch wait for each other at every layer; a core for each part is faster.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from threading import Event
 
+import numpy as np
 import torch
+
+MAPPER = 1  # salt of a mapper's noise: that of a generator with the same seed must be another
+
+
+def row_generators(rows: Iterable[int], seed: int, *salt: int) -> list[torch.Generator]:
+    """A generator for each row by its number, on the CPU, so that every device gets the same noise."""
+    seeds = (int(np.random.SeedSequence([seed, row, *salt]).generate_state(1)[0]) for row in rows)
+    return [torch.Generator().manual_seed(each) for each in seeds]
 
 
 class Lanes(ThreadPoolExecutor):

@@ -1,36 +1,7 @@
-"""The paper stack's models at full size with random weights: they cost as much time and memory as trained ones."""
+"""AudioLDM's parts with random weights: at full size they cost as much time and memory as trained ones."""
 
-import open_clip
-import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-from v2a_utils.models.clap import AudioEncoder, Clap
-from v2a_utils.models.clap_checkpoint import HEARING
-from v2a_utils.models.clip import VisionEncoder
-
-HTSAT_TINY = HEARING | {  # laion_clap, clap_module/model_configs/HTSAT-tiny.json and htsat.py
-    "mel_bins": 64, "class_num": 527, "model_name": "tiny",
-    "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": 96, "depths": [2, 2, 6, 2],
-              "num_heads": [4, 8, 16, 32], "window_size": 8},
-}
-ROBERTA = {"vocab_size": 100, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}  # a stub
-
-
-def random_clip(layers: int = 12) -> VisionEncoder:
-    """CLIP ViT-B/32 with random weights, or its first layers only; its text tower is a stub."""
-    torch.manual_seed(0)
-    config = open_clip.get_model_config("ViT-B-32-quickgelu")
-    config["vision_cfg"]["layers"] = layers
-    config["text_cfg"] |= {"layers": 1, "vocab_size": 100}
-    return VisionEncoder(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
-
-
-def random_clap() -> AudioEncoder:
-    """CLAP's HTSAT-tiny with random weights; its text tower is a stub."""
-    torch.manual_seed(0)
-    clap = Clap({"audio_cfg": HTSAT_TINY, "text_cfg": ROBERTA, "joint_embed_shape": 512})
-    return AudioEncoder(clap, range(ROBERTA["vocab_size"]))
 
 
 def random_audioldm(
