@@ -7,8 +7,10 @@ export HF_HUB_OFFLINE ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 # processes that tests and notebooks run in
 WORKERS ?= 2
+# what renews files that are committed writes beside them, into out/, unless UPDATE=1 says that it shall replace them
+KEPT := $(if $(UPDATE),data,out)
 
-.PHONY: sound paper test lab bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
+.PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
         bench-pairs bench-bridges bench-photographs bench-order bench-mutations lock book figures classroom
 
 ifdef IN
@@ -24,6 +26,11 @@ paper: .venv/ready  ## set up, fetch what the real models need, then make the so
 	HF_HUB_OFFLINE=0 $(PYTHON) -m v2a_utils fetch --for sound $(if $(YES),--yes)
 	$(PYTHON) -m v2a_utils sound "$(or $(IN),$(error name a photograph: make paper IN=photo.jpg))" --stack paper \
 	    --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
+
+check: .venv/ready  ## set up, then rules, types and the fast tests: two and a half minutes on two cores
+	$(PYTHON) -m ruff check
+	$(PYTHON) -m basedpyright --level error
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --fast tests
 
 test: .venv/ready  ## set up, then run all tests and all notebooks
 	# one thread each: threads that share a small model wait for each other more than they compute. The longest
@@ -45,8 +52,17 @@ book: .venv-book/ready  ## a site of the executed notebooks, without running the
 	.venv-book/bin/python -m sphinx -q -W --keep-going -b html out/book/source out/book/html
 	@echo "open out/book/html/index.html"
 
-figures: .venv/ready  ## the figures and sounds of README and book, from models and evaluation as they are: data/figures
-	$(PYTHON) -W ignore -m notebooks/book/showcase
+figures: .venv/ready  ## the figures and sounds of README and book, from models and evaluation as they are
+	PYTHONPATH=notebooks/book $(PYTHON) -W ignore -m showcase --out $(KEPT)/figures
+
+results: .venv/ready  ## the evaluation that notebook 05 draws from, and the reproduction in small: many hours
+	$(PYTHON) -W ignore -m v2a_utils evaluate --out $(KEPT)/results
+	$(PYTHON) -m v2a_utils world --format vggsound --out results/world --count 160
+	$(PYTHON) -m v2a_utils world --format imagehear --out results/world/imagehear --count 8
+	$(PYTHON) -W ignore -m v2a_utils reproduce data/reproduction_mini.toml --out $(KEPT)/results/reproduction
+
+report: .venv/ready  ## how good the mini stack is
+	$(PYTHON) -W ignore -m v2a_pretraining report --out $(KEPT)/mini/REPORT.md
 
 classroom: .venv/ready  ## copies for a class, students' with checks and teachers' with solutions: out/classroom
 	$(PYTHON) notebooks/book/classroom.py
@@ -61,25 +77,25 @@ bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against a
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.metrics
 
 bench-parity: .venv/ready  ## set up, then hold `score` against the field's programs, those in the folder PEERS among them
-	PYTHONPATH=tests:$(PEERS) $(PYTHON) -m benchmarks.parity
+	PYTHONPATH=tests:$(PEERS) $(PYTHON) -m benchmarks.parity --out $(KEPT)/results/parity.csv
 
 bench-generation: .venv/ready  ## set up, then measure the generator's speed and what few steps cost
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.generation
 
 bench-ablations: .venv/ready  ## set up, then train the mini mappers with one ingredient changed at a time
-	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.ablations --out $(KEPT)/results/mappers.csv
 
 bench-order: .venv/ready  ## set up, then train the mini mappers with several seeds on several worlds
-	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.order
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.order --out $(KEPT)/results/order.csv
 
 bench-pairs: .venv/ready  ## set up, then train the mini mappers on few and many pairs, against the bridge over words
-	PYTHONPATH=tests $(PYTHON) -m benchmarks.pairs
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.pairs --out $(KEPT)/results/pairs.csv
 
 bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one ingredient changed at a time
-	PYTHONPATH=tests $(PYTHON) -m benchmarks.bridges
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.bridges --out $(KEPT)/results/bridges.csv
 
 bench-photographs: .venv/ready  ## set up, then make a sound for every photograph of the folder IN on the mini stack
-	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)"
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)" $(KEPT)/results/photographs.csv
 
 bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one at a time, and see a test fail for each
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations

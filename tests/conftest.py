@@ -40,6 +40,13 @@ DEAD_PROXY = "http://127.0.0.1:9"  # nothing listens there
 needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear is absent")
 
 
+LONG = {f"test_{name}" for name in (  # files that take many seconds: whole commands, trainings, notebooks, wheels
+    "ablations", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch", "films", "generation", "listening",
+    "nothing_is_lost", "own_data", "paper_stack", "pairs", "parity", "parts", "published", "recipes", "report",
+    "reproduction", "scale", "showcase", "sound_command", "training", "wheel",
+)}
+
+
 def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
     """Random directions (number, dim)."""
     rows = np.random.default_rng(seed).standard_normal((number, dim)).astype(np.float32)
@@ -48,6 +55,13 @@ def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run what takes minutes and gigabytes")
+    parser.addoption("--fast", action="store_true", help="leave out the files of LONG: what `make check` runs")
+
+
+def pytest_ignore_collect(collection_path, config):
+    if config.getoption("--fast") and collection_path.stem in LONG:
+        return True
+    return None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -122,7 +136,7 @@ def paper_folder(paper_weights_of_the_run, tmp_path_factory) -> Path:
 
 def offline_environment() -> dict[str, str]:
     """Environment of a subprocess that finds this checkout's package and no network."""
-    proxies = {name: DEAD_PROXY for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")}
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), DEAD_PROXY)
     return os.environ | proxies | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 

@@ -78,7 +78,7 @@ def test_words_for_the_style_are_how_it_is_drawn():
         if scene.light == "day" and scene.background != "snow":
             seen = judge.style(np.asarray(draw(scene)), np.asarray(draw(replace(scene, things=()))))
             right.append(any(picture_caption(scene).startswith(name) for name in seen.replace("n outlined drawing",
-                             " flat drawing").split(" or ")) or seen.startswith("a flat") and scene.style == "outline")
+                             " flat drawing").split(" or ")) or (seen.startswith("a flat") and scene.style == "outline"))
     assert len(right) > 50 and np.mean(right) > 0.9
 
 

@@ -154,7 +154,7 @@ def test_a_gesture_rises_and_falls(name):
         return
     rest, peak = (pixels(draw(scene, moment - late)) for late in (RISE + 0.001, 0.0))
     rising = pixels(draw(scene, moment - RISE / 2))
-    assert 0 < np.abs(rising - rest).sum() and 0 < np.abs(rising - peak).sum()
+    assert np.abs(rising - rest).sum() > 0 and np.abs(rising - peak).sum() > 0
     if len(moments(scene)) == 1 or moments(scene)[1] - moment > RISE + FALL:
         falling = [np.abs(pixels(draw(scene, moment + late)) - rest).sum() for late in (0.0, 0.18, FALL + 0.001)]
         assert falling[0] > falling[1] > falling[2] == 0

@@ -249,7 +249,7 @@ def test_two_runs_at_once_fetch_everything_once(server, tmp_path, capsys):
     def run():
         try:
             fetch(item, files, tmp_path / "thing")
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             errors.append(error)
 
     runs = [threading.Thread(target=run) for _ in range(2)]

@@ -77,7 +77,7 @@ def test_cuts_come_as_often_as_they_shall():
 def test_aggregators_differ_on_a_film_with_a_cut(stack, folder):
     """The first frame of a cut film is another thing, so its embedding lies far from the middle one's."""
     sources = open_source(str(folder / "vggsound.csv"), folder).sources
-    number = next(n for n in range(COUNT) if cut(make_scene("test" if n % 5 == 4 else "train", n), 4) == range(0, 3))
+    number = next(n for n in range(COUNT) if cut(make_scene("test" if n % 5 == 4 else "train", n), 4) == range(3))
     found = {}
     for name in ("mean", "first", "middle"):
         job, = batch_jobs(0, [sources[number]])

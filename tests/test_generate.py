@@ -155,7 +155,7 @@ def test_there_is_no_sound_without_a_store(stack, tmp_path):
 
 
 def test_clips_without_a_sound_are_left_out_with_a_sentence(tmp_path, capsys):
-    broken = [source for source in soundworld("test", 2).sources]
+    broken = list(soundworld("test", 2).sources)
     object.__setattr__(broken[0], "split", "nowhere")
     assert len(copy_references(Listing("two", broken, []), tmp_path / "true", SAMPLE_RATE, 2.56)) == 1
     assert "left out" in capsys.readouterr().out

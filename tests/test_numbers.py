@@ -152,7 +152,7 @@ def test_a_key_changes_with_each_thing_that_made_the_result(monkeypatch):
         {"path": Path("b")}, {"nested": {"b": {"rows": np.arange(1, 4)}}}, {"flags": frozenset("ac")}, {"more": None}]
     keys = [key(**made_of | other) for other in others]
     assert key(**dict(reversed(made_of.items()))) == first
-    monkeypatch.setattr(files, "version", lambda name: "99")
+    monkeypatch.setattr(files, "__version__", "99")
     assert len({first, key(**made_of), *keys}) == 2 + len(others)
     with pytest.raises(TypeError, match="no content"):
         key(model=object())
@@ -163,7 +163,7 @@ def test_a_changed_world_or_version_has_embeddings_of_its_own(tmp_path, stack, m
     paths = {world_store(stack, "test", 2, seed=1).path}
     monkeypatch.setattr(extraction, "world_code", lambda: "edited")
     paths.add(world_store(stack, "test", 2, seed=1).path)
-    monkeypatch.setattr(files, "version", lambda name: "99")
+    monkeypatch.setattr(files, "__version__", "99")
     paths.add(world_store(stack, "test", 2, seed=1).path)
     assert len(paths) == 3
 

@@ -208,7 +208,7 @@ def test_recipes_fit_the_number_of_pairs(stack_name, pairs):
     for kind, whole in RECIPES[stack_name].items():
         recipe = recipe_for(stack_name, kind, pairs)
         train = recipe.train
-        assert recipe.mapper == whole.mapper and train.batch_size <= max(pairs // 2, 16) and 0 < train.patience
+        assert recipe.mapper == whole.mapper and train.batch_size <= max(pairs // 2, 16) and train.patience > 0
         assert 400 <= train.steps <= whole.train.steps and train.warmup <= train.steps // 10
         assert 1 / (1 - train.ema) <= train.steps  # the average has forgotten the start by the end
     assert recipe_for(stack_name, "flow", PAIRS[stack_name]) == RECIPES[stack_name]["flow"]

@@ -52,7 +52,7 @@ def test_nothing_is_trained_twice_and_every_seed_has_pairs_of_its_own(monkeypatc
     options = Namespace(seeds=2, pairs=(5, 20), ways=["way"], held_out=9)
     table = curve(VISUAL, AUDIO, true_map, lambda mapper: {"cosine": float(mapper(VISUAL[:3]).sum())}, options)
     assert [len(visual) for visual, _ in seen] == [5, 20, 5, 20] and len(table) == 1 + 4
-    places = [[int(np.flatnonzero((VISUAL == row).all(1))[0]) for row in visual] for visual, _ in seen]
+    places = [[int(np.flatnonzero((row == VISUAL).all(1))[0]) for row in visual] for visual, _ in seen]
     assert all(np.array_equal(AUDIO[own], audio) for own, (_, audio) in zip(places, seen))
     assert set(places[0]) != set(places[2]) and len(set(places[1])) == 20
     again = curve(VISUAL, AUDIO, true_map, lambda mapper: {"cosine": float(mapper(VISUAL[:3]).sum())}, options)

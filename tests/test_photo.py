@@ -26,7 +26,7 @@ def eye() -> PhotoEye:
 def test_the_table_names_classes_of_soundworld_and_no_imagenet_class_twice():
     numbers = [number for parts in IMAGENET.values() for part in parts for number in part]
     assert set(IMAGENET) <= set(CLASSES)
-    assert len(set(numbers)) == len(numbers) and 0 <= min(numbers) and max(numbers) < 1000
+    assert len(set(numbers)) == len(numbers) and min(numbers) >= 0 and max(numbers) < 1000
 
 
 @pytest.mark.parametrize("name, expected", [

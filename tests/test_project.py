@@ -124,7 +124,7 @@ def room_of(module: str) -> int:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_room_never_imports_from_one_above_it(path):
-    if not path.is_relative_to(ROOT / "v2a_utils") or path.parent == ROOT / "v2a_utils" and path.stem == "__init__":
+    if not path.is_relative_to(ROOT / "v2a_utils") or (path.parent == ROOT / "v2a_utils" and path.stem == "__init__"):
         return
     inside = path.relative_to(ROOT / "v2a_utils").with_suffix("").parts
     imports = re.findall(r"^\s*(?:from|import) v2a_utils\.([\w.]+)", path.read_text(), re.MULTILINE)

@@ -32,10 +32,11 @@ from soundworld.captions import COLOURS, TEMPI, TIMBRES, class_prompt, noun, voc
 
 from v2a_utils.__main__ import main
 
-IMAGEHEAR = set(
-    "accordion bass bells bird bongo car cat chicken cow cricket dog drums duck flute frog guitar gun harmonica horse "
-    "lion motorcycle people piano police rain saxophone sheep train trumpet waterfall".split()
-)
+IMAGEHEAR = {
+    "accordion", "bass", "bells", "bird", "bongo", "car", "cat", "chicken", "cow", "cricket", "dog", "drums", "duck",
+    "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
+    "saxophone", "sheep", "train", "trumpet", "waterfall",
+}
 THINGS = {"size", "count", "distance", "hue", "mirrored", "tilt", "place", "timbre", "tempo", "take"}
 
 

@@ -91,7 +91,7 @@ def test_every_control_of_the_panel_changes_the_sound_and_the_last_sounds_stay(p
     assert np.abs(before - sound.waveform).max() < 1e-3 and panel.bar.value == panel.bar.max == 1
     changes = {"source": "two", "mapper": "none", "steps": 3, "guidance": 6.0, "seed": 7}
     for number, (name, value) in enumerate(changes.items(), start=2):
-        setattr(getattr(panel, name), "value", value)
+        getattr(panel, name).value = value
         panel.button.click()
         assert np.abs(panel.saved - before).max() > 1e-3, name
         assert len(panel.entries) == number and not panel.button.disabled

@@ -9,4 +9,6 @@ cores. OpenMP reads this when PyTorch is loaded, so import this package before i
 
 import os
 
+__version__ = "0.3.0"  # the only place; what is cached is keyed by it
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -46,6 +46,8 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
 
     All pictures are embedded and mapped first, and the models for that are released before the generator is loaded.
     """
+    from functools import partial
+
     from v2a_utils.data.audio import save_audio
     from v2a_utils.data.media import MediaError, load_frames
     from v2a_utils.pipeline import embed_files, embedding_to_sound, map_picture
@@ -54,7 +56,7 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
     for path, visual in seen.items():
         try:
             if not isinstance(visual, MediaError):
-                mapped[path] = map_picture(stack, visual, lambda: load_frames(path), settings)
+                mapped[path] = map_picture(stack, visual, partial(load_frames, path), settings)
         except MediaError as error:  # a photograph of something that SoundWorld lacks
             seen[path] = error
     stack.release("vision", "photo")

@@ -148,7 +148,7 @@ def map_picture(
     `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifier has to look at them, see
     `SoundOptions.vision`. MediaError when the classifier finds nothing in them that SoundWorld has a sound for.
     """
-    if options.vision == "photo" or options.vision == "auto" and _is_photograph(stack, visual, options.mapper):
+    if options.vision == "photo" or (options.vision == "auto" and _is_photograph(stack, visual, options.mapper)):
         mapped, seen = photograph_embedding(stack, frames(), options.seed)
         return mapped, seen.names
     return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], []
@@ -243,7 +243,7 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
     for start in starts:
         frames = _frames_between(path, start, start + seconds)
         visual.append(stack.vision.embed_frames(frames))
-        condition, names = map_picture(stack, visual[-1], lambda: frames, options)
+        condition, names = map_picture(stack, visual[-1], lambda seen=frames: seen, options)
         mapped.append(condition)
         words += names
     waves, cosines = _window_sounds(stack, mapped, replace(options, seconds=seconds))

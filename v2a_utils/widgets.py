@@ -10,9 +10,9 @@ import html
 import io
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Callable
 
 import executing
 import ipywidgets

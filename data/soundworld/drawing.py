@@ -4,8 +4,9 @@ What the visible causes do to a picture: `size` scales a figure, `count` repeats
 towards the horizon, shrinks it a little and lets it fade into the colour of the air.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter

@@ -166,7 +166,7 @@ def counterfactual(scene: Scene, *, size: float | None = None, count: int | None
         if not 0 <= changes.get(key, 0) <= 1:
             raise ValueError(f"{key} is {changes[key]}: it lies between 0 and 1")
     first, *others = scene.things
-    if changes.get("count", 1) not in (1, 2, 3) or others and changes.get("count", 1) != 1:
+    if changes.get("count", 1) not in (1, 2, 3) or (others and changes.get("count", 1) != 1):
         raise ValueError(f"count is {count}: it is 1, 2 or 3, and 1 where two different things are seen")
     if changes.get("name", first.name) not in CLASSES:
         raise ValueError(f"unknown SoundWorld class {name!r}: use one of {', '.join(CLASSES)}")

@@ -170,7 +170,7 @@ def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=SUMMARY.parent / "figures", help="folder of the figures")
+    parser.add_argument("--out", type=Path, default=Path("out/figures"), help="folder of the figures")
     parser.add_argument("--summary", type=Path, default=SUMMARY, help="folder of the evaluation's summary")
     parser.add_argument("--count", type=int, default=300, help="scenes in the drawing of the gap")
     parser.add_argument("--seed", type=int, default=0, help="of scenes and sounds")

@@ -1,7 +1,7 @@
 """What makes a mapper good? One ingredient changed at a time, each over several training seeds.
 
 `python -m benchmarks.ablations` trains the mini stack's mappers, much shorter than their recipes do, and writes
-data/results/mappers.csv, from which notebook 03 draws. What was trained before with the same embeddings and settings is
+mappers.csv, from which notebook 03 draws (data/results/mappers.csv with UPDATE=1). What was trained before with the same embeddings and settings is
 read from results/ablations, so a killed run loses only the trainings that were under way.
 """
 
@@ -21,7 +21,6 @@ from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
-from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.recipes import RECIPES, Recipe, build
 from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.metrics import gap
@@ -97,7 +96,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=SHORT.steps, help=f"of a training (default: {SHORT.steps})")
     parser.add_argument("--pairs", type=int, default=6000, help="to learn from (default: 6000)")
     parser.add_argument("--held-out", type=int, default=1000, help="pairs to judge by (default: 1000)")
-    parser.add_argument("--out", type=Path, default=SUMMARY / "mappers.csv", help="the table (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/results/mappers.csv"), help="the table (default: %(default)s)")
     options = parser.parse_args()
     data = Data.embed(options.pairs, options.held_out, min(100, options.held_out), 8)
     table = ablate(RUNS, data, range(options.seeds), replace(SHORT, steps=options.steps), KEPT)

@@ -1,6 +1,6 @@
 """Which bridge without pairs is best, and what may it lack? One ingredient changed at a time.
 
-`python -m benchmarks.bridges` writes data/results/bridges.csv, from which notebook 06 draws: embeddings only, pictures
+`python -m benchmarks.bridges` writes bridges.csv, from which notebook 06 draws: embeddings only, pictures
 and sounds of SoundWorld's test split to judge by. No way here sees a picture together with its sound. Alignment without
 words needs the library POT (`pip install POT`) and is left out without it.
 """
@@ -23,7 +23,6 @@ from tqdm.auto import tqdm
 
 from benchmarks.pairs import Map, measures
 from v2a_utils.data.files import write_table
-from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.bridge import VOCABULARIES, Sentences, build_bridge, read_sentences
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import words_bridge
@@ -44,7 +43,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=2000, help="unpaired pictures of `train` (default: 2000)")
     parser.add_argument("--steps", type=int, default=1500,
                         help="of training on pseudo pairs; 0 leaves them out (default: 1500)")
-    parser.add_argument("--out", type=Path, default=SUMMARY / "bridges.csv", help="the table (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/results/bridges.csv"), help="the table (default: %(default)s)")
     options = parser.parse_args()
     stack = load_stack("mini")
     test, train = embed_world(stack, "test", options.held_out), embed_world(stack, "train", options.pictures)

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.order` trains the mini stack's mappers, much shorter than their recipes do, with several seeds on
 each of several worlds (SoundWorld's scenes drawn from another seed, for training and for judging), and writes a row a
-training into data/results/order.csv, from which notebook 05 draws. What was trained before is read from
+training into order.csv, from which notebook 05 draws. What was trained before is read from
 results/ablations.
 """
 
@@ -16,7 +16,6 @@ from tqdm.auto import tqdm
 
 from benchmarks.ablations import KEPT, MEASURES, SHORT, Data, Run, measure
 from v2a_utils.data.files import write_table
-from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.recipes import RECIPES
 
 STEPS = 500
@@ -35,7 +34,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help=f"of a training (default: {STEPS})")
     parser.add_argument("--pairs", type=int, default=3000, help="to learn from (default: 3000)")
     parser.add_argument("--held-out", type=int, default=1000, help="pairs to judge by (default: 1000)")
-    parser.add_argument("--out", type=Path, default=SUMMARY / "order.csv", help="the table (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/results/order.csv"), help="the table (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)  # of these small networks: threads wait for each other more than they compute
     rows = []

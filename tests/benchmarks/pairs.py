@@ -1,6 +1,6 @@
 """What is a pair worth? Mappers trained on few and on many pairs, against the bridge over words, which has none.
 
-`python -m benchmarks.pairs` writes data/results/pairs.csv, from which notebook 06 draws. Every training draws its pairs
+`python -m benchmarks.pairs` writes pairs.csv, from which notebook 06 draws. Every training draws its pairs
 anew; what was trained before with the same embeddings and settings is read from results/pairs. `--cost` measures the
 time and memory of bridges over 527 and over 100,000 sentences instead.
 """
@@ -25,7 +25,6 @@ from soundworld import CLASSES, Scene, class_prompt
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import write_json, write_table
-from v2a_utils.evaluation import SUMMARY
 from v2a_utils.mappers.bridge import VOCABULARIES, read_sentences
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import words_bridge
@@ -49,7 +48,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS), help="default: all")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of everything (default: 3)")
     parser.add_argument("--held-out", type=int, default=512, help="test pairs to judge by (default: 512)")
-    parser.add_argument("--out", type=Path, default=SUMMARY / "pairs.csv", help="the table (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/results/pairs.csv"), help="the table (default: %(default)s)")
     parser.add_argument("--cost", action="store_true", help="measure time and memory instead")
     options = parser.parse_args()
     if options.cost:

@@ -35,7 +35,6 @@ from v2a_utils.evaluation.scoring import score
 from v2a_utils.models.backbones import VggishNet, Wav2ClipNet
 from v2a_utils.stacks.stack import BACKBONES, load_stack, load_tagger
 
-OUT = Path(__file__).parents[2] / "data" / "results" / "parity.csv"
 CASES = {"16 kHz, mono": (16_000, 1), "32 kHz, mono": (32_000, 1), "44.1 kHz, mono": (44_100, 1),
          "44.1 kHz, stereo": (44_100, 2)}
 KEY = ["case", "program", "measure", "backbone"]
@@ -49,11 +48,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parity", description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=20, help="sounds in each folder")
     parser.add_argument("--work", type=Path, help="folder that is kept, so that a killed run goes on (default: none)")
+    parser.add_argument("--out", type=Path, default=Path("out/results/parity.csv"), help="the table (default: %(default)s)")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # the programs' own
     torch.set_grad_enabled(False)
     torchaudio.load, torchaudio.save = read, write
-    known = pd.read_csv(OUT) if OUT.is_file() else pd.DataFrame(columns=KEY)
+    known = pd.read_csv(options.out) if options.out.is_file() else pd.DataFrame(columns=KEY)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = options.work or Path(name)
@@ -72,8 +72,8 @@ def main() -> None:
                 rows.append(row)
                 new = pd.DataFrame(rows)
                 kept = known[~known.set_index(KEY).index.isin(new.set_index(KEY).index)]
-                write_table(pd.concat([new, kept]) if len(kept) else new, OUT)
-    print(pd.read_csv(OUT).to_string(index=False))
+                write_table(pd.concat([new, kept]) if len(kept) else new, options.out)
+    print(pd.read_csv(options.out).to_string(index=False))
 
 
 def compare(program: str, case: str, folders: list[Path], ours: dict, count: int) -> Iterator[dict]:

@@ -2,7 +2,7 @@
 
     python -m benchmarks.photographs FOLDER        pictures named <class><n>.jpg, as ImageHear's
 
-Every picture goes the way that the command `sound` sends it by default. Writes data/results/photographs.csv and prints
+Every picture goes the way that the command `sound` sends it by default. Writes photographs.csv and prints
 the shares with Wilson intervals, seconds a picture and the peak memory of the process.
 """
 
@@ -22,8 +22,6 @@ from v2a_utils.models.photo import IMAGENET
 from v2a_utils.pipeline import SoundOptions, picture_to_sound
 from v2a_utils.stacks.stack import Stack, load_stack
 
-OUT = Path(__file__).parents[2] / "data" / "results" / "photographs.csv"
-
 
 def listen(stack: Stack, path: str, label: str, options: SoundOptions) -> dict:
     """One photograph's row: `way` is photo, clip or refused."""
@@ -37,7 +35,7 @@ def listen(stack: Stack, path: str, label: str, options: SoundOptions) -> dict:
     return row | {"way": "photo" if sound.words else "clip", "seen": seen, "share": share, "heard": sound.heard[0][0]}
 
 
-def measure(folder: str, options: SoundOptions = SoundOptions(), out: Path = OUT) -> pd.DataFrame:
+def measure(folder: str, options: SoundOptions = SoundOptions(), out: Path = Path("out/results/photographs.csv")) -> pd.DataFrame:
     """All photographs of a folder; the table that is also written to `out`."""
     stack, began = load_stack("mini"), time.perf_counter()
     sources = imagehear(folder).sources
@@ -57,5 +55,5 @@ def shares(table: pd.DataFrame) -> dict:
 
 
 if __name__ == "__main__":
-    for name, found in shares(measure(sys.argv[1])).items():
+    for name, found in shares(measure(sys.argv[1], out=Path(sys.argv[2]))).items():
         print(f"{name}: {found.value:.1%} ({found.low:.1%} to {found.high:.1%}, n = {found.n})")

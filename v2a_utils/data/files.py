@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from platformdirs import user_cache_path
+
+from v2a_utils import __version__
 
 if TYPE_CHECKING:  # pandas would double the time to the first sound
     import pandas as pd
@@ -26,7 +27,7 @@ def key(**made_of) -> str:
 
     Arrays count by their content, dataclasses by their fields. TypeError for what has no content of its own.
     """
-    text = json.dumps([version("v2a-utils"), made_of], sort_keys=True, default=_content)
+    text = json.dumps([__version__, made_of], sort_keys=True, default=_content)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

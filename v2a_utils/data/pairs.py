@@ -112,7 +112,7 @@ def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
 
 
 def _is_list(kind: pa.DataType) -> bool:
-    """Whether a column's cells are lists, as any of Arrow's three kinds; pandas, polars and Ray write different ones."""
+    """Whether a column's cells are lists, of any of Arrow's three kinds: pandas, polars and Ray each write another."""
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 

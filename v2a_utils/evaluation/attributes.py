@@ -24,8 +24,8 @@ COUNTED = (  # classes whose number is heard as separate onsets; more of the oth
 def seen_attributes(scenes: list[Scene]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What is seen in pictures and should be heard: by measure, the rows (n,) that have it and its values (n,).
 
-    Pitches in Hz that the sizes imply, numbers of things, and distances times -1, which loudness follows: in the order in
-    which `features.ATTRIBUTES` are measured. Scenes of two things have none.
+    Pitches in Hz that the sizes imply, numbers of things, and distances times -1, which loudness follows: in the order
+    in which `features.ATTRIBUTES` are measured. Scenes of two things have none.
     """
     things = [scene.things[0] for scene in scenes]
     alone = np.array([len(scene.things) == 1 for scene in scenes])

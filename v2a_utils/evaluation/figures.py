@@ -169,7 +169,7 @@ def attributes(results: Results, methods: tuple[str, ...] = SHOWN) -> Figure:
                "distance → loudness": ("loudness", "minus the distance seen (0..1)", "level heard (dB)")}
     for row, method in zip(np.atleast_2d(axes), methods):
         sounds = results.sounds[results.sounds.method == method]
-        for axis, (name, (measured, seen, heard)) in zip(row, columns.items()):
+        for axis, (name, (measured, _, heard)) in zip(row, columns.items()):
             axis.scatter(sounds[f"true {name}"], sounds[measured], s=8, color=_colour(method), lw=0, alpha=0.7)
             found = results.find(name)
             value = results.interval(method, name) if method in found.index else "not measured"

@@ -2,8 +2,8 @@
 
 CS on ImageHear needs the 101 pictures, CLIP, Wav2CLIP and one sound for each id of the authors' list. The paper does
 not say how long its sounds were heard, nor at which level, so every combination is measured, and the reader sees which
-one gives the printed number. With the sounds of VGGSound's test split and the true ones beside them, `scoring.score` adds
-FD, FAD and CS.
+one gives the printed number. With the sounds of VGGSound's test split and the true ones beside them, `scoring.score`
+adds FD, FAD and CS.
 """
 
 from collections.abc import Iterator

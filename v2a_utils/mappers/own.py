@@ -73,8 +73,8 @@ def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[s
 def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> float:
     """The training's objective on held-out pairs, with the same noise every time.
 
-    Only a mapper that draws noise sees a pair several times: among a contrastive objective's negatives there must not be
-    the pair itself.
+    Only a mapper that draws noise sees a pair several times: a contrastive objective must not have the pair itself
+    among its negatives.
     """
     times = max(NOISED // len(visual), 1) if hasattr(mapper, "add_noise") else 1
     place = next(mapper.parameters()).device
@@ -148,8 +148,8 @@ Joins {joins}; with others its answers mean nothing.
 
 {how_sure(numbers).replace(chr(10), "; ")}.
 
-The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was lowest.
-They were chosen on the same pairs, so new pictures will do a little worse.
+The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was
+lowest. They were chosen on the same pairs, so new pictures will do a little worse.
 
 ## Use
 

@@ -7,6 +7,7 @@ returns (n,): its mean is the number that other programs report, and `bootstrap`
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -186,10 +187,8 @@ def _at_infinity(first: np.ndarray, second: np.ndarray, order: np.ndarray) -> fl
     def pooled(clips: np.ndarray) -> np.ndarray:
         return clips if clips.ndim == 2 else np.concatenate(list(clips))
 
-    means = []
-    for parts in PARTS:
-        means.append(np.mean([frechet_distance(pooled(first[rows]), pooled(second[rows]))
-                              for rows in np.array_split(order, parts)]))
+    means = [np.mean([frechet_distance(pooled(first[rows]), pooled(second[rows]))
+                      for rows in np.array_split(order, parts)]) for parts in PARTS]
     return float(np.polyfit(PARTS, means, 1)[1])
 
 
@@ -261,7 +260,7 @@ def inception_score(logits: np.ndarray, splits: int = 10, seed: int = 2020) -> n
     order = np.random.RandomState(seed).permutation(len(logits))
     log_shares = log_softmax(np.asarray(logits, np.float64)[order], axis=1)
     edges = [part * len(logits) // splits for part in range(splits + 1)]
-    return np.array([np.exp(_information(log_shares[a:b])) for a, b in zip(edges, edges[1:])])
+    return np.array([np.exp(_information(log_shares[a:b])) for a, b in pairwise(edges)])
 
 
 def _information(log_shares: np.ndarray) -> float:

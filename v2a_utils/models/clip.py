@@ -88,8 +88,7 @@ class VisionEncoder:
 
     @classmethod
     def untrained(cls, layers: int = 12) -> "VisionEncoder":
-        """CLIP ViT-B/32 with random weights, or its first layers only, and a stub for texts: it costs as much time and
-        memory as a trained one."""
+        """CLIP ViT-B/32 with random weights, or its first layers, and a stub for texts: as costly as a trained one."""
         torch.manual_seed(0)
         config = open_clip.get_model_config("ViT-B-32-quickgelu")
         config["vision_cfg"]["layers"] = layers
@@ -133,8 +132,8 @@ class VisionEncoder:
 
 
 class Familiarity:
-    """An out-of-distribution detector: a picture is as unfamiliar as its CLIP embedding's Mahalanobis distance from those
-    of the pictures that a mapper was trained on (Lee et al. 2018, arXiv 1807.03888, without classes)."""
+    """An out-of-distribution detector: the Mahalanobis distance of a picture's CLIP embedding from those of the
+    pictures that a mapper was trained on (Lee et al. 2018, arXiv 1807.03888, without classes)."""
 
     def __init__(self, mean: np.ndarray, precision: np.ndarray, limit: float):
         self.mean, self.precision, self.limit = mean, precision, limit

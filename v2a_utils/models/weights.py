@@ -38,7 +38,7 @@ def load_weights(module: nn.Module, path: str | Path) -> None:
 
 # NumPy's numbers, which trainers leave beside the weights: as harmless as tensors
 _NUMBERS = [np.core.multiarray._reconstruct, np.core.multiarray.scalar, np.ndarray, np.dtype,
-            *(type(np.dtype(kind)) for kind in "f4 f8 i4 i8".split())]
+            *(type(np.dtype(kind)) for kind in ["f4", "f8", "i4", "i8"])]
 
 
 def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What belongs together: the stacks `mini` and `paper`, where their weights lie, fetching them, and embedding with them.
+"""What belongs together: the stacks `mini` and `paper`, where their weights lie, fetching, embedding.
 
 In: a stack's name, sources of clips. Out: loaded models, stores of embeddings.
 """

@@ -56,8 +56,8 @@ TABLE = (
     Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
            "CC BY-NC-SA 4.0: not for commercial use", None, zenodo=7698295,
            urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
-    *(Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo, sums=one.sums)
-      for one in BACKBONES),
+    *(Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo,
+             sums=one.sums) for one in BACKBONES),
     Public("imagehear", "ImageHear, 101 pictures of 30 classes", ("evaluation",), "MIT, as its repository says", 0.1,
            patterns=("*/Data/ImageHear/*.jpg",), urls=(
                "https://github.com/RoySheffer/im2wav/archive/ee1ba8d3b4dea9f95626fdae71e061c4cdf50d8d.zip",)),

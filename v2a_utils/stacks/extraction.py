@@ -13,7 +13,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from soundworld import SAMPLE_RATE, Scene, draw, make_scene, synthesise
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from v2a_utils import __version__
 from v2a_utils.data.audio import fit_length, resample
 from v2a_utils.data.files import cache_folder, key
 from v2a_utils.data.sources import FileSource, Listing, Source, soundworld, world_code
@@ -150,7 +150,7 @@ def store_settings(stack: Stack, options: EmbedOptions) -> dict[str, str]:
         "clap_preprocessing": f"mono, {stack.audio.sample_rate} Hz by way of 16000 Hz, first "
                               f"{stack.audio.clip_samples} samples, shorter sounds repeated and zero-padded",
         "aggregate": options.aggregate + seed, "frame_rate": str(options.frame_rate),
-        "v2a_utils": version("v2a-utils"),
+        "v2a_utils": __version__,
     }
 
 

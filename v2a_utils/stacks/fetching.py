@@ -5,7 +5,6 @@ A folder appears only when all its files are whole and checked; until then they 
 
 import fnmatch
 import hashlib
-import os
 import re
 import shutil
 import zipfile
@@ -72,7 +71,7 @@ def take_all(items: list[Public], folders: dict[str, Path], carried: Path) -> No
 
 
 def _is_missing(folder: Path) -> bool:
-    return not folder.exists() or (folder / SUMS).is_file() and bool(damaged_files(folder))
+    return not folder.exists() or ((folder / SUMS).is_file() and bool(damaged_files(folder)))
 
 
 # ------------------------------------------------------------------------------------------------------- the network
@@ -280,7 +279,7 @@ def _finish(item: Public, names: list[str], part: Path, folder: Path, source: st
             (part / name).unlink()
             raise ValueError(f"{part / name}: arrived damaged (its SHA-256 does not begin so) and was removed")
     write_sums(part, source)
-    os.replace(part, folder)
+    part.replace(folder)
 
 
 # ----------------------------------------------------------------------------------------------------- carried by hand
