@@ -63,7 +63,7 @@ def test_colours_stay_where_a_caption_names_one_and_shapes_do_everywhere():
     coloured = torch.arange(64) % 2 == 0
     for styled in (False, True):
         made = augment_pictures(pictures, coloured, styled, torch.Generator().manual_seed(3))
-        assert made.shape == pictures.shape and 0 <= made.min() and made.max() <= 1
+        assert made.shape == pictures.shape and made.min() >= 0 and made.max() <= 1
         above, below = made[:, :, 2:9].mean((2, 3)), made[:, :, 23:30].mean((2, 3))
         assert (above[coloured].argmax(1) == 0).all() and (below[coloured].argmax(1) == 2).all()
         assert (above[~coloured].argmax(1) != 0).any()  # the others may be grey, inverted, or tinted

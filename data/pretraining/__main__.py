@@ -8,6 +8,7 @@ import torch
 from v2a_pretraining.report import write_report
 from v2a_pretraining.run import PARTS, Pretraining
 from v2a_pretraining.sight import table
+
 from v2a_utils.stacks.stack import MINI
 
 

@@ -8,7 +8,7 @@ def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, styled: boo
                      generator: torch.Generator) -> torch.Tensor:
     """(batch, 3, height, width) in 0..1: mirrored, shifted, a little brighter or noisier, and drawn otherwise.
 
-    Where `coloured` (batch,) says that the caption names a colour, colours stay. `styled` adds changes of style. None of
+    Where `coloured` (batch,) says that its caption names a colour, colours stay. `styled` changes styles. None of
     them imitates a style of the split ood, which is there to be unseen: no contours, no board, no tiles.
     """
     batch = len(pictures)
@@ -49,7 +49,7 @@ def _posterised_or_blurred(pictures: torch.Tensor, draw) -> torch.Tensor:
 
 
 def _filtered(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:
-    """Mixed with itself through one random 3 x 3 convolution (RandConv, arXiv 2007.13003): other texture, same shapes."""
+    """Mixed with itself through one random 3 x 3 convolution (RandConv, arXiv 2007.13003): same shapes, new texture."""
     kernel = torch.randn(3, 3, 3, 3, generator=generator) * 0.25
     passed = F.conv2d(F.pad(pictures - 0.5, (1, 1, 1, 1), mode="replicate"), kernel) + 0.5
     return pictures + draw(0, 0.7) * (passed.clamp(0, 1) - pictures)

@@ -10,7 +10,17 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from soundworld import CLASSES, Scene
 from soundworld.captions import (
-    COLOURS, COUNTS, DISTANCES, SIZES, class_prompt, colour_word, grade, noun, picture_caption, sound_caption, vocabulary,
+    COLOURS,
+    COUNTS,
+    DISTANCES,
+    SIZES,
+    class_prompt,
+    colour_word,
+    grade,
+    noun,
+    picture_caption,
+    sound_caption,
+    vocabulary,
     with_article,
 )
 from soundworld.figures import body_colour

@@ -8,10 +8,10 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from soundworld import SAMPLE_RATE
 from torch import nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
-from soundworld import SAMPLE_RATE
 from v2a_pretraining.data import Rendered
 
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision

@@ -92,7 +92,7 @@ def sound_onsets(curve: np.ndarray, rate: float) -> np.ndarray:
 
 
 def matches(true: np.ndarray, found: np.ndarray, window: float = 0.1) -> list[tuple[int, int]]:
-    """Pairs (number of a true moment, number of a found one) within `window` seconds, each in one pair, as many as can be.
+    """Pairs (number of a true moment, number of a found one) within `window` seconds, each in one pair, as many as fit.
 
     Both are sorted. As `mir_eval.onset` matches them, which F1 is twice the pairs over the number of both.
     """
@@ -111,14 +111,14 @@ def matches(true: np.ndarray, found: np.ndarray, window: float = 0.1) -> list[tu
 def offset(seen: np.ndarray, heard: np.ndarray, seen_rate: float, heard_rate: float, most: float = MOST) -> float:
     """Seconds by which a sound comes too late for its film (negative: too early), by their event curves.
 
-    Both curves are laid on one grid of FINE values a second and blurred; the answer is the shift, up to `most`, at which
+    Both curves lie on one grid of FINE values a second and are blurred; the answer is the shift, up to `most`, at which
     their correlation is greatest. nan where one of them is 0 throughout: there is nothing to be late for.
     """
     if not seen.any() or not heard.any():
         return float("nan")
     duration = min(len(seen) / seen_rate, len(heard) / heard_rate)
     grid = np.arange(int(duration * FINE)) / FINE
-    film, sound = (gaussian_filter1d(np.interp(grid, np.arange(len(curve)) / rate, np.minimum(curve / curve.max(), 0.5)),
+    film, sound = (gaussian_filter1d(np.interp(grid, np.arange(len(curve)) / rate, (curve / curve.max()).clip(max=0.5)),
                                      BLUR * FINE) for curve, rate in ((seen, seen_rate), (heard, heard_rate)))
     film, sound = film - film.mean(), sound - sound.mean()
     shifts = np.arange(-int(most * FINE), int(most * FINE) + 1)
