@@ -116,9 +116,12 @@ $(BOOT)/bin/uv:
 	python3 -m venv $(BOOT)
 	$(BOOT)/bin/python -m pip install --quiet --disable-pip-version-check uv
 
+# with UV_TORCH_BACKEND=cpu uv takes PyTorch's builds for CPUs, and the pins of CUDA's libraries are left out
 .venv/ready: requirements.txt pyproject.toml | $(BOOT)/bin/uv
 	$(BOOT)/bin/uv venv --quiet --clear --python '>=3.11,<3.13' .venv
-	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r requirements.txt
+	grep -vE '$(if $(filter cpu,$(UV_TORCH_BACKEND)),^(nvidia|cuda|triton)-?[a-z0-9-]*==,^$$)' requirements.txt \
+	    > $(BOOT)/requirements.txt
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r $(BOOT)/requirements.txt
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	# compiled once, the libraries load in half the time, in the first run as in every later one
 	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.metrics.gap, v2a_pretraining.report"

@@ -1,4 +1,4 @@
-"""An installed wheel: the package alone, without the checkout, makes a sound."""
+"""An installed wheel: the package alone, without the checkout, makes a sound and evaluates, and writes where the user is."""
 
 import shutil
 import subprocess
@@ -29,6 +29,24 @@ def installed(tmp_path_factory) -> Path:
     return wheels / "installed"
 
 
+@pytest.fixture
+def run(installed, tmp_path):
+    """Runs `python -m v2a_utils` of the wheel in an empty folder, with its cache beside that folder."""
+    def command(*arguments: str) -> None:
+        (tmp_path / "here").mkdir(exist_ok=True)
+        settings = {"PYTHONPATH": str(installed), "V2A_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1",
+                    "HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home" / ".cache")}
+        done = subprocess.run([sys.executable, "-W", "ignore", "-m", "v2a_utils", *arguments], cwd=tmp_path / "here",
+                              env=offline_environment() | settings, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    return command
+
+
+def files_below(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_every_room_is_in_the_wheel(installed):
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     folders = {path.parent.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/__init__.py")}
@@ -36,17 +54,28 @@ def test_every_room_is_in_the_wheel(installed):
     assert set(listed) == rooms | {"v2a_utils.embedded", "soundworld", "v2a_pretraining"}
     modules = {path.relative_to(ROOT) for path in ROOT.glob("v2a_utils/**/*.py")}
     assert not [path for path in modules if not (installed / path).is_file()]
-    assert not list(installed.rglob("*.mp3"))  # the authors' sounds have a licence of their own
     beside = {"soundworld": "data/soundworld", "v2a_pretraining": "data/pretraining"}
     assert not [path.name for name, folder in beside.items() for path in (ROOT / folder).glob("*.py")
                 if not (installed / name / path.name).is_file()]
 
 
-def test_an_installed_wheel_makes_a_sound_from_an_empty_folder(installed, tmp_path):
-    draw(plain_scene("dog")).save(tmp_path / "dog.png")
-    run = subprocess.run(
-        [sys.executable, "-m", "v2a_utils", "sound", "dog.png", "--steps", "1", "--candidates", "1", "--seconds", "1"],
-        cwd=tmp_path, env=offline_environment() | {"PYTHONPATH": str(installed)}, capture_output=True, text=True,
-    )
-    assert run.returncode == 0, run.stderr
-    assert (tmp_path / "out" / "dog.wav").is_file()
+def test_the_wheel_has_the_version_of_the_package(installed):
+    from v2a_utils import __version__
+
+    metadata, = installed.glob("*.dist-info/METADATA")
+    assert f"\nVersion: {__version__}\n" in metadata.read_text() and __version__ in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_an_installed_wheel_makes_a_sound_and_evaluates_in_an_empty_folder(installed, run, tmp_path):
+    before = files_below(installed)
+    (tmp_path / "here").mkdir()
+    draw(plain_scene("dog")).save(tmp_path / "here" / "dog.png")
+    run("sound", "dog.png", "--steps", "1", "--candidates", "1", "--seconds", "1")
+    assert (tmp_path / "here" / "out" / "dog.wav").is_file()
+    run("evaluate", "--quick", "--methods", "reference", "regression")
+    assert files_below(installed) == before
+    written = files_below(tmp_path / "here")
+    assert written and all(name.startswith(("out/", "results/")) for name in written - {"dog.png"})
+    assert any(name.startswith("sounds/") for name in files_below(tmp_path / "cache"))
+    ours = [name for name in files_below(tmp_path / "home") if "v2a" in name] if (tmp_path / "home").is_dir() else []
+    assert ours == []
