@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import cache_folder, whole_file
+from v2a_utils.data.files import cache_folder, key, whole_file
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.weights import sha256, state_sha256
@@ -137,8 +137,8 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
 
 
 def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array cached under `names`, computed if it is not there."""
-    path = cache_folder("words") / f"{hashlib.sha256(chr(0).join(names).encode()).hexdigest()[:32]}.safetensors"
+    """The array kept under the names of all that made it, computed if it is not there."""
+    path = cache_folder("words") / f"{key(embeddings_of=names)[:32]}.safetensors"
     if not path.is_file():
         with whole_file(path) as temporary:
             save_file({"embeddings": torch.from_numpy(compute())}, temporary)

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from functools import partial
 from pathlib import Path
 
 import diffusers
@@ -100,12 +101,14 @@ class Generator:
         """
         if not 0 <= strength <= 1:
             raise ValueError(f"strength is {strength}: give 0 to 1")
-        asked = embeddings, steps, guidance, seconds or self.clip_seconds, seed, progress, scheduler, start, strength
-        sounds = self._generate(*asked)
+        make = partial(self._generate, embeddings, steps=steps, guidance=guidance, seconds=seconds or self.clip_seconds,
+                       seed=seed, progress=progress, scheduler=scheduler, start=start, strength=strength)
+        sounds = make()
         if not np.isfinite(sounds).all() and self.unet.dtype != torch.float32:
             tqdm.write("The generator's half precision overflowed: it goes on in single precision, which takes longer.")
-            self.unet.float(), self.vae.float()
-            sounds = self._generate(*asked)
+            self.unet.float()
+            self.vae.float()
+            sounds = make()
         if not np.isfinite(sounds).all():
             raise FloatingPointError("the generated sound is not finite (NaN or infinite), so it is not kept; lower "
                                      "the guidance, or fetch AudioLDM's weights anew, which may be damaged")

@@ -209,7 +209,8 @@ def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOption
     known = store.skipped()
     with tqdm(total=len(ids), initial=len(ids) - sum(len(job.sources) for job in jobs), unit="clip") as bar:
         for number, parts in _whole_shards(done, jobs, bar):
-            rows, skipped = ([one for part in parts for one in getattr(part, kind)] for kind in ("rows", "skipped"))
+            rows = [row for part in parts for row in part.rows]
+            skipped = [clip for part in parts for clip in part.skipped]
             store.write(number, ids[shards[number]], rows, skipped, dims, settings)
             known += skipped
             store.write_skipped(listing.left_out + known)
