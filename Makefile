@@ -11,7 +11,7 @@ WORKERS ?= 2
 KEPT := $(if $(UPDATE),data,out)
 
 .PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
-        bench-pairs bench-bridges bench-photographs bench-order bench-mutations lock book figures classroom
+        bench-pairs bench-bridges bench-photographs bench-order bench-cost bench-mutations lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -96,6 +96,9 @@ bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one i
 
 bench-photographs: .venv/ready  ## set up, then make a sound for every photograph of the folder IN on the mini stack
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)" $(KEPT)/results/photographs.csv
+
+bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes: notebook 07
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost
 
 bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one at a time, and see a test fail for each
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations

@@ -81,10 +81,11 @@ def test_pages_cite_only_what_the_bibliography_has():
         assert not set(re.findall(r"\{cite:[pt]\}`(.*?)`", path.read_text())) - keys, path.name
 
 
-def test_pages_link_only_to_what_the_book_has():
+def test_pages_link_only_to_what_the_book_has(stage):
     for path in PAGES:
         for target in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", path.read_text()):
-            module = ROOT / target.removeprefix("api/").removesuffix("/index")
+            package, _, rest = target.removeprefix("api/").removesuffix("/index").partition("/")
+            module = ROOT / stage.PACKAGES.get(package, package) / rest
             assert (target in ("report", "slides") or (BOOK / f"{target}.md").is_file() or module.is_dir()
                     or module.with_suffix(".py").is_file() or (ROOT / f"{target}.ipynb").is_file()), (path.name, target)
 

@@ -16,7 +16,7 @@ project_copyright = "the contributors, Apache-2.0"
 extensions = ["myst_nb", "autoapi.extension", "sphinxcontrib.bibtex", "sphinx_copybutton"]
 highlight_language = "none"
 default_role = "literal"  # docstrings write `names` with single backticks
-exclude_patterns = ["_build", "v2a_utils"]
+exclude_patterns = ["_build", "v2a_utils", "soundworld", "v2a_pretraining"]
 
 nb_execution_mode = "off"
 nb_output_stderr = "remove"
@@ -25,7 +25,7 @@ myst_enable_extensions = ["dollarmath", "deflist", "colon_fence", "substitution"
 myst_heading_anchors = 3
 myst_substitutions = {"repository": REPOSITORY or "(this copy names no public address yet)"}
 
-autoapi_dirs = ["v2a_utils"]
+autoapi_dirs = ["v2a_utils", "soundworld", "v2a_pretraining"]
 autoapi_root = "api"
 autoapi_options = ["members", "show-inheritance", "show-module-summary"]
 autoapi_add_toctree_entry = False

@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+PACKAGES = {"v2a_utils": "v2a_utils", "soundworld": "data/soundworld", "v2a_pretraining": "data/pretraining"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 WORDS, LINES = 150, 15  # of text and of code that are read in a minute, with the outputs beside them looked at
 PANEL = "*A panel stands here when the notebook runs: `make lab`.*"
@@ -129,7 +130,8 @@ def stage(out: Path) -> None:
     """Write the book's source into `out`, which is emptied before."""
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(HERE, out, ignore=shutil.ignore_patterns("__pycache__", "stage.py", "requirements.*"))
-    shutil.copytree(ROOT / "v2a_utils", out / "v2a_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    for package, folder in PACKAGES.items():
+        shutil.copytree(ROOT / folder, out / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data" / "figures", out / "figures")
     shutil.copy(ROOT / "pyproject.toml", out)
     (out / "hosted.md").write_text(addressed((HERE / "hosted.md").read_text(), (out / "pyproject.toml").read_text()))

@@ -1,0 +1,84 @@
+"""What one item of each stage costs at the paper's sizes: `make bench-cost` writes data/results/rates.csv.
+
+Weights are random, for speed does not depend on them. Seconds are those of the processor in this process, on one thread,
+so that other work on the machine does not count: the median of a few rounds. What 200 denoising steps or all of VGGSound
+cost, notebook 07 computes from these. "decode" and "film" are those of one real clip, which lies beside the checkout.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from benchmarks.mapper import training_step
+from v2a_utils.data.files import write_table
+from v2a_utils.data.media import load_frames
+from v2a_utils.evaluation.run import SUMMARY
+from v2a_utils.mappers.recipes import RECIPES, build
+from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.backbones import CNN14_16K, AudioBackbone, AudioCnn, Vggish, Wav2Clip
+from v2a_utils.models.random_models import random_audioldm, random_clap, random_clip
+
+FRAMES, RATE, SECONDS = 10, 16_000, 10.0  # of a clip of VGGSound: one frame a second
+CLIP = Path(__file__).parents[3] / "shared" / "real" / "vggsound" / "video"  # one clip of VGGSound, where it lies there
+
+
+def stages() -> dict[str, tuple[str, Callable[[], object]]]:
+    """A name for each stage -> what one item is, and a call that does it once."""
+    wave = np.random.default_rng(0).standard_normal(round(RATE * SECONDS)).astype(np.float32)
+    clip, clap = random_clip(), random_clap()
+    frames = load_frames(next(CLIP.glob("*.mp4")))[:FRAMES]
+    recipe = RECIPES["paper"]["diffusion"]
+    mapper = build(recipe, 512, 512)
+    unet, vae, vocoder, scheduler = random_audioldm()
+    null = np.eye(512, dtype=np.float32)[0]
+    generator = Generator(unet, vae, vocoder, scheduler, null, "cpu", clip_seconds=SECONDS)
+    tagger, vggish, wav2clip = (AudioBackbone(model, []) for model in (AudioCnn(CNN14_16K), Vggish(), Wav2Clip()))
+    batch = recipe.train.batch_size
+    return {
+        "decode": ("clip", lambda: load_frames(next(CLIP.glob("*.mp4")))),
+        "CLIP": ("clip", lambda: clip.embed_images(frames)),
+        "CLAP": ("clip", lambda: clap.embed_audio([wave], RATE)),
+        "training": ("step", training_step(mapper, lambda visual, audio: mapper.loss(visual, audio, torch.Generator()),
+                                           batch=batch)),
+        "mapping": ("clip", partial(mapper.map, null[None])),
+        "1 denoising step": ("clip", lambda: generator.generate(null[None], 1, 2.5)),
+        "3 denoising steps": ("clip", lambda: generator.generate(null[None], 3, 2.5)),
+        "scoring": ("clip", lambda: (tagger.features([wave], RATE), vggish.frames([wave], RATE),
+                                     wav2clip.embed([wave], RATE))),
+    }
+
+
+def seconds_of(call: Callable[[], object], rounds: int) -> float:
+    """Median processor seconds of a call; a first one is not counted."""
+    call()
+    found = []
+    for _ in range(rounds):
+        began = time.process_time()
+        call()
+        found.append(time.process_time() - began)
+    return float(np.median(found))
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default: 3)")
+    parser.add_argument("--out", type=Path, default=SUMMARY / "rates.csv", help="the table")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = []
+    for stage, (item, call) in stages().items():
+        rows.append({"stage": stage, "item": item, "seconds": seconds_of(call, options.rounds), "bytes": None})
+        print(rows[-1], flush=True)
+    rows.append({"stage": "film", "item": "clip", "seconds": None, "bytes": next(CLIP.glob("*.mp4")).stat().st_size})
+    write_table(pd.DataFrame(rows), options.out)
+
+
+if __name__ == "__main__":
+    main()
