@@ -97,8 +97,8 @@ bench-bridges: .venv/ready  ## set up, then compare bridges without pairs, one i
 bench-photographs: .venv/ready  ## set up, then make a sound for every photograph of the folder IN on the mini stack
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.photographs "$(IN)" $(KEPT)/results/photographs.csv
 
-bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes: notebook 07
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost
+bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --out $(KEPT)/results/rates.csv
 
 bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one at a time, and see a test fail for each
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations

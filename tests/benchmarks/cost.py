@@ -1,4 +1,4 @@
-"""What one item of each stage costs at the paper's sizes: `make bench-cost` writes data/results/rates.csv.
+"""What one item of each stage costs at the paper's sizes: `make bench-cost`; with UPDATE=1 it renews data/results/rates.csv.
 
 Weights are random, for speed does not depend on them. Seconds are those of the processor in this process, on one thread,
 so that other work on the machine does not count: the median of a few rounds. What 200 denoising steps or all of VGGSound
@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from v2a_utils.models.random_models import random_audioldm, random_clap, random_clip
 
 from benchmarks.mapper import training_step
 from v2a_utils.data.files import write_table
 from v2a_utils.data.media import load_frames
-from v2a_utils.evaluation.run import SUMMARY
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import CNN14_16K, AudioBackbone, AudioCnn, Vggish, Wav2Clip
-from v2a_utils.models.random_models import random_audioldm, random_clap, random_clip
 
 FRAMES, RATE, SECONDS = 10, 16_000, 10.0  # of a clip of VGGSound: one frame a second
 CLIP = Path(__file__).parents[3] / "shared" / "real" / "vggsound" / "video"  # one clip of VGGSound, where it lies there
@@ -69,7 +68,8 @@ def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default: 3)")
-    parser.add_argument("--out", type=Path, default=SUMMARY / "rates.csv", help="the table")
+    parser.add_argument("--out", type=Path, default=Path("out/results/rates.csv"),
+                        help="the table (default: %(default)s)")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
