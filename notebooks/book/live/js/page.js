@@ -1,0 +1,506 @@
+"use strict";
+// The page: what is chosen, what is being made, what is shown.
+
+let settings, engine, worldMap, drawings;
+let chosen = null; // {picture: pixels, image: address, name, label or null, own: whether it is the reader's}
+let sound = null; // the last sound, with everything that it was made from
+let crossing = null; // what the map shows of the reader's picture
+let busy = false,
+  loaded; // loaded: name of a network -> promise
+
+const NETWORKS = {clip: "CLIP", unet: "the UNet", vae: "the decoder", vocoder: "the vocoder", tagger: "the listener"};
+const LEVELS = {
+  size: ["small", "medium", "large"],
+  count: ["one", "two", "three"],
+  distance: ["near", "some way off", "far"],
+};
+
+function say(text, warn = false) {
+  byId("status").textContent = text;
+  byId("status").classList.toggle("warn", warn);
+}
+
+const progress = share => {
+  byId("progress").value = share;
+};
+
+// --------------------------------------------------------------------------------------------------------- opening
+
+async function begin() {
+  settings = JSON.parse(readText(await asset("settings")));
+  fillControls();
+  drawings = readTensors(await asset("drawings"));
+  fillStrip();
+  await choose(Math.floor(Math.random() * settings.classes.length));
+  engine = new Engine(readText(await asset("engine")));
+  const [wasm, numbers, loader] = [await asset("wasm"), await asset("numbers"), readText(await asset("loader"))];
+  await engine.ask("begin", {settings, numbers, wasm, loader}, null, [wasm.buffer, numbers.buffer]);
+}
+
+// Open every network, in the order in which a sound needs them; each is a promise in `loaded`. The page unpacks the next
+// while the worker opens the last.
+function openNetworks() {
+  const names = [
+    "clip",
+    ...Object.keys(settings.mappers),
+    "unet",
+    "vae",
+    "vocoder",
+    ...(settings.tagger ? ["tagger"] : []),
+  ];
+  let unpacked = Promise.resolve(),
+    before = Promise.resolve();
+  loaded = {};
+  names.forEach((name, i) => {
+    const content = (unpacked = unpacked.then(() => asset(name)));
+    loaded[name] = before = before.then(async () => {
+      if (!busy)
+        say(`Opening ${NETWORKS[name] ?? `the ${name} mapper`}: ${i + 1} of ${names.length}. You may press already.`);
+      await open(name, await content);
+      if (!busy) progress((i + 1) / names.length);
+    });
+  });
+  return before;
+}
+
+const open = (name, bytes) => engine.ask("open", {name, bytes}, null, [bytes.buffer]);
+
+// The classifier of photographs is opened with the first photograph.
+const openPhoto = () => (loaded.photo ??= asset("photo").then(bytes => open("photo", bytes)));
+
+async function openMap() {
+  const tensors = readTensors(await asset("map"));
+  worldMap = new WorldMap(byId("map"), tensors, settings.map.labels, settings.classes);
+  worldMap.highlight(chosen.label);
+  new Game(worldMap, (visual, seed) =>
+    queue(async () => {
+      const options = {mapper: settings.choices[0], seed, mapperSteps: 16};
+      const {mapped} = await engine.ask("map", {visual, ...options});
+      return engine.ask("make", {mapped, seed, steps: settings.steps, guidance: settings.guidance, preview: false});
+    }),
+  );
+  if (crossing) worldMap.show(...crossing);
+}
+
+// What runs one after the other: the reader's sounds and the game's.
+let last = Promise.resolve();
+function queue(task) {
+  const own = last.then(task);
+  last = own.catch(() => {});
+  return own;
+}
+
+// -------------------------------------------------------------------------------------------------------- choosing
+
+function fillControls() {
+  byId("mapper").append(...settings.choices.map(name => new Option(name === "none" ? "none: the gap" : name, name)));
+  byId("steps").value = settings.steps;
+  byId("guidance").value = settings.guidance;
+  byId("mel-end").textContent = `${settings.seconds} s`;
+  byId("millions").textContent = settings.millions;
+  byId("photo-credit").hidden = !settings.photo;
+  showMapperSteps();
+}
+
+function showMapperSteps() {
+  const kind = settings.mappers[byId("mapper").value]?.kind;
+  byId("mapper-steps-row").hidden = !kind || kind === "regression";
+}
+
+function fillStrip() {
+  byId("strip").append(
+    ...settings.classes.map(({label}, number) => {
+      const button = Object.assign(document.createElement("button"), {type: "button", title: label});
+      button.setAttribute("role", "radio");
+      button.setAttribute("aria-label", label);
+      button.append(Object.assign(new Image(), {src: drawingAddress(number, 1, 0, 0), alt: ""}));
+      button.onclick = () => choose(number);
+      return button;
+    }),
+  );
+  byId("strip").onkeydown = event => {
+    const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const buttons = [...byId("strip").children],
+      now = buttons.indexOf(document.activeElement);
+    const next = buttons[(now + step + buttons.length) % buttons.length];
+    next.focus();
+    next.click();
+  };
+}
+
+function drawingAddress(...levels) {
+  const drawing = drawings[levels.join(" ")];
+  return (drawing.address ??= URL.createObjectURL(new Blob([drawing.values], {type: "image/webp"})));
+}
+
+async function choose(number) {
+  const [size, count, distance] = ["size", "count", "distance"].map(name => Number(byId(name).value));
+  const {label, name} = settings.classes[number],
+    image = new Image();
+  image.src = drawingAddress(number, size, count, distance);
+  [...byId("strip").children].forEach((button, i) => {
+    button.setAttribute("aria-checked", i === number);
+    button.tabIndex = i === number ? 0 : -1;
+  });
+  for (const scale of Object.keys(LEVELS)) {
+    const word = LEVELS[scale][Number(byId(scale).value)];
+    byId(`${scale}-word`).textContent = word;
+    byId(scale).setAttribute("aria-valuetext", word);
+  }
+  await image.decode();
+  const what = `${LEVELS.count[count]} ${label}, ${LEVELS.size[size]}, ${LEVELS.distance[distance]}`;
+  take({
+    ...pixelsOf(image, image.naturalWidth, image.naturalHeight),
+    image: image.src,
+    name,
+    what,
+    label: number,
+    own: false,
+  });
+}
+
+function take(picture) {
+  chosen = picture;
+  Object.assign(byId("picture"), {src: picture.image, alt: `The chosen picture: ${picture.what}`});
+  byId("strip").parentNode.querySelector(".sliders").setAttribute("aria-disabled", picture.own);
+  if (picture.own) for (const button of byId("strip").children) button.setAttribute("aria-checked", false);
+  worldMap?.highlight(picture.label);
+}
+
+const numberOfChosen = () => chosen.label ?? 0;
+
+async function takeFile(file) {
+  if (!file) return;
+  const name = `“${file.name}”`;
+  try {
+    take({...(await pixelsOfFile(file, name)), name: "photograph", what: file.name, label: null, own: true});
+    say(`${name} is here. Press the button to hear it.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+}
+
+async function openCamera() {
+  try {
+    const stream = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
+    byId("video").srcObject = stream;
+    byId("viewfinder").hidden = false;
+    await byId("video").play();
+    byId("shoot").focus();
+  } catch {
+    say(
+      "This browser gives the page no camera here. Take a picture with your camera's own program and choose its file.",
+      true,
+    );
+  }
+}
+
+function closeCamera() {
+  for (const track of byId("video").srcObject?.getTracks() ?? []) track.stop();
+  byId("video").srcObject = null;
+  byId("viewfinder").hidden = true;
+  byId("camera").focus();
+}
+
+function shoot() {
+  const video = byId("video");
+  take({
+    ...pixelsOf(video, video.videoWidth, video.videoHeight),
+    name: "camera",
+    what: "a picture from the camera",
+    label: null,
+    own: true,
+  });
+  closeCamera();
+  say("The picture is taken. Press the button to hear it.");
+}
+
+// A picture of noise, from the seed: nothing that anybody drew.
+function takeNoise() {
+  const side = 128,
+    canvas = Object.assign(document.createElement("canvas"), {width: side, height: side});
+  const context = canvas.getContext("2d"),
+    image = context.createImageData(side, side),
+    random = rowGenerator(readSettings().seed);
+  image.data.forEach((_, i) => {
+    image.data[i] = i % 4 === 3 ? 255 : 256 * random.uniform();
+  });
+  context.putImageData(image, 0, 0);
+  take({
+    ...pixelsOf(canvas, side, side),
+    image: canvas.toDataURL(),
+    name: "noise",
+    what: "noise",
+    label: null,
+    own: true,
+  });
+}
+
+// ---------------------------------------------------------------------------------------------------------- making
+
+// A field's number, kept within its limits; what is no number becomes `usual`.
+function numberIn(id, usual) {
+  const field = byId(id),
+    value = field.value === "" ? NaN : Number(field.value);
+  const whole = field.step === "" ? Math.round(value) : value;
+  field.value = Number.isFinite(value) ? Math.min(Math.max(whole, Number(field.min)), Number(field.max)) : usual;
+  return Number(field.value);
+}
+
+function readSettings() {
+  return {
+    mapper: byId("mapper").value,
+    mapperSteps: numberIn("mapper-steps", 16),
+    steps: numberIn("steps", settings.steps),
+    guidance: numberIn("guidance", settings.guidance),
+    seed: numberIn("seed", 0),
+  };
+}
+
+// From the chosen picture to a sound that plays. A second press while one is being made does nothing.
+async function makeSound() {
+  wakeAudio();
+  if (busy) return null;
+  working(true);
+  try {
+    return await queue(async () => {
+      const options = readSettings(),
+        source = chosen;
+      say("Opening the models …");
+      await loaded.clip;
+      say("CLIP looks at the picture …");
+      const seen = (source.seen ??= await engine.ask("see", {picture: source.picture}));
+      showSeen(seen);
+      const mapping = await mapChosen(source, seen, options);
+      if (!mapping) return null;
+      showMapped(seen.visual, mapping.way, mapping.mapped);
+      await loaded[settings.tagger ? "tagger" : "vocoder"];
+      const made = await engine.ask("make", {mapped: mapping.mapped, ...options}, report =>
+        showStep(report, options.steps),
+      );
+      finish({...made, ...mapping, visual: seen.visual, options, source, strange: seen.strange});
+      return sound;
+    });
+  } catch (error) {
+    say(`No sound: ${error.message}`, true);
+    return null;
+  } finally {
+    working(false);
+  }
+}
+
+// The picture's way into CLAP's space: a mapper, or for a photograph the classifier and words, as the package goes.
+async function mapChosen(source, seen, options) {
+  if (seen.strange && options.mapper === settings.choices[0] && settings.photo) {
+    say("This is no drawing, so the classifier of photographs looks at it …");
+    await openPhoto();
+    const {shares, names, known, mapped} = await engine.ask("photograph", {
+      picture: source.picture,
+      seed: options.seed,
+    });
+    const guesses = names.map(([name, share]) => `${name} ${percent(share)}`).join(", ");
+    if (!known) {
+      say(
+        `The picture shows nothing that SoundWorld has a sound for: the classifier's best guesses are ${guesses}. ` +
+          "With another mapper in the settings it gets a sound all the same.",
+        true,
+      );
+      return null;
+    }
+    return {mapped, way: [mapped], by: `seen by the classifier of photographs: ${guesses}`};
+  }
+  say("The mapper carries it into the space of sounds …");
+  await loaded[options.mapper];
+  return engine.ask("map", {visual: seen.visual, ...options});
+}
+
+function working(on) {
+  busy = on;
+  byId("make").setAttribute("aria-disabled", on);
+  byId("another").setAttribute("aria-disabled", on);
+  byId("make-word").textContent = on ? "Listening …" : "Make its sound";
+  byId("stop").hidden = !on;
+}
+
+// ---------------------------------------------------------------------------------------------------------- showing
+
+function showSeen({visual, words}) {
+  drawEmbedding(byId("seen"), [[visual, "vision"]]);
+  const chips = Object.values(words).map(([[word, share]]) => {
+    const chip = Object.assign(document.createElement("span"), {textContent: `${word} `});
+    chip.append(Object.assign(document.createElement("small"), {textContent: percent(share)}));
+    return chip;
+  });
+  byId("words").replaceChildren("Nearest words: ", ...chips);
+}
+
+function showMapped(visual, way, mapped) {
+  crossing = [visual, way.length ? way : [mapped], settings];
+  worldMap?.show(...crossing);
+}
+
+function showStep({step, mel}, steps) {
+  if (mel) drawMel(byId("mel"), mel, settings.mels);
+  say(step ? `AudioLDM takes the noise away: step ${step} of ${steps}` : "AudioLDM begins with noise …");
+  byId("mel-caption").textContent = step ? `after step ${step} of ${steps}` : "pure noise";
+  progress((step + 0.01) / steps);
+}
+
+const WARNING = "This picture is unlike those that the models learned from: do not trust its sound.";
+
+function finish(made) {
+  sound = made;
+  const {options, source, steps} = made,
+    stopped = steps < options.steps;
+  const buttons = made.guesses.map((_, i) => {
+    const button = Object.assign(document.createElement("button"), {type: "button", textContent: i + 1});
+    button.setAttribute("aria-label", `Hear the guess at step ${i + 1} of ${options.steps}`);
+    button.onclick = () => hearStep(i + 1);
+    return button;
+  });
+  byId("steps-strip").replaceChildren(...buttons);
+  present(made, steps, stopped ? `stopped after step ${steps}` : `all ${steps} steps`);
+  const photo = settings.photo ? "" : " Photographs need the extra `photo` when this page is made.";
+  if (made.by) say(`Done; ${made.by}. Words did the rest.`);
+  else if (made.strange) say(WARNING + (source.own ? photo : ""), true);
+  else say("Done. Another seed gives another sound of the same picture.");
+  progress(1);
+  const title =
+    `${source.what}; ${made.by ? "words" : options.mapper}, ${stopped ? `stopped at ${steps} of ` : ""}` +
+    `${options.steps} steps, guidance ${options.guidance}, seed ${options.seed}`;
+  const name = `${source.name}-${options.mapper}-steps${options.steps}-guidance${options.guidance}-seed${options.seed}.wav`;
+  made.file = name;
+  offer(byId("save"), made.wave, name);
+  keep({wave: made.wave, heard: made.heard, image: source.image, title, name});
+}
+
+// Show a finished sound, or the guess at a step of it, and play it.
+function present({mel, wave, heard}, step, caption) {
+  drawMel(byId("mel"), mel, settings.mels);
+  byId("mel-caption").textContent = caption;
+  [...byId("steps-strip").children].forEach((button, i) => button.setAttribute("aria-pressed", i + 1 === step));
+  byId("heard").textContent = `A listening model hears: ${describe(heard)}.`;
+  byId("play").disabled = false;
+  byId("play").onclick = () => (playing ? silence() : play());
+  const play = () =>
+    playWave(wave, share => {
+      drawWave(byId("wave"), wave, share);
+      byId("play").textContent = share === null ? "▶" : "■";
+      byId("play").setAttribute("aria-label", share === null ? "Play the sound" : "Stop the sound");
+    });
+  byId("wave").setAttribute("aria-label", `Waveform of ${settings.seconds} seconds`);
+  play();
+}
+
+// What the sound would be if denoising had stopped at a step: the model's guess of the clean sound there.
+async function hearStep(step) {
+  if (busy || !sound) return;
+  wakeAudio();
+  const own = sound,
+    place = step < 0 ? own.guesses.length : Math.min(step, own.guesses.length);
+  working(true);
+  try {
+    const last = place === own.guesses.length;
+    const guess = last ? own : await queue(() => engine.ask("sound", {latents: own.guesses[place - 1]}));
+    present(guess, place, last ? `all ${place} steps` : `the guess at step ${place} of ${own.options.steps}`);
+    say(last ? "The whole sound." : `The guess at step ${place}: ${describe(guess.heard)}.`);
+  } catch (error) {
+    say(`No sound: ${error.message}`, true);
+  } finally {
+    working(false);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------------- the five stops
+
+const nextSeed = () => {
+  byId("seed").value = (numberIn("seed", 0) + 1) % 2 ** 32;
+};
+
+const STOPS = {
+  mapper: async name => {
+    byId("mapper").value = name || settings.choices[0];
+    showMapperSteps();
+    await makeSound();
+  },
+  guidance: async scale => {
+    byId("guidance").value = scale;
+    await makeSound();
+  },
+  step: async step => {
+    if (sound || (await makeSound())) await hearStep(Number(step));
+  },
+  seeds: async number => {
+    for (let i = 0; i < Number(number); i++) {
+      nextSeed();
+      await makeSound();
+      await played();
+    }
+  },
+  noise: async () => {
+    takeNoise();
+    await makeSound();
+  },
+};
+
+const played = () =>
+  new Promise(resolve => {
+    const wait = () => (playing ? setTimeout(wait, 100) : resolve());
+    wait();
+  });
+
+async function tryStop(button) {
+  if (busy) return;
+  wakeAudio();
+  const [stop, value] = button.dataset.try.split(":");
+  byId("mel").scrollIntoView({block: "center", behavior: "smooth"});
+  await STOPS[stop](value);
+}
+
+// --------------------------------------------------------------------------------------------------------------- all
+
+function listenToControls() {
+  byId("make").onclick = makeSound;
+  byId("another").onclick = () => {
+    if (!busy) {
+      nextSeed();
+      makeSound();
+    }
+  };
+  byId("stop").onclick = () => engine?.ask("stop");
+  byId("file").onchange = event => {
+    takeFile(event.target.files[0]);
+    event.target.value = "";
+  };
+  byId("camera").onclick = openCamera;
+  byId("shoot").onclick = shoot;
+  byId("close-camera").onclick = closeCamera;
+  byId("mapper").onchange = () => {
+    showMapperSteps();
+    if (byId("after").checked) worldMap?.move(byId("mapper").value);
+  };
+  byId("after").onchange = event => worldMap?.move(event.target.checked ? byId("mapper").value : null);
+  for (const name of Object.keys(LEVELS)) byId(name).oninput = () => choose(numberOfChosen());
+  for (const button of document.querySelectorAll("[data-try]")) button.onclick = () => tryStop(button);
+  for (const noneAsked of document.querySelectorAll('[data-try="mapper:none"]'))
+    noneAsked.disabled = !settings.choices.includes("none");
+}
+
+async function start() {
+  try {
+    say("Opening the page …");
+    await begin();
+    listenToControls();
+    const all = openNetworks();
+    await all;
+    if (!busy) say("Ready. Press the button.");
+    await openMap();
+    document.body.dataset.ready = "true";
+  } catch (error) {
+    say(`This page could not open: ${error.message}. It needs a browser of 2023 or newer.`, true);
+  }
+}
+
+start();
