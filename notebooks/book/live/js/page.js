@@ -4,6 +4,7 @@
 let settings, engine, worldMap, drawings;
 let chosen = null; // {picture: pixels, image: address, name, label or null, own: whether it is the reader's}
 let sound = null; // the last sound, with everything that it was made from
+let begun; // the worker with its runtime, a promise
 let crossing = null; // what the map shows of the reader's picture
 let busy = false,
   loaded; // loaded: name of a network -> promise
@@ -26,12 +27,15 @@ const progress = share => {
 
 // --------------------------------------------------------------------------------------------------------- opening
 
-async function begin() {
+async function showPictures() {
   settings = JSON.parse(readText(await asset("settings")));
   fillControls();
   drawings = readTensors(await asset("drawings"));
   fillStrip();
   await choose(Math.floor(Math.random() * settings.classes.length));
+}
+
+async function beginEngine() {
   engine = new Engine(readText(await asset("engine")));
   const [wasm, numbers, loader] = [await asset("wasm"), await asset("numbers"), readText(await asset("loader"))];
   await engine.ask("begin", {settings, numbers, wasm, loader}, null, [wasm.buffer, numbers.buffer]);
@@ -269,6 +273,7 @@ async function makeSound() {
       const options = readSettings(),
         source = chosen;
       say("Opening the models …");
+      await begun; // `loaded` is there from then on
       await loaded.clip;
       say("CLIP looks at the picture …");
       const seen = (source.seen ??= await engine.ask("see", {picture: source.picture}));
@@ -491,10 +496,10 @@ function listenToControls() {
 async function start() {
   try {
     say("Opening the page …");
-    await begin();
+    await showPictures();
     listenToControls();
-    const all = openNetworks();
-    await all;
+    begun = beginEngine();
+    await begun.then(openNetworks);
     if (!busy) say("Ready. Press the button.");
     await openMap();
     document.body.dataset.ready = "true";
