@@ -40,14 +40,19 @@ test: .venv/ready  ## set up, then run all tests and all notebooks
 	    notebooks/0[023]*.ipynb notebooks/0[!023]*.ipynb notebooks/deeper/*.ipynb tests
 
 .PHONY: test-browser
-test-browser: .venv/ready book  ## set up, then drive JupyterLab and the book in the system's Chromium; pictures: out/browser
+test-browser: .venv/ready book  ## set up, then drive JupyterLab, book and live page in the system's Chromium and Firefox; pictures: out/browser
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) "$$(sed -n 's/^browser = \["\(.*\)"\].*/\1/p' pyproject.toml)"
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -v tests/browser
 
 lab: .venv/ready  ## set up, then open the notebooks
 	$(PYTHON) -m jupyter lab notebooks
 
-book: .venv-book/ready  ## a site of the executed notebooks, without running them: out/book/html/index.html
+.PHONY: live
+live: .venv/ready  ## set up, then write the page that hears pictures, the whole system in a browser: out/book/html/live
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) -r notebooks/book/live/requirements.txt
+	OMP_NUM_THREADS=1 $(PYTHON) notebooks/book/live/build.py out/book/html/live
+
+book: .venv-book/ready live  ## a site of the executed notebooks, without running them: out/book/html/index.html
 	.venv-book/bin/python notebooks/book/stage.py out/book/source
 	.venv-book/bin/python -m sphinx -q -W --keep-going -b html out/book/source out/book/html
 	@echo "open out/book/html/index.html"
@@ -108,6 +113,8 @@ lock:  ## choose the pinned versions anew
 	    pyproject.toml -o requirements.txt
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
 	    notebooks/book/requirements.in -o notebooks/book/requirements.txt
+	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
+	    -c requirements.txt notebooks/book/live/requirements.in -o notebooks/book/live/requirements.txt
 
 # the book's builder has an environment of its own, so that its pins and the project's do not meet
 .venv-book/ready: notebooks/book/requirements.txt | $(BOOT)/bin/uv

@@ -187,7 +187,7 @@ def test_no_link_is_broken(site):
     for path, page in site.items():
         for link in page.links:
             address, anchor = urldefrag(unquote(link))
-            if re.match(r"[a-z]+:", address) or link == "#":
+            if re.match(r"[a-z]+:", address) or link == "#" or address == "live/index.html":  # `make live` writes that
                 continue
             target = (path.parent / address).resolve() if address else path
             assert target.is_file(), (path.name, link)

@@ -61,6 +61,9 @@ def without_a_kernel(output: dict) -> dict:
 def staged(notebook: dict) -> dict:
     """A copy's content made ready for the book, in place."""
     notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "markdown":  # the book's pages lie beside the folder of notebooks, not inside it
+            cell["source"] = [line.replace("](book/", "](../") for line in cell["source"]]
     for index, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code":
             continue
@@ -129,7 +132,7 @@ def addressed(page: str, settings: str) -> str:
 def stage(out: Path) -> None:
     """Write the book's source into `out`, which is emptied before."""
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(HERE, out, ignore=shutil.ignore_patterns("__pycache__", "stage.py", "requirements.*"))
+    shutil.copytree(HERE, out, ignore=shutil.ignore_patterns("__pycache__", "stage.py", "requirements.*", "live"))
     for package, folder in PACKAGES.items():
         shutil.copytree(ROOT / folder, out / package, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data" / "figures", out / "figures")

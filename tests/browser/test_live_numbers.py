@@ -9,10 +9,10 @@ from conftest import ROOT
 from PIL import Image
 
 from v2a_utils.data.audio import even_loudness
-from v2a_utils.mappers import diffusion, trained_mapper
-from v2a_utils.mappers.diffusion import SAMPLERS
+from v2a_utils.mappers import trained_mapper
+from v2a_utils.mappers.model import SAMPLERS, _scheduler
 from v2a_utils.models.mel import LogMelPower
-from v2a_utils.models.noise import row_generators
+from v2a_utils.models.noise import MAPPER, row_generators
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.stacks import load_stack
 
@@ -53,10 +53,10 @@ def script(browser):
 
 
 @pytest.mark.parametrize("seed", [0, 7, 2**31 + 5, 2**32 - 1])
-@pytest.mark.parametrize("number", [64, 100, 4096])
-def test_a_seed_draws_what_it_draws_in_the_package(script, seed, number):
-    drawn = script("return rowGenerator(seed).normal(number);", seed=seed, number=number)
-    assert np.allclose(drawn, torch.randn(number, generator=row_generators(1, seed)[0]), atol=1e-5)
+@pytest.mark.parametrize("number, salt", [(64, [MAPPER]), (100, []), (4096, [])])
+def test_a_seed_draws_what_it_draws_in_the_package(script, seed, number, salt):
+    drawn = script("return rowGenerator(seed, ...salt).normal(number);", seed=seed, number=number, salt=salt)
+    assert np.allclose(drawn, torch.randn(number, generator=row_generators([0], seed, *salt)[0]), atol=1e-5)
 
 
 @pytest.mark.parametrize("width, height, exact", [(128, 128, True), (96, 96, True), (131, 97, True), (224, 224, True),
@@ -104,7 +104,7 @@ def test_a_stopped_walk_answers_with_the_clean_signal_of_its_last_step(script):
 
 @pytest.mark.parametrize("steps", [1, 4, 8])
 def test_every_step_of_the_flow_is_the_librarys(script, steps):
-    scheduler = diffusion._scheduler("flow", steps)
+    scheduler = _scheduler("flow", steps)
     noise = np.random.default_rng(0).normal(size=48).astype(np.float32)
     got = script("""
         config = {trainSteps: 1000};
@@ -150,15 +150,17 @@ def test_the_mel_equation_is_solved_alike(script, tone):
     assert np.allclose(got, ours, rtol=1e-3, atol=1e-4 * ours.max())
 
 
-def test_griffin_lim_finds_the_same_wave(script, tone):
-    """The iteration amplifies rounding, so the waves agree to their sound: correlation, and mel in nats."""
+@pytest.mark.parametrize("iterations, away", [(1, 0.002), (2, 0.002), (3, 0.01), (32, 0.05)])
+def test_griffin_lim_finds_the_same_wave(script, tone, iterations, away):
+    """The iteration amplifies rounding, so the waves grow apart with its turns."""
     vocoder, log_mels = tone
+    vocoder = GriffinLimVocoder(rescale_every=2 if iterations == 3 else 8, iterations=iterations)
     magnitude = vocoder.magnitudes(log_mels[None])[0]
     ours = vocoder._with_phases(magnitude, log_mels.exp()).numpy()
     got = np.array(script(VOCODER + "return griffinLim(magnitude.values, mel, bank);", logMels=log_mels.numpy(),
                           magnitude=magnitude.numpy(), filters=vocoder.filters.numpy(), vocoder=settings_of(vocoder)))
-    assert got.shape == ours.shape and np.corrcoef(got, ours)[0, 1] > 0.999
-    assert np.abs(got - ours).max() < 0.01 * np.abs(ours).max()
+    error = np.sqrt(((got - ours) ** 2).mean() / (ours**2).mean())
+    assert got.shape == ours.shape and error < away
 
 
 def test_the_tagger_hears_the_same_levels(script, stack):
@@ -196,6 +198,7 @@ def test_a_photographs_sound_is_drawn_by_its_shares(script):
     """Classes by the classifier's shares, sounds by the class's: the frequencies of 2,000 draws."""
     shares, sounds_of_class = np.array([0.5, 0.0, 1.0]), np.array([[1, 0], [0, 1], [0.25, 0.75]])
     got = script("""
+        config = {mapperSalt: 1};
         tensors = {sounds, soundsOfClass};
         return Array.from({length: 2000}, (_, seed) => drawnSound(shares.values, seed));""",
         shares=shares, soundsOfClass=sounds_of_class, sounds=np.eye(2))

@@ -3,8 +3,8 @@
 Sizes and names all come from the stack that is given, so that other weights need no change here.
 """
 
+import inspect
 import io
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,9 +17,9 @@ from umap import UMAP
 
 from v2a_utils.data.audio import LOUDNESS, even_loudness
 from v2a_utils.mappers import photographs
-from v2a_utils.mappers.diffusion import SAMPLERS, TRAIN_STEPS
-from v2a_utils.mappers.folders import mapper_familiarity, trained_mapper
-from v2a_utils.models import photo, vocoder
+from v2a_utils.mappers.model import SAMPLERS, TRAIN_STEPS
+from v2a_utils.mappers.registry import mapper_familiarity, trained_mapper
+from v2a_utils.models import noise, photo, vocoder
 from v2a_utils.pipeline import TRAINED, SoundOptions, map_embeddings, mapper_choices
 from v2a_utils.widgets import encode_mp3
 
@@ -53,8 +53,7 @@ def settings_and_numbers(stack, mappers: dict) -> tuple[dict, dict[str, np.ndarr
     settings = {
         "picture": {"resize": resize.size, "size": crop.size[0]}, "photo": None, "classes": _class_names(),
         "vocabulary": _vocabulary(stack), "choices": choices,
-        "mappers": {name: {"kind": mapper.kind, "temperature": mapper.config.get("temperature", 1.0)}
-                    for name, mapper in mappers.items()},
+        "mappers": {name: _sampling(mapper) for name, mapper in mappers.items()}, "mapperSalt": noise.MAPPER,
         "words": {"visualScale": bridge.config["visual_scale"]}, "audioDim": generator.embed_dim,
         "trainSteps": TRAIN_STEPS, "latents": list(generator._latent_shape(seconds)),
         "predicts": scheduler.config.prediction_type, "seconds": seconds, "sampleRate": generator.sample_rate,
@@ -81,6 +80,13 @@ def settings_and_numbers(stack, mappers: dict) -> tuple[dict, dict[str, np.ndarr
         settings["photo"], drawn = _photographs(stack)
         tables |= drawn
     return settings, {name: np.ascontiguousarray(table, np.float32) for name, table in tables.items()}
+
+
+def _sampling(mapper) -> dict:
+    """How a mapper is sampled: its kind, the noise's temperature, and the steps that it takes unless told otherwise."""
+    steps = inspect.signature(mapper.map).parameters.get("steps")
+    return {"kind": mapper.kind, "temperature": mapper.config.get("temperature", 1.0),
+            "steps": steps.default if steps else 0}
 
 
 def _class_names() -> list[dict]:

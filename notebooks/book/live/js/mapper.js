@@ -8,7 +8,7 @@ async function mapEmbedding(visual, {mapper, seed, mapperSteps}) {
   const {kind, temperature} = config.mappers[mapper],
     shape = [1, visual.length];
   if (kind === "regression") return {mapped: await run(mapper, {visual: [visual, shape]}), way: []};
-  const noise = rowGenerator(seed)
+  const noise = rowGenerator(seed, config.mapperSalt)
     .normal(config.audioDim)
     .map(value => value * temperature);
   const guess = (noisy, time) =>
@@ -59,7 +59,7 @@ function overWords(visual) {
 // For a photograph, the bridge in its form "draw": a class by the classifier's shares, then one of the sounds that its
 // name stands for, with CLAP's p(sound | name).
 function drawnSound(shares, seed) {
-  const random = rowGenerator(seed),
+  const random = rowGenerator(seed, config.mapperSalt),
     pick = weights => {
       let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
       const found = weights.findIndex(weight => (left -= weight) < 0);

@@ -1,5 +1,5 @@
 "use strict";
-// Random numbers as NumPy and PyTorch draw them, so that a seed here is the same seed in the package; and small helpers.
+// Random numbers as NumPy and PyTorch draw them, so that a seed here is the same seed in the package; small helpers.
 
 // NumPy's SeedSequence (O'Neill's seed_seq_fe): whole numbers below 2^32 -> one well-mixed seed.
 function mixedSeed(entropy) {
@@ -78,8 +78,8 @@ class Twister {
   }
 }
 
-// The generator of a single row, v2a_utils.models.noise.row_generators(1, seed)[0].
-const rowGenerator = seed => new Twister(mixedSeed([seed, 0]));
+// The generator of a single row, v2a_utils.models.noise.row_generators([0], seed, *salt)[0].
+const rowGenerator = (seed, ...salt) => new Twister(mixedSeed([seed, 0, ...salt]));
 
 function dot(a, b, from = 0) {
   // of a and as many numbers of b

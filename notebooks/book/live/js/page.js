@@ -78,7 +78,7 @@ async function openMap() {
   worldMap.highlight(chosen.label);
   new Game(worldMap, (visual, seed) =>
     queue(async () => {
-      const options = {mapper: settings.choices[0], seed, mapperSteps: 16};
+      const options = {mapper: settings.choices[0], seed, mapperSteps: settings.mappers[settings.choices[0]]?.steps};
       const {mapped} = await engine.ask("map", {visual, ...options});
       return engine.ask("make", {mapped, seed, steps: settings.steps, guidance: settings.guidance, preview: false});
     }),
@@ -107,8 +107,9 @@ function fillControls() {
 }
 
 function showMapperSteps() {
-  const kind = settings.mappers[byId("mapper").value]?.kind;
-  byId("mapper-steps-row").hidden = !kind || kind === "regression";
+  const {steps} = settings.mappers[byId("mapper").value] ?? {};
+  byId("mapper-steps-row").hidden = !steps;
+  if (steps) byId("mapper-steps").value = steps;
 }
 
 function fillStrip() {
@@ -256,7 +257,7 @@ function numberIn(id, usual) {
 function readSettings() {
   return {
     mapper: byId("mapper").value,
-    mapperSteps: numberIn("mapper-steps", 16),
+    mapperSteps: numberIn("mapper-steps", settings.mappers[byId("mapper").value]?.steps || 1),
     steps: numberIn("steps", settings.steps),
     guidance: numberIn("guidance", settings.guidance),
     seed: numberIn("seed", 0),
