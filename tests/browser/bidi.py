@@ -35,7 +35,8 @@ class Firefox:
         self.process = subprocess.Popen(
             [firefox_path(), "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port", "0"],
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-        address = next(match[1] for line in self.process.stderr if (match := re.search(r"BiDi listening on (\S+)", line)))
+        listening = (re.search(r"BiDi listening on (\S+)", line) for line in self.process.stderr)
+        address = next(filter(None, listening))[1]
         self.socket = websocket.create_connection(f"{address}/session", suppress_origin=True, timeout=120,
                                                   max_size=None)
         self.number, self.requests, self.errors = 0, [], []

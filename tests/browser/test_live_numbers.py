@@ -1,4 +1,4 @@
-"""The live page's numbers against the package's: every stage written in JavaScript, in a blank page of a real browser."""
+"""The live page's numbers against the package's: every stage in JavaScript, in a blank page of a real browser."""
 
 import json
 
@@ -145,7 +145,8 @@ def test_the_mel_equation_is_solved_alike(script, tone):
     vocoder, log_mels = tone
     guess = vocoder._first_guess(log_mels[None])[0]
     got = script(VOCODER + "run = async () => guess.values; return magnitudes(logMels.values, bank);",
-                 logMels=log_mels.numpy(), filters=vocoder.filters.numpy(), guess=guess.numpy(), vocoder=settings_of(vocoder))
+                 logMels=log_mels.numpy(), filters=vocoder.filters.numpy(), guess=guess.numpy(),
+                 vocoder=settings_of(vocoder))
     ours = vocoder.magnitudes(log_mels[None])[0].flatten().numpy()
     assert np.allclose(got, ours, rtol=1e-3, atol=1e-4 * ours.max())
 

@@ -150,7 +150,7 @@ def test_drawings_are_heard_as_what_they_show(live):
 def test_every_control_changes_the_sound_and_the_same_settings_give_the_same(live):
     print_of = "Array.from(sound.wave.slice(8000, 8050))"
     live.page.locator("#settings summary").click()
-    live.page.get_by_label("seed").fill("5")
+    live.page.get_by_label("seed", exact=True).fill("5")
     live.press()
     before = live.page.evaluate(print_of)
     live.press()
@@ -164,15 +164,15 @@ def test_every_control_changes_the_sound_and_the_same_settings_give_the_same(liv
         assert after != before
         before = after
     live.page.get_by_label("mapper", exact=True).select_option(index=0)
-    live.page.get_by_label("denoising steps").fill("12")
-    live.page.get_by_label("guidance scale").fill("2")
+    live.page.get_by_label("denoising steps", exact=True).fill("12")
+    live.page.get_by_label("guidance scale", exact=True).fill("2")
 
 
 @pytest.mark.parametrize("value, kept", [("", 12), ("-3", 1), ("1000", 50), ("7.6", 8)])
 def test_a_number_that_cannot_be_becomes_one_that_can(live, value, kept):
-    live.page.get_by_label("denoising steps").fill(value)
+    live.page.get_by_label("denoising steps", exact=True).fill(value)
     assert live.page.evaluate("readSettings().steps") == kept
-    live.page.get_by_label("denoising steps").fill("12")
+    live.page.get_by_label("denoising steps", exact=True).fill("12")
 
 
 def test_ten_presses_make_one_sound(live):
@@ -260,8 +260,8 @@ def test_a_place_on_the_map_is_the_builders(live):
 
     stack = load_stack("mini", "cpu")
     size = stack.vision.embed_dim
-    visual = np.array(live.page.evaluate(f"Array.from(worldMap.tensors.points.values.slice(0, {5 * size}))"), np.float32)
-    mapped = trained_mapper(stack, "regression").map(visual.reshape(5, size))
+    visual = live.page.evaluate(f"Array.from(worldMap.tensors.points.values.slice(0, {5 * size}))")
+    mapped = trained_mapper(stack, "regression").map(np.array(visual, np.float32).reshape(5, size))
     places = live.page.evaluate("rows => rows.map(row => worldMap.placeOf(row, settings))", mapped.tolist())
     built = live.page.evaluate("Array.from(worldMap.tensors['places regression'].values.slice(0, 10))")
     assert np.allclose(np.ravel(places), built, atol=1e-4)
@@ -283,7 +283,7 @@ def test_a_game_of_ten_rounds_keeps_the_score(live):
     live.look("game")
 
 
-# ------------------------------------------------------------------------------------------------- pictures of one's own
+# ----------------------------------------------------------------------------------------- pictures of one's own
 
 
 def give(live, path) -> None:
@@ -296,7 +296,8 @@ def test_a_broken_picture_is_said_and_loses_nothing(live, tmp_path):
         (tmp_path / name).write_bytes(content)
         before = live.page.evaluate("chosen.what")
         give(live, tmp_path / name)
-        assert "not a picture that this browser can read" in live.status() and live.page.evaluate("chosen.what") == before
+        assert "not a picture that this browser can read" in live.status()
+        assert live.page.evaluate("chosen.what") == before
     assert live.press()["loud"] > 0.01
 
 
@@ -345,7 +346,8 @@ def test_a_camera_gives_a_picture(browser):
     live.page.get_by_role("button", name="Camera").click()
     live.page.get_by_role("button", name="Take the picture").click()
     live.page.get_by_text("The picture is taken").wait_for()
-    assert live.page.evaluate("chosen.own && chosen.picture.width > 100") and not live.page.locator("#video").is_visible()
+    assert live.page.evaluate("chosen.own && chosen.picture.width > 100")
+    assert not live.page.locator("#video").is_visible()
     assert live.errors == []
     camera.close()
 
@@ -389,7 +391,8 @@ def test_a_keyboard_is_enough(browser):
 
 
 def test_a_screen_reader_has_a_name_for_everything(live):
-    nameless = live.page.evaluate("""() => [...document.querySelectorAll('button, input, select, a, canvas, svg, progress')]
+    nameless = live.page.evaluate("""() => [
+        ...document.querySelectorAll('button, input, select, a, canvas, svg, progress')]
         .filter(one => one.offsetWidth || one.tagName === 'svg')
         .filter(one => !(one.getAttribute('aria-label') || one.textContent.trim() || one.title || one.labels?.length))
         .map(one => one.outerHTML.slice(0, 80))""")

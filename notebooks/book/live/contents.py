@@ -107,7 +107,7 @@ def _sentence(thing: int, count: int, size: int, distance: int) -> str:
 
 
 def _photographs(stack) -> tuple[dict, dict[str, np.ndarray]]:
-    """What the way of photographs needs: the classifier's settings, and the sounds that each class's name stands for."""
+    """What the way of photographs needs: the classifier's settings, and the sounds that a class's name stands for."""
     bridge, eye = photographs._bridge(stack), stack.photo
     resize, crop, *_ = eye.fit.transforms
     numbers = [sorted(i for part in photo.IMAGENET.get(name, []) for i in part) for name in CLASSES]
@@ -130,7 +130,7 @@ def webp(picture: Image.Image, lossless: bool = True) -> np.ndarray:
 
 
 def drawing(name: str, size: int, count: int, distance: int) -> Image.Image:
-    """One of the strip's drawings: a class in levels 0 to 2 of size, count and distance. All else is the class's own."""
+    """One of the strip's drawings: a class in levels 0 to 2 of size, count and distance. The rest is its own."""
     number = CLASSES.index(name)
     thing = Thing(name, LEVELS[size], count + 1, LEVELS[distance], hue=(0.13 + 0.618 * number) % 1,
                   mirrored=bool(number % 2), tilt=0.0, place=0.5, timbre=0.5, tempo=0.5, take=0)
@@ -190,7 +190,8 @@ def map_of(stack, choices: list[str]) -> tuple[dict, dict[str, np.ndarray]]:
         if number % SAME_CLASS < GAME:
             files[f"truth {number}"] = _flac(wave, stack.generator.sample_rate)
     labels = [CLASSES.index(scene.label) for scene in scenes]
-    return {"labels": labels}, {name: np.ascontiguousarray(table, np.float32) for name, table in numbers.items()} | files
+    numbers = {name: np.ascontiguousarray(table, np.float32) for name, table in numbers.items()}
+    return {"labels": labels}, numbers | files
 
 
 def _flac(wave: np.ndarray, rate: int) -> np.ndarray:

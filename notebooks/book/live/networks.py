@@ -81,7 +81,7 @@ class Regressing(nn.Module):
 
 
 class Denoising(nn.Module):
-    """Noisy embedding (1, d), time (1,), unit-norm CLIP embedding (1, d) -> prediction of the clean embedding (1, d)."""
+    """Noisy embedding (1, d), time (1,), unit-norm CLIP embedding (1, d) -> the clean embedding predicted (1, d)."""
 
     def __init__(self, mapper):
         super().__init__()

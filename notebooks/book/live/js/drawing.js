@@ -99,7 +99,7 @@ async function pixelsOfFile(file, name) {
     const {naturalWidth: width, naturalHeight: height} = image;
     if (width * height > LARGEST)
       throw new Error(
-        `${name} has ${Math.round((width * height) / 1e6)} million pixels; choose one of at most ${LARGEST / 1e6} million.`,
+        `${name} has ${Math.round((width * height) / 1e6)} million pixels; choose one of at most ${LARGEST / 1e6}.`,
       );
     if (Math.max(width, height) > 20 * Math.min(width, height))
       throw new Error(`${name} is too narrow to be seen. Choose another.`);

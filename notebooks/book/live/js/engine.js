@@ -54,7 +54,7 @@ jobs.photograph = async ({picture, seed}) => {
   return {...seen, known, ...(known ? drawnSound(seen.shares, seed) : {})};
 };
 
-// A CLAP embedding -> a sound. Every step is reported, with the mel of the noisy latents where there is time to draw it.
+// A CLAP embedding -> a sound. Every step is reported, with the mel of the noisy latents where there is time.
 jobs.make = async ({mapped, seed, noise, preview = true, ...settings}, report) => {
   stopping = false;
   const size = config.latents.reduce((a, b) => a * b, 1),

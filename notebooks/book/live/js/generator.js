@@ -1,8 +1,8 @@
 "use strict";
 // AudioLDM: from noise to a log-mel under a CLAP embedding, v2a_utils.models.audioldm.
 
-// DPM-Solver++(2M), the second-order multistep solver (Lu et al. 2022, arXiv 2211.01095, algorithm 2), on "trailing" times
-// and with a first-order last step, as diffusers' DPMSolverMultistepScheduler takes it.
+// DPM-Solver++(2M), the second-order multistep solver (Lu et al. 2022, arXiv 2211.01095, algorithm 2), on "trailing"
+// times and with a first-order last step, as diffusers' DPMSolverMultistepScheduler takes it.
 class DpmSolver {
   // sigmas: noise over signal at each of the trained times. predicts: "sample", "v_prediction" or "epsilon".
   constructor(sigmas, predicts, steps) {

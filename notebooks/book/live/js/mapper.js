@@ -39,7 +39,7 @@ async function straightWalk(noise, steps, guess, seen) {
   return noisy;
 }
 
-// The bridge over words in its form "mean": CLIP's shares of sentences, times what each sentence stands for among sounds.
+// The bridge over words in its form "mean": CLIP's shares of sentences, times the sounds that each stands for.
 function overWords(visual) {
   const {seen, answers} = tensors,
     {visualScale} = config.words;

@@ -25,7 +25,7 @@ const progress = share => {
   byId("progress").value = share;
 };
 
-// --------------------------------------------------------------------------------------------------------- opening
+// ------------------------------------------------------------------------------------------------------- opening
 
 async function showPictures() {
   settings = JSON.parse(readText(await asset("settings")));
@@ -41,8 +41,8 @@ async function beginEngine() {
   await engine.ask("begin", {settings, numbers, wasm, loader}, null, [wasm.buffer, numbers.buffer]);
 }
 
-// Open every network, in the order in which a sound needs them; each is a promise in `loaded`. The page unpacks the next
-// while the worker opens the last.
+// Open every network, in the order in which a sound needs them; each is a promise in `loaded`. The page unpacks the
+// next while the worker opens the last.
 function openNetworks() {
   const names = [
     "clip",
@@ -94,7 +94,7 @@ function queue(task) {
   return own;
 }
 
-// -------------------------------------------------------------------------------------------------------- choosing
+// ------------------------------------------------------------------------------------------------------ choosing
 
 function fillControls() {
   byId("mapper").append(...settings.choices.map(name => new Option(name === "none" ? "none: the gap" : name, name)));
@@ -243,7 +243,7 @@ function takeNoise() {
   });
 }
 
-// ---------------------------------------------------------------------------------------------------------- making
+// -------------------------------------------------------------------------------------------------------- making
 
 // A field's number, kept within its limits; what is no number becomes `usual`.
 function numberIn(id, usual) {
@@ -330,7 +330,7 @@ function working(on) {
   byId("stop").hidden = !on;
 }
 
-// ---------------------------------------------------------------------------------------------------------- showing
+// -------------------------------------------------------------------------------------------------------- showing
 
 function showSeen({visual, words}) {
   drawEmbedding(byId("seen"), [[visual, "vision"]]);
@@ -376,8 +376,8 @@ function finish(made) {
   const title =
     `${source.what}; ${made.by ? "words" : options.mapper}, ${stopped ? `stopped at ${steps} of ` : ""}` +
     `${options.steps} steps, guidance ${options.guidance}, seed ${options.seed}`;
-  const name = `${source.name}-${options.mapper}-steps${options.steps}-guidance${options.guidance}-seed${options.seed}.wav`;
-  made.file = name;
+  const by = made.by ? "words" : options.mapper;
+  const name = `${source.name}-${by}-steps${options.steps}-guidance${options.guidance}-seed${options.seed}.wav`;
   offer(byId("save"), made.wave, name);
   keep({wave: made.wave, heard: made.heard, image: source.image, title, name});
 }
@@ -419,7 +419,7 @@ async function hearStep(step) {
   }
 }
 
-// ------------------------------------------------------------------------------------------------------- the five stops
+// ----------------------------------------------------------------------------------------------------- the five stops
 
 const nextSeed = () => {
   byId("seed").value = (numberIn("seed", 0) + 1) % 2 ** 32;
@@ -465,7 +465,7 @@ async function tryStop(button) {
   await STOPS[stop](value);
 }
 
-// --------------------------------------------------------------------------------------------------------------- all
+// ------------------------------------------------------------------------------------------------------------- all
 
 function listenToControls() {
   byId("make").onclick = makeSound;

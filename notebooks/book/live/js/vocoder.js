@@ -143,8 +143,8 @@ class MelBank {
     return heard;
   }
 
-  // One multiplicative update for the Kullback-Leibler divergence (Lee and Seung 2001): `magnitude` becomes louder where
-  // the magnitudes `heard` have less than the mel asks for, at most tenfold, and softer where they have more.
+  // One multiplicative update for the Kullback-Leibler divergence (Lee and Seung 2001): `magnitude` becomes louder
+  // where the magnitudes `heard` have less than the mel asks for, at most tenfold, and softer where they have more.
   scale(magnitude, heard, mel) {
     const {mels, bins, reach, entries} = this,
       frames = magnitude.length / bins,
@@ -171,8 +171,8 @@ async function magnitudes(logMel, bank) {
   return magnitude;
 }
 
-// Fast Griffin-Lim (Perraudin et al. 2013) from zero phases; every `rescale_every` turns the magnitudes are scaled to the
-// mel that the wave itself lacks.
+// Fast Griffin-Lim (Perraudin et al. 2013) from zero phases; every `rescale_every` turns the magnitudes are scaled to
+// the mel that the wave itself lacks.
 function griffinLim(magnitude, mel, bank) {
   const {n_fft, hop, iterations, momentum, rescale_every} = config.vocoder,
     shortTime = new ShortTime(n_fft, hop);
