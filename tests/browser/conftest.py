@@ -4,6 +4,8 @@ The notebooks are copies in a temporary folder, cut down to the cells that a pan
 out/browser afterwards, to be looked at.
 """
 
+import functools
+import http.server
 import json
 import os
 import secrets
@@ -11,6 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 
@@ -97,3 +100,15 @@ def lab(page, server):
     opened = Lab(page, *server)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def address():
+    """The address of the page that hears pictures on a local server."""
+    from browser.live import FOLDER
+
+    quiet = type("Quiet", (http.server.SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=FOLDER))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/index.html"
+    server.shutdown()

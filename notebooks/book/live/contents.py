@@ -19,7 +19,7 @@ from v2a_utils.data.audio import LOUDNESS, even_loudness
 from v2a_utils.mappers import photographs
 from v2a_utils.mappers.model import SAMPLERS, TRAIN_STEPS
 from v2a_utils.mappers.registry import mapper_familiarity, trained_mapper
-from v2a_utils.models import noise, photo, vocoder
+from v2a_utils.models import batches, photo, vocoder
 from v2a_utils.pipeline import TRAINED, SoundOptions, map_embeddings, mapper_choices
 from v2a_utils.widgets import encode_mp3
 
@@ -53,7 +53,7 @@ def settings_and_numbers(stack, mappers: dict) -> tuple[dict, dict[str, np.ndarr
     settings = {
         "picture": {"resize": resize.size, "size": crop.size[0]}, "photo": None, "classes": _class_names(),
         "vocabulary": _vocabulary(stack), "choices": choices,
-        "mappers": {name: _sampling(mapper) for name, mapper in mappers.items()}, "mapperSalt": noise.MAPPER,
+        "mappers": {name: _sampling(mapper) for name, mapper in mappers.items()}, "mapperSalt": batches.MAPPER,
         "words": {"visualScale": bridge.config["visual_scale"]}, "audioDim": generator.embed_dim,
         "trainSteps": TRAIN_STEPS, "latents": list(generator._latent_shape(seconds)),
         "predicts": scheduler.config.prediction_type, "seconds": seconds, "sampleRate": generator.sample_rate,

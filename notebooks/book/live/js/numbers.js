@@ -78,7 +78,7 @@ class Twister {
   }
 }
 
-// The generator of a single row, v2a_utils.models.noise.row_generators([0], seed, *salt)[0].
+// The generator of a single row, v2a_utils.models.batches.row_generators([0], seed, *salt)[0].
 const rowGenerator = (seed, ...salt) => new Twister(mixedSeed([seed, 0, ...salt]));
 
 function dot(a, b, from = 0) {

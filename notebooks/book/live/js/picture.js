@@ -73,7 +73,7 @@ async function embedPicture(picture) {
   return run("clip", {pixels: [fitted(picture, resize, size), [1, 3, size, size]]});
 }
 
-// How far an embedding is from the training pictures' (Mahalanobis), v2a_utils.models.familiarity.
+// How far an embedding is from the training pictures' (Mahalanobis), v2a_utils.models.clip.
 function distance(visual) {
   const {mean, precision} = tensors;
   const away = visual.map((value, i) => value - mean.values[i]);
