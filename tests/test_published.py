@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from benchmarks import cost
 from conftest import REAL, ROOT, assert_one_sentence
 from paper_weights import places
 from PIL import Image
@@ -83,6 +84,15 @@ def test_the_shipped_sounds_are_the_published_ones_at_their_level():
         original, coded = (read_audio(path)[0] for path in (wavs[row.source_sha256], SHIPPED / row.file))
         assert loudness(coded) == pytest.approx(loudness(original), abs=0.2)
         assert np.corrcoef(original, coded)[0, 1] > 0.9, row.file  # noise is what MP3 keeps worst
+
+
+def test_the_cost_of_the_real_reproduction_rests_on_a_measured_rate_for_each_stage():
+    rates = pd.read_csv(ROOT / "data" / "results" / "rates.csv").set_index("stage")
+    assert set(rates.index) == {"decode", "CLIP", "CLAP", "training", "mapping", "1 denoising step",
+                                "3 denoising steps", "scoring", "film"}
+    assert (rates.seconds.drop("film") > 0).all() and rates.seconds["3 denoising steps"] > rates.seconds["1 denoising step"]
+    calls = []
+    assert cost.seconds_of(lambda: calls.append(sum(range(100_000))), 3) > 0 and len(calls) == 4
 
 
 # ----------------------------------------------------------------------------------------------------- a row recomputed

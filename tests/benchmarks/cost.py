@@ -14,14 +14,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from v2a_utils.models.random_models import random_audioldm, random_clap, random_clip
+from random_audioldm import random_audioldm
 
+from benchmarks.extraction import random_stack
 from benchmarks.mapper import training_step
 from v2a_utils.data.files import write_table
 from v2a_utils.data.media import load_frames
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.backbones import CNN14_16K, AudioBackbone, AudioCnn, Vggish, Wav2Clip
+from v2a_utils.models.backbones import NUM_CLASSES, AudioBackbone, AudioCnn, Cnn14, VggishNet, Wav2ClipNet
 
 FRAMES, RATE, SECONDS = 10, 16_000, 10.0  # of a clip of VGGSound: one frame a second
 CLIP = Path(__file__).parents[3] / "shared" / "real" / "vggsound" / "video"  # one clip of VGGSound, where it lies there
@@ -30,19 +31,21 @@ CLIP = Path(__file__).parents[3] / "shared" / "real" / "vggsound" / "video"  # o
 def stages() -> dict[str, tuple[str, Callable[[], object]]]:
     """A name for each stage -> what one item is, and a call that does it once."""
     wave = np.random.default_rng(0).standard_normal(round(RATE * SECONDS)).astype(np.float32)
-    clip, clap = random_clip(), random_clap()
+    towers = random_stack()
     frames = load_frames(next(CLIP.glob("*.mp4")))[:FRAMES]
     recipe = RECIPES["paper"]["diffusion"]
     mapper = build(recipe, 512, 512)
     unet, vae, vocoder, scheduler = random_audioldm()
     null = np.eye(512, dtype=np.float32)[0]
     generator = Generator(unet, vae, vocoder, scheduler, null, "cpu", clip_seconds=SECONDS)
-    tagger, vggish, wav2clip = (AudioBackbone(model, []) for model in (AudioCnn(CNN14_16K), Vggish(), Wav2Clip()))
+    cnn14 = AudioCnn(Cnn14.front_end | {"widths": [64, 128, 256, 512, 1024, 2048], "last_pool": 1,
+                                        "features": Cnn14.dimensions, "outputs": NUM_CLASSES})
+    tagger, vggish, wav2clip = map(AudioBackbone, (cnn14, VggishNet(), Wav2ClipNet()))
     batch = recipe.train.batch_size
     return {
         "decode": ("clip", lambda: load_frames(next(CLIP.glob("*.mp4")))),
-        "CLIP": ("clip", lambda: clip.embed_images(frames)),
-        "CLAP": ("clip", lambda: clap.embed_audio([wave], RATE)),
+        "CLIP": ("clip", lambda: towers.vision.embed_images(frames)),
+        "CLAP": ("clip", lambda: towers.audio.embed_audio([wave], RATE)),
         "training": ("step", training_step(mapper, lambda visual, audio: mapper.loss(visual, audio, torch.Generator()),
                                            batch=batch)),
         "mapping": ("clip", partial(mapper.map, null[None])),
