@@ -19,7 +19,7 @@ def subcommands() -> dict:
 @pytest.mark.parametrize("name", subcommands())
 def test_help_of_every_command_ends_with_an_example_that_can_be_run(name):
     text = subcommands()[name].format_help()
-    example = " ".join(text[text.index("Example: python -m v2a_utils") :].split()).removeprefix("Example: ")
+    example = " ".join(text[text.index("Example: ") :].split()).removeprefix("Example: ")
     assert entry._parser().parse_args(shlex.split(example)[3:]).run is subcommands()[name].get_default("run")
 
 
@@ -37,11 +37,14 @@ def test_an_unexpected_error_is_one_line_and_its_traceback_lies_in_a_file(monkey
 
 
 def test_an_unexpected_error_is_one_line_also_where_no_file_can_be_written(monkeypatch, capsys):
-    def broken(*_, **__):
+    def broken(options):
+        raise KeyError("a key that nobody expected")
+
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(commands, "world", broken)
-    monkeypatch.setattr(entry.tempfile, "NamedTemporaryFile", broken)
+    monkeypatch.setattr(entry.tempfile, "NamedTemporaryFile", full)
     assert entry.main(["world", "--out", "anywhere"]) == 1
     message = capsys.readouterr().err.strip()
     assert "\n" not in message and "No space left" in message and "could not be written" in message

@@ -85,7 +85,7 @@ def test_exif_orientation_turns_the_picture_upright(tmp_path):
     assert top[0] > 200 > 60 > top[2] and bottom[2] > 200 > 60 > bottom[0]
 
 
-@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".tif"])
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif"])
 @pytest.mark.parametrize("number", [3, 40])
 def test_animated_picture_gives_evenly_spread_frames(tmp_path, suffix, number):
     frames = [Image.new("RGB", (16, 16), (6 * i,) * 3) for i in range(number)]
@@ -291,4 +291,6 @@ def test_a_folder_stands_for_its_pictures_and_videos_by_name(tmp_path):
     (tmp_path / "deeper").mkdir()
     (tmp_path / "deeper" / "d.png").touch()
     single = tmp_path / "notes.txt"
-    assert [path.name for path in list_inputs([str(tmp_path), str(single)])] == ["a.jpg", "b.PNG", "c.mp4", "notes.txt"]
+    inputs, left_out = list_inputs([tmp_path, single])
+    assert [path.name for path in inputs] == ["a.jpg", "b.PNG", "c.mp4", "notes.txt"]
+    assert [path.name for path in left_out] == ["labels.csv", "notes.txt"]

@@ -178,7 +178,7 @@ def test_a_mapper_trained_anew_at_the_same_place_is_loaded_anew(tmp_path, stack)
     for seed in (0, 1):
         torch.manual_seed(seed)
         mapper = RegressionMapper(stack.vision.embed_dim, stack.audio.embed_dim)
-        save_mapper(mapper, tmp_path)
+        save_mapper(mapper, tmp_path, overwrite=True)
         rows = unit_rows(2, stack.vision.embed_dim)
         assert np.allclose(trained_mapper(stack, str(tmp_path)).map(rows), mapper.eval().map(rows), atol=1e-3)
         assert trained_mapper(stack, str(tmp_path)) is trained_mapper(stack, str(tmp_path))

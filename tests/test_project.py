@@ -113,7 +113,7 @@ def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
     assert not [path.name for path in MODULES if path.name != "stack.py" and asks_for_a_stack(path.read_text())]
 
 
-ROOMS = ("data", "models", "stacks", "metrics", "mappers", "pipeline", "plotting", "widgets", "evaluation",
+ROOMS = ("options", "data", "models", "stacks", "metrics", "mappers", "pipeline", "plotting", "widgets", "evaluation",
          "commands", "__main__")  # along the way of the data
 
 

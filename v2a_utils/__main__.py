@@ -1,6 +1,7 @@
 """The commands: python -m v2a_utils COMMAND, as COMMANDS lists them."""
 
 import argparse
+import os
 import sys
 import tempfile
 import traceback
@@ -8,21 +9,36 @@ import warnings
 from pathlib import Path
 
 from v2a_utils import commands
+from v2a_utils.data.files import failure
+from v2a_utils.options import RANGES, check, program
+
+# options that name something to read, checked before any library is loaded
+READ = ("inputs", "carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status.
 
-    0: done. 2: an input or an argument was bad, said in one sentence. 1: an error of an unexpected kind, whose
-    traceback was written to a file that the message names. 130: interrupted from the keyboard.
+    0: done. 2: an input or an argument was bad, said in one sentence; with several inputs the others are done. 1: an
+    error of an unexpected kind, whose traceback was written to a file that the message names. 130: interrupted from the
+    keyboard. 141: nobody reads the output any more, as below `| head`.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about other libraries
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
-    except (ValueError, FloatingPointError, FileExistsError, NotADirectoryError, PermissionError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        _check(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor can Python's own last flush fail
+        return 141
+    except (ValueError, FloatingPointError, OSError) as error:
+        print(f"error: {failure(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -30,6 +46,32 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         print(f"error: {_in_one_line(error)}; {_written_traceback()}", file=sys.stderr)
         return 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    """ValueError for a number outside its range; FileNotFoundError for a file or folder to read that is not there."""
+    for name, value in vars(options).items():
+        if name in RANGES:
+            for number in value if isinstance(value, list) else [value]:
+                check(name, number, options.command)
+        if name in READ and value:
+            for place in value if isinstance(value, list) else [value]:
+                if "://" not in str(place) and not Path(place).exists():
+                    raise FileNotFoundError(2, "no such file or folder", str(place))
+
+
+def _place(text: str) -> str:
+    """A path or URL as typed, but `~` is the home folder also where the shell leaves it: --out=~/sounds."""
+    if os.path.lexists(text) or not text.startswith("~"):
+        return text
+    try:
+        return str(Path(text).expanduser())
+    except RuntimeError:  # nobody's home
+        return text
+
+
+def _path(text: str) -> Path:
+    return Path(_place(text))
 
 
 def _in_one_line(error: Exception) -> str:
@@ -48,24 +90,24 @@ def _written_traceback() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m v2a_utils", description="Pictures into sound.")
+    parser = argparse.ArgumentParser(prog=program(), description="Pictures into sound.")
     known = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (add_options, example) in COMMANDS.items():
         command = known.add_parser(name, help=add_options.__doc__.removesuffix("."),
-                                   epilog=f"Example: python -m v2a_utils {example}")
+                                   epilog=f"Example: {program()} {example}")
         add_options(command)
-        command.set_defaults(run=getattr(commands, name))
+        command.set_defaults(run=getattr(commands, name), command=name)
     return parser
 
 
 def _sound(command: argparse.ArgumentParser) -> None:
     """Make a sound for each picture, video or folder of them."""
     add = command.add_argument
-    add("inputs", nargs="+", metavar="PICTURE_OR_VIDEO")
-    add("--out", type=Path, default=Path("out"), help="folder for the wav files (default: out)")
+    add("inputs", nargs="+", type=_path, metavar="PICTURE_OR_VIDEO")
+    add("--out", type=_path, default=Path("out"), help="folder for the wav files (default: out)")
     add("--video", action="store_true", help="write videos with a sound of their length, as mp4")
-    add("--overwrite", action="store_true", help="replace files of the same names in --out")
-    add("--mapper", metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
+    _add_overwrite(command)
+    add("--mapper", type=_place, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
         "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
     _add_words(command)
     add("--vision", default="auto", choices=("auto", "clip", "photo"), help="who looks at the picture: "
@@ -88,29 +130,30 @@ def _fetch(command: argparse.ArgumentParser) -> None:
         "benchmark: the audio backbones of av-benchmark (default: sound)")
     add("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
     add("--list", action="store_true", help="only print what there is, and what of it is here")
-    add("--from", dest="carried", type=Path, metavar="FOLDER",
+    add("--from", dest="carried", type=_path, metavar="FOLDER",
         help="take the files from here, without a network")
 
 
 def _world(command: argparse.ArgumentParser) -> None:
     """Write pictures, sounds and labels of SoundWorld."""
     add = command.add_argument
-    add("--out", type=Path, required=True)
+    add("--out", type=_path, required=True)
     add("--format", default="pairs", choices=("pairs", "vggsound", "imagehear"), help="pictures and "
         "sounds of one name; films and a list as VGGSound's; pictures named as ImageHear's")
     add("--split", choices=("train", "val", "test", "ood"), help="of pairs (default: test); films are of "
         "train and, every fifth, of test, ImageHear's pictures of ood")
     add("--count", type=int, default=20, help="pairs, films or pictures (default: 20)")
     add("--seed", type=int, default=0)
+    _add_overwrite(command)
 
 
 def _embed(command: argparse.ArgumentParser) -> None:
     """CLIP and CLAP embeddings of a data set, as a table in Parquet."""
     add = command.add_argument
-    add("source", metavar="SOURCE", help="soundworld:SPLIT, a folder of pairs or of ImageHear, or "
+    add("source", type=_place, metavar="SOURCE", help="soundworld:SPLIT, a folder of pairs or of ImageHear, or "
         "VGGSound's .csv file with --clips")
-    add("--clips", type=Path, help="folder of VGGSound's videos")
-    add("--out", required=True, metavar="STORE", help="folder, or URL of an object store")
+    add("--clips", type=_path, help="folder of VGGSound's videos")
+    add("--out", type=_place, required=True, metavar="STORE", help="folder, or URL of an object store")
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     add("--aggregate", default="mean", choices=("mean", "middle", "random", "first", "none"),
         help="what becomes of a video's frames; none keeps them all (default: mean)")
@@ -126,57 +169,59 @@ def _embed(command: argparse.ArgumentParser) -> None:
 def _train(command: argparse.ArgumentParser) -> None:
     """Train a mapper on a table of embedded pairs."""
     add = command.add_argument
-    add("store", metavar="STORE", help="what embed wrote, or a Parquet table with its columns")
+    add("store", type=_place, metavar="STORE", help="what embed wrote, or a Parquet table with its columns")
     add("--mapper", required=True, choices=("regression", "diffusion", "flow"))
     add("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
-    add("--config", type=Path, help="JSON file of changes to the recipe")
-    add("--out", type=Path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
+    add("--config", type=_path, help="JSON file of changes to the recipe")
+    add("--out", type=_path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
+    _add_overwrite(command)
 
 
 def _bridge(command: argparse.ArgumentParser) -> None:
     """Make a mapper from sentences and sounds, without a single pair."""
     add = command.add_argument
     _add_words(command)
-    add("--out", type=Path, required=True, metavar="FOLDER", help="for the mapper, which "
+    add("--out", type=_path, required=True, metavar="FOLDER", help="for the mapper, which "
         "`sound --mapper FOLDER` uses")
     add("--draw", action="store_true", help="draw one sound at random, not the mean of all that "
         "fit")
+    _add_overwrite(command)
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
     """Every method's sounds through every measure, as tables."""
     add = command.add_argument
-    add("--data", metavar="STORE_OR_CONFIG", help="instead of SoundWorld, a STORE or SOURCE of "
+    add("--data", type=_place, metavar="STORE_OR_CONFIG", help="instead of SoundWorld, a STORE or SOURCE of "
         "`embed` whose clips have sounds, or a configuration of `reproduce`")
-    add("--clips", type=Path, help="folder of VGGSound's videos, for --data")
+    add("--clips", type=_path, help="folder of VGGSound's videos, for --data")
     add("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included); "
         "with --data also folders of trained mappers")
     add("--n", type=int, help="pictures of the test split; half as many of the others (default: 256; "
         "with --data all)")
     add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    add("--out", type=Path, help="folder of the summary (default: results/evaluation/STACK)")
+    add("--out", type=_path, help="folder of the summary (default: results/evaluation/STACK)")
     add("--quick", action="store_true", help="a few pictures and one step: does it run?")
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
     """The paper's tables on its data: from lists of clips to a summary."""
     add = command.add_argument
-    add("config", metavar="CONFIG", help="TOML or JSON file of settings; two lie in data/")
-    add("--out", help="folder of the summary (default: what CONFIG says, else its work folder)")
+    add("config", type=_place, metavar="CONFIG", help="TOML or JSON file of settings; two lie in data/")
+    add("--out", type=_place, help="folder of the summary (default: what CONFIG says, else its work folder)")
     add("--engine", choices=("local", "ray"), help="this machine, or a Ray cluster")
 
 
 def _generate(command: argparse.ArgumentParser) -> None:
     """A sound file for every row of a table of embeddings."""
     add = command.add_argument
-    add("store", metavar="STORE", help="what `embed` wrote; with --mapper reference a SOURCE of it")
-    add("--mapper", required=True, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words, "
+    add("store", type=_place, metavar="STORE", help="what `embed` wrote; with --mapper reference a SOURCE of it")
+    add("--mapper", type=_place, required=True, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words, "
         "none, the folder of a trained one, true (CLAP's embedding of each true sound), or reference "
         "(the true sounds themselves)")
-    add("--out", type=Path, required=True, help="folder for the sounds, named by the clips' ids")
-    add("--clips", type=Path, help="folder of VGGSound's videos, for --mapper reference")
+    add("--out", type=_path, required=True, help="folder for the sounds, named by the clips' ids")
+    add("--clips", type=_path, help="folder of VGGSound's videos, for --mapper reference")
     add("--steps", type=int, default=25, help="denoising steps (default: 25)")
     add("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     add("--candidates", type=int, default=1, help="sounds to choose the best from (default: 1)")
@@ -191,27 +236,31 @@ def _generate(command: argparse.ArgumentParser) -> None:
 def _score(command: argparse.ArgumentParser) -> None:
     """Any folder of sounds against reference sounds: FD, FAD, KL, IS, CS and more."""
     add = command.add_argument
-    add("sounds", type=Path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
-    add("--reference", type=Path, required=True, metavar="SOUNDS", help="folder of the true sounds")
-    add("--pictures", type=Path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
+    add("sounds", type=_path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
+    add("--reference", type=_path, required=True, metavar="SOUNDS", help="folder of the true sounds")
+    add("--pictures", type=_path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
         "of them: for CS")
-    add("--labels", type=Path, metavar="CSV", help="columns id and label: for accuracy")
+    add("--labels", type=_path, metavar="CSV", help="columns id and label: for accuracy")
     add("--listeners", nargs="+", default=(), choices=("mini", "paper", "cnn14-32k", "passt"),
         help="who hears the sounds: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; passt needs the extra "
         "passt (default: the stack's own)")
     add("--stack", choices=("mini", "paper"), help="default: that of --listeners, $V2A_STACK, or mini")
     add("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
-    add("--out", type=Path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
+    add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
         "(default: results/scores)")
     add("--draws", type=int, default=200, help="of the bootstrap (default: 200)")
+
+
+def _add_overwrite(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--overwrite", action="store_true", help="replace what is in --out already")
 
 
 def _add_words(command: argparse.ArgumentParser) -> None:
     """The options that say what a bridge over words is made of."""
     add = command.add_argument
-    add("--words", type=Path, metavar="FILE", help="sentences for the mapper words, one a line "
+    add("--words", type=_path, metavar="FILE", help="sentences for the mapper words, one a line "
         "(default: those of the stack)")
-    add("--sounds", metavar="FOLDER_OR_STORE", help="sounds of any kind for the mapper words "
+    add("--sounds", type=_place, metavar="FOLDER_OR_STORE", help="sounds of any kind for the mapper words "
         "(default: those of the stack, if it has any)")
 
 

@@ -10,35 +10,80 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from v2a_utils.data.files import failure, refuse_existing
+from v2a_utils.options import MAPPER_CHOICES, SoundOptions
+
 
 def sound(options: argparse.Namespace) -> int:
     """A sound for each picture or video."""
     from v2a_utils.data.files import free_targets
-    from v2a_utils.data.media import list_inputs
-    from v2a_utils.pipeline import SoundOptions, settle
-    from v2a_utils.stacks.stack import load_stack
 
     names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
-    inputs = list_inputs(options.inputs)
-    if not inputs:
-        raise ValueError(f"{', '.join(options.inputs)}: no picture or video in the folder")
-    stack = load_stack(options.stack)
+    if (options.words or options.sounds) and settings.mapper not in (None, "words"):
+        raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
+    inputs, failed = _readable(options.inputs, options.video)
+    targets, refused = free_targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
+    for sentence in refused:
+        print(f"error: {sentence}", file=sys.stderr)
+    failed += refused
+    made, unsure = 0, []
+    if targets:
+        made, unsure, broken = _make_sounds(targets, settings, options)
+        failed += broken
+    if len(without := failed + unsure) > 1:  # they have scrolled away
+        print(f"{len(without)} without a sound:", *without, sep="\n  ", file=sys.stderr)
+    return 2 if failed or not made else 0  # that some photographs of many show something else is no error
+
+
+def _readable(paths: list[Path], videos: bool) -> tuple[list[Path], list[str]]:
+    """The inputs that files and folders stand for and whose first picture can be read, and what is wrong with others.
+
+    It takes a moment, where the models take seconds to load: what cannot be read is said at once.
+    """
+    from v2a_utils.data.media import list_inputs, load_frames, video_seconds
+
+    listed, left_out = list_inputs(paths)
+    if left_out:
+        print(f"left out, as neither pictures nor videos: {len(left_out)} (such as {left_out[0]})")
+    if not listed:
+        raise ValueError(f"{', '.join(map(str, paths))}: no picture or video in the folder")
+    readable, failed = [], []
+    for path in dict.fromkeys(listed):
+        try:
+            video_seconds(path) if videos else load_frames(path, 1)
+            readable.append(path)
+        except ValueError as error:
+            failed.append(str(error))
+            print(f"error: {error}", file=sys.stderr)
+    return readable, failed
+
+
+def _make_sounds(targets: dict[Path, Path], settings: SoundOptions,
+                 options: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+    """Make the sounds and tell of each.
+
+    Returns their number, a sentence for each photograph of nothing that has a sound, and one for each other failure.
+    """
+    from v2a_utils.mappers.photographs import NoSoundError
+    from v2a_utils.pipeline import settle
+    from v2a_utils.stacks.stack import load_stack
+
+    stack, made, unsure, failed = load_stack(options.stack), 0, [], []
     if options.words or options.sounds:
         settings = _with_bridge(stack, settings, options)
     settled = settle(stack, settings)  # says what is missing before anything is made
     options.out.mkdir(parents=True, exist_ok=True)
-    targets, failures = free_targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
-    for sentence in failures:
-        print(f"error: {sentence}", file=sys.stderr)
     making = _video_sounds(stack, targets, settings) if options.video else _picture_sounds(stack, targets, settled)
-    for path, made in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
-        if isinstance(made, Exception):
-            failures.append(made if str(path) in str(made) else f"{path}: {made}")
-            tqdm.write(f"error: {failures[-1]}", file=sys.stderr)
+    for path, result in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
+        if isinstance(result, Exception):
+            sentence = failure(result) if str(path) in str(result) else f"{path}: {failure(result)}"
+            (unsure if isinstance(result, NoSoundError) else failed).append(sentence)
+            tqdm.write(f"error: {sentence}", file=sys.stderr)
         else:
-            _tell(path, targets[path], made, stack.name)
-    return 2 if failures else 0
+            _tell(path, targets[path], result, stack, settled.mapper)
+            made += 1
+    return made, unsure, failed
 
 
 def _picture_sounds(stack, targets: dict[Path, Path], settings):
@@ -57,7 +102,7 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
         try:
             if not isinstance(visual, MediaError):
                 mapped[path] = map_picture(stack, visual, partial(load_frames, path), settings)
-        except MediaError as error:  # a photograph of something that SoundWorld lacks
+        except MediaError as error:  # a photograph of something that SoundWorld lacks, or a file that vanished
             seen[path] = error
     stack.release("vision", "photo")
     stack.cache.clear()
@@ -68,11 +113,11 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
             if path not in mapped:
                 yield path, visual  # what was wrong with the file
                 continue
-            condition, words = mapped[path]
-            sound = embedding_to_sound(stack, visual, condition, settings, words=words)
+            condition, look = mapped[path]
+            sound = embedding_to_sound(stack, visual, condition, settings, look=look)
             save_audio(targets[path], sound.waveform, sound.sample_rate)
             yield path, sound
-        except FloatingPointError as error:
+        except (FloatingPointError, OSError) as error:
             yield path, error
 
 
@@ -86,7 +131,7 @@ def _video_sounds(stack, targets: dict[Path, Path], settings):
             sound = video_to_sound(stack, path, settings)
             put_sound(path, target, sound.waveform, sound.sample_rate)
             yield path, sound
-        except (MediaError, FloatingPointError) as error:
+        except (MediaError, FloatingPointError, OSError) as error:
             yield path, error
 
 
@@ -96,22 +141,32 @@ def _with_bridge(stack, settings, options: argparse.Namespace):
 
     from v2a_utils.mappers.registry import put_mapper, words_bridge
 
-    if settings.mapper not in (None, "words"):
-        raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
     put_mapper(stack, "words", words_bridge(stack, options.words, options.sounds))
     return replace(settings, mapper="words")
 
 
-def _tell(source: Path, target: Path, sound, stack_name: str) -> None:
-    heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
+def _tell(source: Path, target: Path, sound, stack, mapper: str) -> None:
+    """Say of a sound which way its picture went, what was seen and how surely, and what of it can be trusted."""
+    heard, look, lines = _shares(sound.heard), sound.look, []
     tqdm.write(f"{source} -> {target}" + (f"   sounds like: {heard}" if heard else ""))
-    if sound.words:
-        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
-        tqdm.write(f"  {source.name} went the way of photographs: the classifier saw {seen}; over words to a sound")
-    elif sound.out_of_distribution:
-        tqdm.write(
-            f"  {source.name} is unlike the pictures that the stack {stack_name} was trained on: do not trust its sound"
-        )
+    if look.by_classifiers:
+        name, share = look.chosen
+        lines.append(f"taken for a photograph: the classifiers saw {_shares(look.seen)}; chosen: {name}, {share:.0%}")
+    elif look.seen or look.drawn:
+        kind = "taken for a drawing: " if look.drawn else ""
+        lines.append(f"{kind}CLIP saw {_shares(look.seen)}; by the mapper {mapper}")
+    if look.drawn is False and not look.by_classifiers:
+        lines.append(f"not one of the drawings that the stack {stack.name} knows: do not trust its sound"
+                     + ("; without --mapper and --vision the classifiers of photographs look" * stack.has("photo")))
+    elif sound.out_of_distribution and not look.by_classifiers:
+        whose = f"the stack {stack.name}" if mapper in MAPPER_CHOICES else f"the mapper {mapper}"
+        lines.append(f"unlike the pictures that {whose} was trained on: do not trust its sound")
+    for line in lines:
+        tqdm.write(f"  {source.name}: {line}")
+
+
+def _shares(named: list[tuple[str, float]]) -> str:
+    return ", ".join(f"{name} {share:.0%}" for name, share in named)
 
 
 def fetch(options: argparse.Namespace) -> int:
@@ -147,17 +202,17 @@ def world(options: argparse.Namespace) -> int:
     """SoundWorld's pictures, sounds and labels, or films and pictures in the form of the paper's data sets."""
     from v2a_utils.data.exports import write_imagehear, write_pairs, write_vggsound
 
-    if options.count < 1:
-        raise ValueError(f"count is {options.count}: give 1 or more")
     if options.split and options.format != "pairs":
         raise ValueError(f"--split {options.split} is for pairs: the format {options.format} has splits of its own")
     if options.format == "pairs":
-        write_pairs(options.out, options.split or "test", options.count, options.seed)
+        write_pairs(options.out, options.split or "test", options.count, options.seed, options.overwrite)
         print(f"{options.count} pairs in {options.out}")
     elif options.format == "vggsound":
-        print(f"{options.count} films, listed in {write_vggsound(options.out, options.count, options.seed)}")
+        listing = write_vggsound(options.out, options.count, options.seed, options.overwrite)
+        print(f"{options.count} films, listed in {listing}")
     else:
-        print(f"{len(write_imagehear(options.out, options.count, options.seed))} pictures in {options.out}")
+        paths = write_imagehear(options.out, options.count, options.seed, options.overwrite)
+        print(f"{len(paths)} pictures in {options.out}")
     return 0
 
 
@@ -167,10 +222,6 @@ def embed(options: argparse.Namespace) -> int:
     from v2a_utils.stacks.extraction import EmbedOptions, embed, run_here
     from v2a_utils.stacks.stack import load_stack
 
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"limit is {options.limit}: give 1 or more")
-    if options.seed < 0:
-        raise ValueError(f"seed is {options.seed}: give 0 or more")
     settings = EmbedOptions(options.aggregate, options.frame_rate, options.seed)
     run = run_here
     if options.engine == "ray":
@@ -202,7 +253,8 @@ def train(options: argparse.Namespace) -> int:
     if options.config:
         recipe = read_recipe(options.config, recipe)
     out = options.out or Path("runs/mappers") / options.mapper
-    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu")
+    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu",
+                                overwrite=options.overwrite)
     print(how_sure(numbers))
     print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
     return 0
@@ -213,8 +265,9 @@ def bridge(options: argparse.Namespace) -> int:
     from v2a_utils.mappers.registry import save_mapper, words_bridge
     from v2a_utils.stacks.stack import load_stack
 
+    refuse_existing((options.out / name for name in ("config.json", "model.safetensors")), options.overwrite)
     bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
-    save_mapper(bridge, options.out)
+    save_mapper(bridge, options.out, overwrite=options.overwrite)
     print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
     return 0
 
@@ -295,7 +348,6 @@ def generate(options: argparse.Namespace) -> int:
     from v2a_utils.data.sources import open_source
     from v2a_utils.data.store import Store
     from v2a_utils.evaluation import sound_files
-    from v2a_utils.pipeline import SoundOptions
     from v2a_utils.stacks.stack import load_stack
 
     names = ("steps", "guidance", "candidates", "seed")

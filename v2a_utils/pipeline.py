@@ -1,7 +1,8 @@
 """Picture in, sound out: the whole system in one function."""
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -11,58 +12,16 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
-from v2a_utils.mappers.photographs import photograph_embedding
+from v2a_utils.mappers.photographs import Look, photograph_embedding, seen_by_clip
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
-from v2a_utils.models.audioldm import SCHEDULERS
 from v2a_utils.models.batches import Lanes, lane_count
-from v2a_utils.models.clip import aggregate_frames
+from v2a_utils.models.clip import FAMILIARITY, aggregate_frames
 from v2a_utils.models.photo import INSTALL
+from v2a_utils.options import MAPPER_CHOICES, TRAINED, SoundOptions
 from v2a_utils.stacks.stack import Stack
 
-TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the default first
-MAPPER_CHOICES = (*TRAINED, "words", "none")
-VISIONS = ("auto", "clip", "photo")
 OVERLAP = 0.25  # share of a video's window that the next one overlaps
 WINDOWS_AT_ONCE = 2  # whose sounds are made on a CPU: each takes the real models' memory for a sound
-
-
-@dataclass(frozen=True)
-class SoundOptions:
-    """How a sound is made.
-
-    `mapper` is one of MAPPER_CHOICES or the folder of a trained one: "words" is the bridge over words, which needs no
-    training, and "none" hands the CLIP embedding to the generator as it is. The default is the first of TRAINED that is
-    stored with the stack, or else words.
-
-    `vision` says what looks at a picture: "clip", or "photo", the classifier of photographs for a stack whose CLIP
-    knows drawings only. "auto" is CLIP, except for a picture out of its distribution, if the classifier is installed
-    and no mapper was asked for.
-    """
-
-    mapper: str | None = None
-    steps: int = 25  # denoising steps of the generator
-    guidance: float = 2.0  # classifier-free guidance scale of the generator; 1 is none
-    seconds: float | None = None  # None: the length that the generator was trained on
-    candidates: int = 3  # sounds made for one picture; the best by CLAP similarity is kept
-    seed: int = 0
-    scheduler: str = "dpm++"  # of the generator
-    vision: str = "auto"
-
-    def __post_init__(self):
-        known = self.mapper is None or self.mapper in MAPPER_CHOICES or Path(self.mapper).is_dir()
-        checks = {
-            "mapper": (known, f"one of {', '.join(MAPPER_CHOICES)}, or the folder of a trained one"),
-            "steps": (1 <= self.steps <= 1000, "1 to 1000"),
-            "guidance": (0 <= self.guidance <= 50, "0 to 50"),
-            "seconds": (self.seconds is None or 0.5 <= self.seconds <= 60, "0.5 to 60"),
-            "candidates": (1 <= self.candidates <= 64, "1 to 64"),
-            "seed": (0 <= self.seed < 2**32, "0 to 4294967295"),
-            "vision": (self.vision in VISIONS, f"one of {', '.join(VISIONS)}"),
-            "scheduler": (self.scheduler in SCHEDULERS, f"one of {', '.join(SCHEDULERS)}"),
-        }
-        for name, (fine, allowed) in checks.items():
-            if not fine:
-                raise ValueError(f"{name} is {getattr(self, name)}: give {allowed}")
 
 
 @dataclass(frozen=True)
@@ -76,7 +35,12 @@ class Sound:
     similarity: float | None  # cosine between `mapped` and CLAP's embedding of the sound; None for a single candidate
     heard: list[tuple[str, float]]  # the tagger's three most likely classes with probabilities; empty without a tagger
     out_of_distribution: bool | None  # unlike the pictures that the mapper was trained on; None if unknown
-    words: list[tuple[str, float]] = field(default_factory=list)  # what the classifier of photographs saw, if it looked
+    look: Look = Look()  # who looked at the picture, and what they saw
+
+    @property
+    def words(self) -> list[tuple[str, float]]:
+        """What the classifiers of photographs saw, if they looked."""
+        return self.look.seen if self.look.by_classifiers else []
 
 
 # ------------------------------------------------------------------------------------------------------- what is there
@@ -104,6 +68,8 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
         stack.notice(f"CLAP is not there to choose among {options.candidates} candidates, so one sound is made.")
     if not stack.has("tagger"):
         stack.notice("There is no tagger, so nothing says what the sound sounds like.")
+    if doubt := _doubt(mapper):
+        stack.notice(doubt)
     if mapper_familiarity(stack, mapper) is None:
         stack.notice("Nothing says how familiar a picture is: no trained mapper came with the file for it.")
     if options.vision == "photo":
@@ -142,26 +108,50 @@ def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0)
 
 def map_picture(
     stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], options: SoundOptions
-) -> tuple[np.ndarray, list[tuple[str, float]]]:
-    """What the generator is conditioned on for one picture, (d,), and what the classifier of photographs saw in it.
+) -> tuple[np.ndarray, Look]:
+    """What the generator is conditioned on for one picture, (d,), and who looked at it and what they saw.
 
-    `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifier has to look at them, see
-    `SoundOptions.vision`. MediaError when the classifier finds nothing in them that SoundWorld has a sound for.
+    `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifiers have to look at them, see
+    `SoundOptions.vision`. NoSoundError (a ValueError) when they are surely of nothing that SoundWorld has a sound for.
     """
-    if options.vision == "photo" or (options.vision == "auto" and _is_photograph(stack, visual, options.mapper)):
+    drawn = _is_drawn(stack, visual, frames, options.mapper)
+    if options.vision == "photo" or (options.vision == "auto" and stack.has("photo") and drawn is False):
         mapped, seen = photograph_embedding(stack, frames(), options.seed)
-        return mapped, seen.names
-    return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], []
+        return mapped, Look(True, seen.names, seen.best, drawn)
+    look = Look(False, seen_by_clip(stack, visual, options.mapper), None, drawn)
+    return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], look
 
 
-def _is_photograph(stack: Stack, visual: np.ndarray, mapper: str) -> bool:
-    """Whether a picture is out of distribution for a CLIP of drawings, and the classifier is there to look at it."""
-    familiarity = mapper_familiarity(stack, mapper) if stack.config.draws else None
-    if familiarity is None or not familiarity.is_out_of_distribution(visual):
-        return False
-    if not stack.has("photo"):
+def _is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], mapper: str) -> bool | None:
+    """Whether a picture is a drawing of the kind that a CLIP of drawings knows; None for any other CLIP.
+
+    The classifiers of photographs tell, where they are installed, else the distance in CLIP's space, which is not sure.
+    A mapper of one's own may have learned from other pictures, and has its own familiarity.
+    """
+    if not stack.config.draws or _is_own(mapper):
+        return None
+    if stack.has("photo"):
+        return stack.photo.is_drawn(frames())
+    strange = stack.familiarity.is_out_of_distribution(visual)
+    if strange:
         stack.notice(f"The {stack.name} stack knows drawings only. For photographs: {INSTALL}")
-    return stack.has("photo")
+    return not strange
+
+
+def _is_own(mapper: str) -> bool:
+    """Whether a mapper is the reader's own: a folder that says what it is familiar with."""
+    return mapper not in MAPPER_CHOICES and (Path(mapper) / FAMILIARITY).is_file()
+
+
+def _doubt(mapper: str) -> str:
+    """A sentence for an own mapper that its validation pairs could not tell from one constant answer; else nothing."""
+    path = Path(mapper) / "validation.json"
+    if mapper in MAPPER_CHOICES or not path.is_file():
+        return ""
+    margin = json.loads(path.read_text()).get("numbers", {}).get("above constant")
+    if margin is None or margin["low"] > 0:
+        return ""
+    return f"{mapper}: no better than one answer for all pictures on its {margin['n']} validation pairs"
 
 
 def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):
@@ -193,23 +183,23 @@ def picture_to_sound(
     """
     options = settle(stack, options)
     visual = stack.vision.embed_frames(frames)
-    mapped, words = map_picture(stack, visual, lambda: frames, options)
-    return embedding_to_sound(stack, visual, mapped, options, progress, words)
+    mapped, look = map_picture(stack, visual, lambda: frames, options)
+    return embedding_to_sound(stack, visual, mapped, options, progress, look)
 
 
 def embedding_to_sound(
     stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None,
-    words: Sequence[tuple[str, float]] = (),
+    look: Look = Look(),
 ) -> Sound:
     """The sound of a picture that is already embedded, (d,), and mapped, (generator's d,).
 
-    `options` come from `settle`, `mapped` and `words` from `map_picture`.
+    `options` come from `settle`, `mapped` and `look` from `map_picture`.
     """
     describe = _describer(stack, options)
     waves, cosines = best_candidates(stack, mapped[None], options, progress, options.candidates > 1)
     rate = stack.generator.sample_rate
     return Sound(even_loudness(waves[0]), rate, visual, mapped, None if cosines is None else float(cosines[0]),
-                 *describe(waves[0], visual), list(words))
+                 *describe(waves[0], visual), look)
 
 
 def _describer(stack: Stack, options: SoundOptions):
@@ -232,27 +222,35 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
     of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the windows' mean
-    directions, `words` what was likeliest in any window.
+    directions, `look` what was likeliest in any window.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
     seconds = seconds or stack.generator.clip_seconds
     hop = seconds * (1 - OVERLAP)
     starts = hop * np.arange(max(int(np.ceil((total - seconds) / hop - 1e-6)), 0) + 1)
-    visual, mapped, words = [], [], []
+    visual, mapped, looks = [], [], []
     for start in starts:
         frames = _frames_between(path, start, start + seconds)
         visual.append(stack.vision.embed_frames(frames))
-        condition, names = map_picture(stack, visual[-1], lambda seen=frames: seen, options)
+        condition, look = map_picture(stack, visual[-1], lambda seen=frames: seen, options)
         mapped.append(condition)
-        words += names
+        looks.append(look)
     waves, cosines = _window_sounds(stack, mapped, replace(options, seconds=seconds))
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
-    likeliest = dict(sorted(words, key=itemgetter(1)))  # of a name's probabilities the last, and so the highest, stays
     return Sound(even_loudness(whole), rate, seen, aggregate_frames(np.stack(mapped)), similarity,
-                 *describe(whole, seen), sorted(likeliest.items(), key=itemgetter(1), reverse=True)[:3])
+                 *describe(whole, seen), _together(looks))
+
+
+def _together(looks: list[Look]) -> Look:
+    """What was seen in several windows of a film, as one: of each name the largest share."""
+    seen = dict(sorted((pair for look in looks for pair in look.seen), key=itemgetter(1)))  # the last one stays
+    chosen = [look.chosen for look in looks if look.chosen]
+    drawn = [look.drawn for look in looks if look.drawn is not None]
+    return Look(any(look.by_classifiers for look in looks), sorted(seen.items(), key=itemgetter(1), reverse=True)[:3],
+                max(chosen, key=itemgetter(1), default=None), all(drawn) if drawn else None)
 
 
 def _window_sounds(stack: Stack, mapped: list[np.ndarray], options: SoundOptions) -> tuple[list, list]:

@@ -95,7 +95,8 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     display(player(sound.waveform, sound.sample_rate))
     if sound.words:
         seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
-        print(f"CLIP does not know such pictures, so a classifier of photographs looked: {seen}. Words did the rest.")
+        print(f"CLIP does not know such pictures, so classifiers of photographs looked: {seen}. Chosen: "
+              f"{sound.look.chosen[0]}, {sound.look.chosen[1]:.0%}. Words did the rest.")
     elif sound.out_of_distribution:
         print("This picture is unlike those that the stack was trained on: do not trust its sound.")
     return sound

@@ -169,7 +169,7 @@ class Pretraining:
         visual, audio, recipe = self._picture_embeddings(data), self._audio_embeddings(data), RECIPES["mini"][kind]
         mapper = build(replace(recipe, sizes=recipe.sizes | sizes, train=config), visual.shape[1], audio.shape[1])
         train_mapper(mapper, visual, audio, config, self._checkpoint(kind), self.device)
-        save_mapper(mapper, self.out / "mappers" / kind)
+        save_mapper(mapper, self.out / "mappers" / kind, overwrite=True)
 
     def _finish(self) -> None:
         """What is fitted rather than trained: which pictures are familiar, the bridge, the shipped embeddings."""
@@ -187,7 +187,8 @@ class Pretraining:
         """The bridge over SoundWorld's sentences and sounds of scenes that no picture was drawn of."""
         scenes = (make_scene("train", index, UNSEEN_SEED) for index in range(max(UNPAIRED // self.shrink, 2)))
         sounds = stack.audio.embed_audio([synthesise(scene) for scene in scenes], SAMPLE_RATE)
-        save_mapper(words_bridge(stack, VOCABULARIES / "soundworld.txt", sounds), self.out / "mappers" / "words")
+        save_mapper(words_bridge(stack, VOCABULARIES / "soundworld.txt", sounds), self.out / "mappers" / "words",
+                    overwrite=True)
 
     def _vision_encoder(self) -> VisionEncoder:
         return load_mini_clip(self.out / "clip", self.device)

@@ -19,7 +19,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "test_own_data.py"),
     ("training goes on only with its own data", "mappers/training.py", "if known.get(name) != value", "if False",
      "test_nothing_is_lost.py test_own_data.py test_recipes.py"),
-    ("nobody's files are replaced", "data/files.py", "elif target.exists() and not overwrite:", "elif False:",
+    ("nobody's files are replaced", "data/files.py", "there = [] if overwrite else", "there = [] if True else",
      "test_nothing_is_lost.py"),
     ("a sound that is not finite is no sound", "models/audioldm.py",
      "if not np.isfinite(sounds).all():\n            raise", "if False:\n            raise", "test_nothing_is_lost.py"),

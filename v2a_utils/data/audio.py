@@ -1,5 +1,6 @@
 """Sound files: read, resampled, written, and brought to a common loudness."""
 
+import io
 import math
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import soundfile
 import soxr
 
 from v2a_utils.data.files import complaint, whole_file
+from v2a_utils.data.media import open_film
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
@@ -46,7 +48,7 @@ def read_audio(path: str | Path, seconds: float | None = None) -> tuple[np.ndarr
 def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
     """Samples as float32 (samples, channels) and their rate in Hz, read by libsndfile or else by FFmpeg."""
     try:
-        with soundfile.SoundFile(path) as file:
+        with open(path, "rb") as content, soundfile.SoundFile(content) as file:
             wanted = -1 if seconds is None else math.ceil(seconds * file.samplerate)
             return file.read(wanted, dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError:  # a compressed format or a video
@@ -54,10 +56,10 @@ def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
 
 
 def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
+    with open_film(path) as container:
+        stream = container.streams.best("audio")
+        if stream is None:
             return np.zeros((0, 1), np.float32), 1
-        stream = container.streams.audio[0]
         rate = stream.codec_context.sample_rate
         wanted = math.inf if seconds is None else math.ceil(seconds * rate)
         as_floats, blocks, have, late = av.AudioResampler("fltp", stream.layout, rate), [], 0, None
@@ -105,8 +107,10 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
 
 def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
     """Write mono float samples in [-1, 1] as 16-bit PCM."""
+    content = io.BytesIO()  # libsndfile does not say why it cannot write a file
+    soundfile.write(content, waveform, sample_rate, subtype="PCM_16", format="WAV")
     with whole_file(path) as temporary:
-        soundfile.write(temporary, waveform, sample_rate, subtype="PCM_16", format="WAV")
+        temporary.write_bytes(content.getbuffer())
 
 
 def loudness(waveform: np.ndarray) -> float:

@@ -19,7 +19,7 @@ from soundworld.films import FRAME_RATE, film
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import save_audio
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import refuse_existing, whole_file
 from v2a_utils.data.media import encode_sound
 from v2a_utils.data.sources import VGGSOUND_SECONDS
 
@@ -27,17 +27,19 @@ VGGSOUND_LIST = "vggsound.csv"
 TEST_EVERY = 5  # every fifth film shows a scene of the split test
 
 
-def write_pairs(out: Path, split: str, count: int, seed: int = 0) -> None:
+def write_pairs(out: Path, split: str, count: int, seed: int = 0, overwrite: bool = False) -> None:
     """`count` pictures (png) and sounds (wav) of a split, named by the scene's id, and all that is known of them.
 
     A row of OUT/labels.csv is a scene: id, class, captions of picture and sound, and every attribute. The columns of a
-    second thing end in 2.
+    second thing end in 2. FileExistsError before anything is replaced without `overwrite`.
     """
+    scenes, rows = [make_scene(split, index, seed) for index in range(count)], []
+    names = [f"{scene.id}.{suffix}" for scene in scenes for suffix in ("png", "wav")]
+    refuse_existing([out / name for name in ("labels.csv", *names)], overwrite)
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for index in tqdm(range(count), unit="pair"):
-        scene = make_scene(split, index, seed)
-        draw(scene).save(out / f"{scene.id}.png")
+    for scene in tqdm(scenes, unit="pair"):
+        with whole_file(out / f"{scene.id}.png") as temporary:
+            draw(scene).save(temporary)
         save_audio(out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
         rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
                      "sound_caption": sound_caption(scene)} | _attributes(scene))
@@ -56,13 +58,14 @@ def _attributes(scene: Scene) -> dict:
     return columns
 
 
-def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:
+def write_vggsound(out: Path, count: int, seed: int = 0, overwrite: bool = False) -> Path:
     """`count` films of SoundWorld, four fifths of them train, and their list; returns the list's path.
 
     Films lie in OUT/video, named `<YouTube id>_<start ms>_<end ms>.mp4` with a made-up id. The names span ten seconds,
     as VGGSound's do; the films last 2.56. A row of OUT/vggsound.csv is an id, a start second, a label (the main thing's
-    class) and a split. Existing films are kept.
+    class) and a split. Existing films are kept; FileExistsError for an existing list without `overwrite`.
     """
+    refuse_existing([out / VGGSOUND_LIST], overwrite)
     rows = []
     for number in tqdm(range(count), unit="film"):
         split = "test" if number % TEST_EVERY == TEST_EVERY - 1 else "train"
@@ -77,19 +80,23 @@ def write_vggsound(out: Path, count: int, seed: int = 0) -> Path:
     return out / VGGSOUND_LIST
 
 
-def write_imagehear(out: Path, count: int, seed: int = 0) -> list[Path]:
-    """`count` out-of-distribution pictures of single things, named `<class><n>.jpg`; returns their paths."""
-    numbers, paths, index = Counter(), [], 0
-    out.mkdir(parents=True, exist_ok=True)
-    while len(paths) < count:
+def write_imagehear(out: Path, count: int, seed: int = 0, overwrite: bool = False) -> list[Path]:
+    """`count` out-of-distribution pictures of single things, named `<class><n>.jpg`; returns their paths.
+
+    FileExistsError before anything is replaced without `overwrite`.
+    """
+    numbers, scenes, index = Counter(), {}, 0
+    while len(scenes) < count:
         scene = make_scene("ood", index, seed)
         index += 1
         if len(scene.things) == 1:
             numbers[scene.label] += 1
-            paths.append(out / f"{scene.label}{numbers[scene.label]}.jpg")
-            with whole_file(paths[-1]) as temporary:
-                draw(scene).save(temporary, quality=95)
-    return paths
+            scenes[out / f"{scene.label}{numbers[scene.label]}.jpg"] = scene
+    refuse_existing(scenes, overwrite)
+    for path, scene in scenes.items():
+        with whole_file(path) as temporary:
+            draw(scene).save(temporary, quality=95)
+    return list(scenes)
 
 
 def youtube_id(scene: Scene) -> str:

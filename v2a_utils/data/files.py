@@ -6,7 +6,7 @@ import os
 import platform
 import secrets
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
 from functools import cache
@@ -20,6 +20,8 @@ from v2a_utils import __version__
 
 if TYPE_CHECKING:  # pandas would double the time to the first sound
     import pandas as pd
+
+LONGEST_NAME = 240  # bytes of a name without suffix and number; file systems take 255 in all
 
 
 def key(**made_of) -> str:
@@ -58,18 +60,38 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to: renamed to it when the block ends well, removed when it does not.
 
     Every call has a temporary name of its own, so that two writers of one file do not collide: the last one to finish
-    wins. The content is on the disk before the file gets its name.
+    wins. The content is on the disk before the file gets its name. OSError names `path`, say when the disk is full.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path.parent)
     temporary = path.with_name(f"{_part_prefix()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         yield temporary
         _to_disk(temporary)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno and error.filename in (None, str(temporary), temporary):
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def refuse_existing(paths: Iterable[str | Path], overwrite: bool = False) -> None:
+    """FileExistsError if any of these is there already, unless `overwrite`: all that writes asks here beforehand."""
+    there = [] if overwrite else [path for path in paths if os.path.lexists(path)]
+    if there:
+        more = f" and {len(there) - 1} more" if there[1:] else ""
+        raise FileExistsError(f"{there[0]}{more}: there already, and left alone; give another --out, or --overwrite to "
+                              "replace what is there")
+
+
+def failure(error: Exception) -> str:
+    """An error in one sentence: of the system's, which file it is about and what is wrong."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _to_disk(path: Path) -> None:
@@ -134,15 +156,18 @@ def free_targets(inputs: list[Path], out: Path, ending: str, overwrite: bool) ->
         target = out / f"{_free_name(path.stem, taken)}.{ending}"
         if target.resolve() in originals:
             refused.append(f"{path}: its sound would replace an input, {target}; give another --out")
-        elif target.exists() and not overwrite:
-            refused.append(f"{target}: is there already and stays as it is; --overwrite replaces it")
-        else:
+            continue
+        try:
+            refuse_existing([target], overwrite)
             targets[path] = target
+        except FileExistsError as error:
+            refused.append(str(error))
     return targets, refused
 
 
 def _free_name(stem: str, taken: set[str]) -> str:
-    """The stem, numbered when an earlier input has taken it."""
+    """The stem, cut to what a file system takes with a suffix, and numbered when an earlier input has taken it."""
+    stem = os.fsdecode(os.fsencode(stem)[:LONGEST_NAME]) if len(os.fsencode(stem)) > LONGEST_NAME else stem
     name, number = stem, 1
     while name in taken:
         number += 1

@@ -1,52 +1,122 @@
-"""Pictures and videos, whatever Pillow and PyAV can read, as RGB frames; and videos with a new sound."""
+"""Pictures and videos, whatever Pillow and PyAV can read, as RGB frames; and videos with a new sound.
+
+What a file is, its content says and not its name.
+"""
 
 import math
+import mimetypes
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import Image, ImageOps
 
 from v2a_utils.data.files import complaint, whole_file
 
-PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".avif", ".jp2", ".ico", ".tga"}
-VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".flv", ".wmv", ".3gp"}
+# suffixes, for those who list files without opening them
+PICTURES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm",
+            ".avif", ".jp2", ".ico", ".tga", ".heic", ".heif"}
+VIDEOS = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ogv", ".ts", ".mts", ".m2ts", ".flv",
+          ".wmv", ".3gp", ".3g2", ".vob", ".mxf"}
+ANIMATED = {"AVIF", "FLI", "GIF", "PNG", "WEBP"}  # Pillow's formats whose further pictures are a film
+# Pillow's formats that only name a file (no decoder of its own), start a program, or take nearly any bytes for theirs
+_NO_PICTURES = {"BUFR", "EPS", "FTEX", "GBR", "GRIB", "HDF5", "IPTC", "MCIDAS", "MPEG", "PCD", "SPIDER", "WMF",
+                "XVTHUMB"}
+_TEXT_AS_FILM = {"tty", "subviewer", "srt", "webvtt"}  # FFmpeg's formats that play text
 MAX_FRAMES = 16
 MAX_RATIO = 20  # of a picture's sides; more elongated ones are cut to their middle, or nothing is left at 128 pixels
 SHORT_SIDE = 448  # pixels that a large picture's shorter side keeps at least: twice CLIP's input
 MAX_PIXELS = 50_000_000  # of a decoded picture (200 MB); a JPEG may be larger, it is decoded at a fraction of its size
-ORIENTATION = 0x0112  # number of the EXIF tag
+ORIENTATION = 0x0112  # numbers of the EXIF tags
+SUBFILE = 0x00FE  # its lowest bit marks a TIFF's page as a smaller copy of another
+
+Image.init()
 
 
 class MediaError(ValueError):
     """What is wrong with a picture or a video, in one sentence."""
 
 
-def list_inputs(paths: list[str]) -> list[Path]:
-    """Files as given; a folder stands for its own pictures and videos, sorted by name, without hidden ones."""
-    found: list[Path] = []
+def list_inputs(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
+    """The pictures and videos that files and folders stand for, and what lies in the folders beside them.
+
+    A folder stands for its own pictures and videos, sorted by name, without hidden ones. What is called a picture or a
+    video but cannot be read as one is listed with them, so that reading it says why.
+    """
+    found, left_out = [], []
     for path in map(Path, paths):
-        if path.is_dir():
-            found += sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS and p.name[0] != ".")
-        else:
+        if not path.is_dir():
             found.append(path)
-    return found
+            continue
+        for each in sorted(each for each in path.iterdir() if each.name[0] != "." and not each.is_dir()):
+            kind = kind_of(each)
+            seen = kind in ("picture", "video") or (kind is None and _is_called_media(each))
+            (found if seen else left_out).append(each)
+    return found, left_out
+
+
+def _is_called_media(path: Path) -> bool:
+    called = mimetypes.guess_type(path.name)[0] or ""
+    return called.startswith(("image/", "video/")) or path.suffix.lower() in PICTURES | VIDEOS
+
+
+def kind_of(path: Path) -> str | None:
+    """"picture", "video" or "sound" by a file's content; None for anything else, and for what cannot be opened."""
+    if (mimetypes.guess_type(path.name)[0] or "").startswith("text/"):
+        return None
+    try:
+        with open_picture(path):
+            return "picture"
+    except Exception:  # damaged files raise nearly anything
+        pass
+    try:
+        with open_film(path) as container:
+            pictures = _pictures_of(container)
+            if pictures is not None and not _is_cover(pictures):
+                return "picture" if container.format.name.endswith("_pipe") else "video"
+            return "sound" if container.streams.audio else None
+    except (OSError, ValueError):  # FFmpeg's errors are both
+        return None
+
+
+def open_picture(path: Path) -> Image.Image:
+    """A picture's file, opened by Pillow; nothing is decoded yet."""
+    return Image.open(path, formats=[name for name in Image.ID if name not in _NO_PICTURES])
+
+
+@contextmanager
+def open_film(path: str | Path) -> Iterator[av.container.InputContainer]:
+    """A film or sound file, opened by FFmpeg from its bytes: no name can be taken for a protocol or for no text."""
+    with open(path, "rb") as file, av.open(file) as container:
+        if container.format.name in _TEXT_AS_FILM:
+            raise MediaError(f"{path}: holds text, not a picture, a video or a sound")
+        yield container
+
+
+def _pictures_of(container):
+    """The stream of pictures that a player would show, or None: a cover only if there is nothing else."""
+    return container.streams.best("video")
+
+
+def _is_cover(stream) -> bool:
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Image]:
     """RGB frames of a picture (one), an animated picture or a video (at most `max_frames`, evenly spread).
 
+    Of a file with several pictures (a phone's gain map, a preview, pages) it is the one that a viewer shows.
+
     Pictures and videos are turned upright by their tags, transparency is laid on white, and large ones are made smaller
     (SHORT_SIDE). Raises ValueError with one sentence that names the file when there is nothing to see in it, or when it
     is too large to be decoded (MAX_PIXELS).
     """
-    def moments(container, stream):
-        step = _duration(container, stream) / max_frames
-        frame = 1 / float(stream.average_rate or 25)
-        return [(i + 0.5) * step if step else i * frame for i in range(max_frames)]
+    def moments(seconds: float) -> list[float]:
+        return [(i + 0.5) * seconds / max_frames for i in range(max_frames)]
 
     return _read(Path(path), moments, lambda number: _spread(number, max_frames))
 
@@ -59,23 +129,23 @@ def sample_frames(
     `choose(n)` picks the numbers to return of these n frames; no more of a video is decoded than they need. Otherwise
     as `load_frames`.
     """
-    def moments(container, stream):
-        number = max(math.ceil(min(_duration(container, stream), seconds) * rate - 1e-6), 1)
+    def moments(length: float) -> list[float]:
+        number = max(math.ceil(min(length, seconds) * rate - 1e-6), 1)
         return [index / rate for index in sorted(choose(number))]
 
     return _read(Path(path), moments, choose)
 
 
 def video_seconds(path: str | Path) -> float:
-    """How long the pictures of a video last. ValueError names a file that is no video or does not say."""
+    """How long the pictures of a video last. ValueError names a file that is no video."""
     try:
-        with av.open(str(path)) as container:
-            seconds = _duration(container, container.streams.video[0])
-    except (av.FFmpegError, OSError, IndexError) as error:
+        with open_film(path) as container:
+            pictures = _pictures_of(container)
+            if pictures is None or _is_cover(pictures) or container.format.name.endswith("_pipe"):
+                raise MediaError(f"{path}: not a video; give one, or leave out --video")
+            return _seconds(path, container, pictures)
+    except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a video that can be read ({complaint(error, path)})") from error
-    if Path(path).suffix.lower() not in VIDEOS or not seconds:
-        raise MediaError(f"{path}: not a video that says how long it is; give one as mp4")
-    return seconds
 
 
 def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
@@ -86,9 +156,9 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
     """
     target = temporary = Path(target)
     try:
-        with (whole_file(target) as temporary, av.open(str(video)) as source,
-              av.open(str(temporary), "w") as result):
-            pictures = source.streams.video[0]
+        with (whole_file(target) as temporary, open_film(video) as source, open(temporary, "wb") as file,
+              av.open(file, "w", format=target.suffix[1:]) as result):
+            pictures = _pictures_of(source)
             copied = result.add_stream_from_template(pictures)
             sound = result.add_stream("aac", rate=sample_rate, layout="mono")
             begin = round((pictures.start_time or 0) * pictures.time_base * sample_rate)
@@ -110,17 +180,20 @@ def encode_sound(stream, waveform: np.ndarray, sample_rate: int, begin: int = 0)
 
 
 def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
-    """The frames of a video at `moments(container, stream)` (s), or those of a picture's n numbered `choose(n)`."""
-    if not path.is_file():
-        raise MediaError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise MediaError(f"{path}: the file is empty (0 bytes)")
+    """The frames of a video at `moments(its seconds)`, or those of a picture's n numbered `choose(n)`."""
     try:
-        if path.suffix.lower() in VIDEOS:
+        if path.stat().st_size == 0:
+            raise MediaError(f"{path}: the file is empty (0 bytes)")
+        try:
+            image = open_picture(path)
+        except Image.UnidentifiedImageError:
             return _video_frames(path, moments)
-        return _picture_frames(path, choose)
+        with image:
+            return _picture_frames(image, path, choose)
     except MediaError:
         raise
+    except FileNotFoundError:
+        raise MediaError(f"{path}: no such file") from None
     except Image.DecompressionBombError as error:
         raise MediaError(f"{path}: the picture is too large to be decoded; save it with at most "
                          f"{MAX_PIXELS / 1e6:.0f} million pixels") from error
@@ -128,10 +201,31 @@ def _read(path: Path, moments: Callable, choose: Callable[[int], Sequence[int]])
         raise MediaError(f"{path}: not a picture or video that can be read ({complaint(error, path)})") from error
 
 
-def _picture_frames(path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
-    with Image.open(path) as image:
-        chosen = set(choose(getattr(image, "n_frames", 1)))
-        return [_to_rgb(_decoded(frame, path)) for i, frame in enumerate(ImageSequence.Iterator(image)) if i in chosen]
+def _picture_frames(image: Image.Image, path: Path, choose: Callable[[int], Sequence[int]]) -> list[Image.Image]:
+    frames, (first, number) = [], _film_in(image)
+    for index in sorted(set(choose(number))):
+        try:
+            image.seek(first + index)
+            frames.append(_to_rgb(_decoded(image, path)))
+        except Exception:
+            if not frames:  # what is damaged behind a whole picture does no harm
+                raise
+            break
+    return frames
+
+
+def _film_in(image: Image.Image) -> tuple[int, int]:
+    """Where in a file the film begins, and its number of frames; of anything but a film where the one picture is."""
+    if image.format == "TIFF":
+        pages = (page for page in range(image.n_frames) if image.seek(page) or not image.tag_v2.get(SUBFILE, 0) & 1)
+        return next(pages, 0), 1
+    if image.format not in ANIMATED:
+        return 0, 1
+    try:
+        first = int(getattr(image, "default_image", False))  # an APNG's picture for viewers that know no films
+        return first, max(getattr(image, "n_frames", 1) - first, 1)
+    except Exception:  # a film that is cut off or damaged
+        return 0, 1
 
 
 def _decoded(image: Image.Image, path: Path) -> Image.Image:
@@ -177,12 +271,13 @@ def _cut_extreme(image: Image.Image) -> Image.Image:
 
 
 def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
-    with av.open(str(path)) as container:
-        if not container.streams.video:
+    with open_film(path) as container:
+        stream = _pictures_of(container)
+        if stream is None:
             raise MediaError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
-        stream = container.streams.video[0]
+        times = [0.0] if _is_cover(stream) else moments(_seconds(path, container, stream))
         frames, shown, picture = [], None, None
-        for frame in _frames_at(container, stream, moments(container, stream)):  # made small before the next is decoded
+        for frame in _frames_at(container, stream, times):  # made small before the next is decoded
             picture = picture if frame is shown else _small_upright(frame)
             frames.append(picture)
             shown = frame
@@ -191,9 +286,15 @@ def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
     return frames
 
 
-def _duration(container, stream) -> float:
-    """Seconds that the pictures last, 0 where the file does not say."""
-    return (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
+def _seconds(path: str | Path, container, stream) -> float:
+    """Seconds that the pictures last; where the file does not say, as a browser's recordings, its packets do."""
+    stated = (stream.duration or 0) * float(stream.time_base) or (container.duration or 0) / av.time_base
+    if stated > 0:
+        return stated
+    with open_film(path) as again:
+        times = [(float(packet.pts * packet.time_base), float((packet.duration or 0) * packet.time_base))
+                 for packet in again.demux() if packet.pts is not None]
+    return max((begin + lasts for begin, lasts in times), default=0.0) - min(times, default=(0.0, 0.0))[0]
 
 
 def _frames_at(container, stream, moments: list[float]) -> Iterator[av.VideoFrame]:

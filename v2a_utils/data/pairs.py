@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import parquet
+from pyarrow import compute, dataset
 
 from v2a_utils.data.files import complaint
 from v2a_utils.data.splits import PARTS, SHARES, part_of, place_of
 from v2a_utils.data.store import Store
 
 SIDES = ("visual", "audio")
+PARQUET, FEATHER = (".parquet", ".pq"), (".feather", ".arrow")
+SPLIT_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}  # of others
 WITHOUT_TEST = (*SHARES[:2], 0.0)
 
 
@@ -38,34 +40,38 @@ class Pairs:
 
 
 def read_pairs(store: str | Path) -> Pairs:
-    """The splits train and val of a store (a folder or URL) or of a Parquet file.
+    """The splits train and val of a store (a folder or URL), or of a table that another program wrote.
 
-    The table has the columns `visual` and `audio`, lists of one size each, and, if known, `id` and `split`. Rows that
+    That is a Parquet or Feather file, or a folder of them, also one whose subfolders are named `split=train`. It has
+    the columns `visual` and `audio`, lists of one length each, and, if known, `id` and `split`. Rows that
     have no split get one by a hash of their id (`part_of`). By the same hash a missing val is taken from train, and a
     table of one other split is divided. Several frames of a clip are averaged. ValueError says what is wrong with it.
     """
     table, settings = _read(store)
     if not table.num_rows:
         raise ValueError(f"{store}: holds no pairs")
-    ids = table["id"].to_pylist() if "id" in table.column_names else [None] * table.num_rows
-    ids = [str(row if name is None else name) for row, name in enumerate(ids)]
-    given = table["split"].to_pylist() if "split" in table.column_names else [None] * len(ids)
+    ids = [str(row if name is None else name) for row, name in enumerate(_column(table, "id"))]
+    written = [None if split is None else str(split).strip().lower() for split in _column(table, "split")]
+    given = [SPLIT_NAMES.get(split, split) or None for split in written]
     parts, note = choose_parts(ids, given, store)
     note += f"; by a hash of the ids in shares of {settings['splits']}" if "splits" in settings else ""
-    notes = [note]
-    if _is_nested(table.schema.field("visual").type):
+    notes, loaded = [note], []
+    if _is_list(_inner(table.schema.field("visual").type)):
         notes.append("the frames of each clip are averaged, as `embed --aggregate mean` does")
-    sides = [_unit_rows(table[side], side, store) for side in SIDES]
-    train, val = (tuple(side[parts == part] for side in sides) for part in ("train", "val"))
-    return Pairs(train, val, notes, settings, str(store))
+    for part in ("train", "val"):
+        numbers = np.flatnonzero(parts == part)
+        loaded.append(tuple(_unit_rows(table[side].take(numbers), numbers, side, store) for side in SIDES))
+    return Pairs(*loaded, notes, settings, str(store))
 
 
 def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
     try:
-        if Path(store).is_file():
-            table, settings = parquet.read_table(store), {}
+        found, files = Store(store), _tables(Path(store))
+        if files and (Path(store).is_file() or not found.shards()):
+            form = "feather" if files[0].suffix.lower() in FEATHER else "parquet"
+            table, settings = dataset.dataset(list(map(str, files)), format=form, partitioning="hive",
+                                              partition_base_dir=str(store)).to_table(), {}
         else:
-            found = Store(store)
             table, settings = found.table(), found.settings
     except (OSError, pa.ArrowException) as error:
         raise ValueError(f"{store}: not a table of embeddings ({complaint(error)})") from error
@@ -73,6 +79,22 @@ def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:
         why = ": its clips were embedded without sounds" if missing == {"audio"} else ""
         raise ValueError(f"{store}: has no column {' or '.join(sorted(missing))}{why}; a mapper learns from pairs")
     return table, settings
+
+
+def _tables(place: Path) -> list[Path]:
+    """The Parquet or, if there are none, Feather files at a place, without the hidden ones that programs leave."""
+    if place.is_file():
+        return [place]
+    files = sorted(path for path in place.rglob("*") if path.is_file() and path.name[0] not in "._")
+    for suffixes in (PARQUET, FEATHER):
+        if found := [path for path in files if path.suffix.lower() in suffixes]:
+            return found
+    return []
+
+
+def _column(table: pa.Table, name: str) -> list:
+    """A column's values, None where there is none."""
+    return table[name].to_pylist() if name in table.column_names else [None] * table.num_rows
 
 
 def choose_parts(ids: list[str], given: list[str | None], store: str | Path) -> tuple[np.ndarray, str]:
@@ -111,32 +133,50 @@ def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
     return parts
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    """Whether a column's cells are lists, of any of Arrow's three kinds: pandas, polars and Ray each write another."""
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+def _unit_rows(column: pa.ChunkedArray, numbers: np.ndarray, side: str, store: str | Path) -> np.ndarray:
+    """A column as (n, d), checked to have rows of unit norm; several vectors in a cell give their mean direction.
 
-
-def _is_nested(kind: pa.DataType) -> bool:
-    """Whether a column's cells are lists of lists: all frames of a clip."""
-    return _is_list(kind) and _is_list(kind.value_type)
-
-
-def _unit_rows(column: pa.ChunkedArray, side: str, store: str | Path) -> np.ndarray:
-    """A column as (n, d), checked to have rows of unit norm; several vectors in a cell give their mean direction."""
-    cells, frames = pa.concat_arrays(column.chunks), None
-    if _is_nested(cells.type):
-        frames = cells.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(int)
-        if not frames.all():
-            raise ValueError(f"{store}: row {frames.argmin()} has no frame in the column {side}; leave such rows out")
-        cells = cells.flatten()
-    sizes = set(cells.value_lengths().to_pylist()) if _is_list(cells.type) else set()
-    if len(sizes) != 1 or sizes <= {None, 0} or not pa.types.is_floating(cells.type.value_type):
-        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size")
-    rows = cells.flatten().to_numpy(zero_copy_only=False).reshape(len(cells), -1).astype(np.float32)
+    `numbers` (n,) are the rows' places in the table, for the ValueError about one of them.
+    """
+    cells, frames = column.combine_chunks(), None
+    cells = cells.storage if isinstance(cells, pa.ExtensionArray) else cells
+    if _is_list(_inner(cells.type)):
+        frames, cells = _lengths(cells, numbers, side, store), compute.list_flatten(cells)
+    if not _is_list(cells.type) or not _is_number(_inner(cells.type)):
+        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size but {column.type}")
+    of_vectors = numbers if frames is None else np.repeat(numbers, frames)
+    lengths = _lengths(cells, of_vectors, side, store)
+    if len(wrong := np.flatnonzero(lengths != lengths[:1])):
+        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size: "
+                         f"{lengths[wrong[0]]} in row {of_vectors[wrong[0]]}, {lengths[0]} in others")
+    rows = np.array(compute.list_flatten(cells).to_numpy(zero_copy_only=False), np.float32).reshape(len(lengths), -1)
     if frames is not None:
         rows = np.add.reduceat(rows, np.cumsum(frames) - frames)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     wrong = np.flatnonzero(~(np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2))  # NaN is wrong too
     if len(wrong):
-        raise ValueError(f"{store}: the {side} embedding in row {wrong[0]} is not of unit norm; embed it again")
+        raise ValueError(f"{store}: the {side} embedding in row {numbers[wrong[0]]} is not of unit norm; embed it "
+                         "again")
     return rows
+
+
+def _lengths(cells: pa.Array, numbers: np.ndarray, side: str, store: str | Path) -> np.ndarray:
+    """How many items each list holds, (n,); ValueError for one that is missing or empty."""
+    lengths = compute.fill_null(compute.list_value_length(cells), 0).to_numpy(zero_copy_only=False)
+    if len(empty := np.flatnonzero(lengths == 0)):
+        raise ValueError(f"{store}: row {numbers[empty[0]]} has no frame in the column {side}; leave such rows out")
+    return lengths
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list,
+                                       pa.types.is_list_view, pa.types.is_large_list_view))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
+
+
+def _inner(kind: pa.DataType) -> pa.DataType:
+    """The type of a list's items; of anything else, the type itself."""
+    return kind.value_type if _is_list(kind) else kind

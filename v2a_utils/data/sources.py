@@ -6,12 +6,14 @@ process or machine, where its `decode` reads the clip. What a listing leaves out
 
 import csv
 import hashlib
+import io
 import json
+import mimetypes
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +23,8 @@ from PIL import Image
 from soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.media import PICTURES, VIDEOS, sample_frames
+from v2a_utils.data.files import complaint
+from v2a_utils.data.media import PICTURES, VIDEOS, kind_of, sample_frames
 from v2a_utils.data.splits import SHARES, check_shares, part_of, sample
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
@@ -33,6 +36,10 @@ IMAGEHEAR_CLASSES = (  # RoySheffer/im2wav, Data/meta.py
     "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
     "saxophone", "sheep", "train", "trumpet", "waterfall",
 )
+# of VGGSound's videos, as they are spread: id, start and end in seconds or milliseconds; id and start; the id alone
+CLIP_NAMES = [re.compile(rf"(?P<id>.+){end}") for end in (
+    r"[_-](?P<start>\d+(?:\.\d+)?)[_-](?P<stop>\d+(?:\.\d+)?)", r"[_-](?P<start>\d+(?:\.\d+)?)", "")]
+NAMES_IN_WORDS = "ID_34000_44000, ID_34_44, ID_000034, ID_34 or ID alone, with any suffix of a video"
 IMAGEHEAR_NAME = re.compile(rf"({'|'.join(IMAGEHEAR_CLASSES)})\d+\.jpg", re.IGNORECASE)
 
 
@@ -204,50 +211,85 @@ def world_code() -> str:
 def vggsound(listing: str | Path, clips: str | Path) -> Listing:
     """VGGSound: its official CSV (YouTube id, start second, label, split) and a folder of videos.
 
-    The videos `<id>_<start ms>_<end ms>.mp4` lie in the folder or in its subfolder video/. A clip's sound is taken from
-    a folder wav/ within or beside that if it is there, else from the video.
+    The videos lie in the folder or at any depth below it, under any of CLIP_NAMES. A clip's sound is taken from a sound
+    file of such a name, there or in a folder wav/ beside it, else from the video.
     """
     folder = Path(clips)
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give --clips the folder of VGGSound's videos")
-    folder = folder / "video" if (folder / "video").is_dir() else folder
-    videos = _clip_files(folder, ".mp4")
-    waves = _clip_files(folder / "wav", ".wav") or _clip_files(folder.parent / "wav", ".wav")
-    sources, left_out, seen = [], [], set()
-    for youtube_id, start, label, split in _vggsound_rows(Path(listing)):
+    rows, left_out, sources, seen = _vggsound_rows(Path(listing)), [], [], set()
+    known: dict[str, set[int]] = {}
+    for youtube_id, start, _, _ in rows:
+        known.setdefault(youtube_id, set()).add(start)
+    files = _files(folder, left_out)
+    videos, unknown = _by_clip((path for path in files if _is_video(path)), known)
+    beside = _files(folder.parent / "wav", left_out) if folder.name == "video" else []
+    waves, _ = _by_clip((path for path in files + beside if path.suffix.lower() in SOUNDS), known)
+    for youtube_id, start, label, split in rows:
         name = f"{youtube_id}_{start * 1000}_{(start + VGGSOUND_SECONDS) * 1000}"
-        key = (youtube_id, start * 1000)
+        key = (youtube_id, start)
         if key in seen:
             left_out.append((name, "listed twice"))
         elif key not in videos:
-            left_out.append((name, "no such video in the folder"))
+            left_out.append((name, f"no video of it in the folder or below under the usual names ({NAMES_IN_WORDS})"))
         else:
             sources.append(FileSource(name, label, split, videos[key], waves.get(key, videos[key])))
         seen.add(key)
-    left_out += [(Path(path).stem, "not in the list") for key, path in videos.items() if key not in seen]
+    left_out += [(_printable(path.stem), "not in the list") for path in unknown]
     return Listing("VGGSound", sources, left_out, settings=WINDOW)
 
 
-def _clip_files(folder: Path, suffix: str) -> dict[tuple[str, int], str]:
-    """(YouTube id, start in ms) -> path of each clip in a folder; empty if there is no such folder."""
-    pattern, found = re.compile(rf"(.+)_(\d+)_\d+{re.escape(suffix)}"), {}
-    if folder.is_dir():
-        for path in sorted(folder.iterdir()):
-            if match := pattern.fullmatch(path.name):
-                found[match[1], int(match[2])] = str(path)
-    return found
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS or (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
+
+
+def _by_clip(paths: Iterable[Path], known: dict[str, set[int]]) -> tuple[dict[tuple[str, int], str], list[Path]]:
+    """(YouTube id, start in seconds) -> path of each clip that is known, and the paths of all others."""
+    found, unknown = {}, []
+    for path in paths:
+        key = _clip_of(path.stem, known)
+        if key is None:
+            unknown.append(path)
+        else:
+            found.setdefault(key, str(path))
+    return found, unknown
+
+
+def _clip_of(stem: str, known: dict[str, set[int]]) -> tuple[str, int] | None:
+    """YouTube id and start in seconds by a file's name. An id may look like an id and a start: those known decide."""
+    for pattern in CLIP_NAMES:
+        match = pattern.fullmatch(stem)
+        if not match or (name := match["id"]) not in known:
+            continue
+        if "start" not in match.groupdict():
+            return (name, *known[name]) if len(known[name]) == 1 else None
+        start, stop = float(match["start"]), float(match.groupdict().get("stop") or match["start"])
+        for unit in (1000, 1) if stop - start >= 1000 else (1, 1000):
+            if start / unit in known[name]:
+                return name, int(start / unit)
+    return None
 
 
 def _vggsound_rows(path: Path) -> list[tuple[str, int, str, str]]:
+    """The rows of the list, also as a spreadsheet writes them: with a byte-order mark, a header, semicolons, spaces."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        mark = max(",;\t", key=text.partition("\n")[0].count)
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV file that can be read ({error})") from error
+        raise ValueError(f"{path}: not a CSV file that can be read ({complaint(error, path)})") from error
+    found = []
     for number, row in enumerate(rows, start=1):
-        if len(row) != 4 or not row[1].strip().isdigit():
-            raise ValueError(f"{path}: row {number} is {','.join(row)!r}, not `YouTube id,start second,label,split`")
-    return [(row[0], int(row[1]), row[2], row[3]) for row in rows]
+        if not any(row) or (number == 1 and len(row) == 4 and row[3].lower() not in ("train", "test")):
+            continue  # an empty row; names of columns
+        try:
+            name, start, label, split = row
+            found.append((name, int(start.removesuffix(".0")), label, split.lower()))
+        except ValueError:
+            raise ValueError(f"{path}: row {number} is {','.join(row)!r}, not `YouTube id,start second,label,split`"
+                             ) from None
+    return found
 
 
 def imagehear(folder: str | Path) -> Listing:
@@ -262,24 +304,25 @@ def imagehear(folder: str | Path) -> Listing:
 
 
 def pairs(folder: str | Path) -> Listing:
-    """Pictures or videos with sounds of the same base name, in a folder or in its subfolders.
+    """Pictures or videos with sounds of the same base name, in a folder or in its subfolders, known by their content.
 
     A subfolder's name is the label. A video without such a sound brings its own. The id is the path within the folder
     without suffix, in canonical Unicode: one system may have written an accent of the name otherwise than another.
     """
-    visuals, sounds, left_out = {}, {}, []
+    visuals, sounds, films, left_out = {}, {}, set(), []
     for path in _files(Path(folder), left_out):
         within = path.relative_to(folder)
-        kind = _kind(path)
+        kind = kind_of(path) or _kind_by_name(path)  # a damaged one is named when it is read
         if kind is None:
-            left_out.append((_printable(within.as_posix()), "neither a picture, a video nor a sound by its suffix"))
+            left_out.append((_printable(within.as_posix()), "neither a picture, a video nor a sound"))
         else:
+            films |= {path} if kind == "video" else set()
             group = sounds if kind == "sound" else visuals
             group.setdefault(_printable(within.with_suffix("").as_posix()), []).append(path)
     sources = []
     for name in sorted(visuals.keys() | sounds.keys()):
         seen, heard = visuals.get(name, []), sounds.get(name, [])
-        heard = heard or [path for path in seen if _kind(path) == "video"]
+        heard = heard or [path for path in seen if path in films]
         if len(seen) == len(heard) == 1:
             label = name.rpartition("/")[0] or None
             sources.append(FileSource(name, label, None, str(seen[0]), str(heard[0])))
@@ -294,19 +337,34 @@ def _why_no_pair(seen: int, heard: int) -> str:
     return "a picture without a sound of its name" if not heard else "several files that could be its picture or sound"
 
 
-def _files(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:
-    """Every file that is not hidden, at any depth, sorted; a subfolder that cannot be opened goes into `left_out`."""
-    def refused(error: OSError) -> None:
-        left_out.append((_printable(os.path.relpath(error.filename, folder)), "a folder that may not be opened"))
-
-    found = [Path(where) / name for where, _, names in os.walk(folder, onerror=refused) for name in names]
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(folder).parts))
-
-
-def _kind(path: Path) -> str | None:
+def _kind_by_name(path: Path) -> str | None:
     suffix = path.suffix.lower()
     return next((kind for kind, suffixes in (("picture", PICTURES), ("video", VIDEOS), ("sound", SOUNDS))
                  if suffix in suffixes), None)
+
+
+def _files(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:
+    """Every file that is not hidden, at any depth, sorted; what cannot be opened goes into `left_out`.
+
+    Links to folders are followed, but no folder is entered twice.
+    """
+    def refused(error: OSError) -> None:
+        left_out.append((_printable(os.path.relpath(error.filename, folder)), "a folder that may not be opened"))
+
+    found, entered = [], set()
+    for where, folders, names in os.walk(folder, onerror=refused, followlinks=True):
+        folders[:] = sorted(name for name in folders if name[0] != ".")
+        if (real := os.path.realpath(where)) in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        for name in (name for name in names if name[0] != "."):
+            path = Path(where) / name
+            if path.exists():
+                found.append(path)
+            else:
+                left_out.append((_printable(path.relative_to(folder).as_posix()), "a link to nothing"))
+    return sorted(found)
 
 
 def _printable(name: str) -> str:

@@ -13,20 +13,25 @@ import csv
 import hashlib
 import io
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import fsspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import torch
 from pyarrow import dataset, fs, parquet
 
 from v2a_utils.data.files import whole_file
 
+if TYPE_CHECKING:  # an error is said sooner without them
+    import pandas as pd
+    import torch
+
 SHARD_CLIPS = 256
+SHARD_NAME = re.compile(r"part-(\d{6,})\.parquet")  # other programs write part-00000-... as well
 TEXTS = ("id", "label", "split", "caption")
 OF_ONE_SHARD = ("clips", "clips_sha256", "skipped")  # metadata of each shard beside the settings
 MAY_DIFFER = ("v2a_utils", "source")  # settings that a run which goes on with a store need not share
@@ -60,8 +65,8 @@ class Store:
     def shards(self) -> list[int]:
         """Numbers of the shards that are there, ascending."""
         listed = self.files.get_file_info(fs.FileSelector(self.folder, allow_not_found=True))
-        names = [info.base_name for info in listed if info.is_file]
-        return sorted(int(name[5:-8]) for name in names if name.startswith("part-") and name.endswith(".parquet"))
+        names = [SHARD_NAME.fullmatch(info.base_name) for info in listed if info.is_file]
+        return sorted(int(name[1]) for name in names if name)
 
     # ----------------------------------------------------------------------------------------------------- reading
 
@@ -106,11 +111,13 @@ class Store:
         clips[:] = np.split(_rows(values.flatten()), np.cumsum(values.value_lengths().to_numpy())[:-1])
         return clips
 
-    def torch(self, column: str, split: str | None = None) -> torch.Tensor:
+    def torch(self, column: str, split: str | None = None) -> "torch.Tensor":
         """"visual" or "audio" as a float32 tensor (clips, d)."""
+        import torch
+
         return torch.from_numpy(self.numpy(column, split).copy())  # a memory-mapped array cannot be written to
 
-    def pandas(self, columns: list[str] | None = None, split: str | None = None) -> pd.DataFrame:
+    def pandas(self, columns: list[str] | None = None, split: str | None = None) -> "pd.DataFrame":
         """The rows as a data frame; an embedding is an array in its cell."""
         return self.table(columns, split).to_pandas()
 

@@ -153,7 +153,8 @@ class Reproduction:
         except ValueError:
             return "words"
         out, made_from = self.work / "mappers" / "words", {"pairs": self.pairs().sha256}
-        self._once(out, made_from, lambda out: save_mapper(words_bridge(self.stack, sounds=sounds), out))
+        self._once(out, made_from,
+                   lambda out: save_mapper(words_bridge(self.stack, sounds=sounds), out, overwrite=True))
         return str(out)
 
     def _once(self, out: Path, made_from: dict, make) -> None:

@@ -15,7 +15,7 @@ import torch
 from scipy.stats import t as student
 from torch import nn
 
-from v2a_utils.data.files import whole_file, write_json
+from v2a_utils.data.files import refuse_existing, whole_file, write_json
 from v2a_utils.data.pairs import Pairs
 from v2a_utils.mappers.recipes import Recipe, build
 from v2a_utils.mappers.registry import ENCODER_SUMS, save_mapper
@@ -25,20 +25,24 @@ from v2a_utils.metrics.sounds import Interval
 from v2a_utils.models.clip import Familiarity
 
 JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic
+FILES = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors", "README.md")
 CLOUD = 50  # with fewer pairs a cloud has no shape to measure
 NOISED = 1024  # rows over which the validation loss is averaged; few pairs get several noises each
 
 
 def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
-                   callback=None) -> tuple[nn.Module, dict[str, Interval]]:
+                   callback=None, overwrite: bool = False) -> tuple[nn.Module, dict[str, Interval]]:
     """Train a mapper and write its folder `out`; returns it with its measures on the validation pairs.
 
     The weights with the lowest validation loss are kept, and the training ends when that has stopped falling. A killed
-    run resumes from checkpoint.pt. `callback(mapper, losses)` is called after every validation. ValueError when the
-    folder holds another training's mapper.
+    run resumes from checkpoint.pt. `callback(mapper, losses)` is called after every validation. FileExistsError, before
+    anything is trained, when one of FILES is there and is not this training's, unless `overwrite`; ValueError for the
+    checkpoint of another training.
     """
-    if (out / "config.json").is_file() and not (out / "checkpoint.pt").is_file():
-        raise ValueError(f"{out}: holds a mapper already; give another --out")
+    if overwrite:
+        (out / "checkpoint.pt").unlink(missing_ok=True)
+    elif not (out / "checkpoint.pt").is_file():
+        refuse_existing((out / name for name in FILES), overwrite)
     held_out = tuple(_spread(rows) for rows in pairs.val)
     mapper = build(recipe, pairs.train[0].shape[1], pairs.train[1].shape[1])
     validation = Validation(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience,
@@ -122,7 +126,8 @@ def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validati
         "numbers": {name: value._asdict() for name, value in numbers.items()}, "history": validation.history})
     with whole_file(out / "README.md") as temporary:
         temporary.write_text(model_card(mapper, pairs, recipe, validation, numbers))
-    save_mapper(mapper, out, {name: pairs.settings[name] for name in ENCODER_SUMS if name in pairs.settings})
+    save_mapper(mapper, out, {name: pairs.settings[name] for name in ENCODER_SUMS if name in pairs.settings},
+                overwrite=True)
 
 
 def model_card(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation,

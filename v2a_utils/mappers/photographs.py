@@ -1,10 +1,12 @@
-"""Photographs on a stack that has seen drawings only: a classifier names what is in them, and words do the rest.
+"""Photographs on a stack that has seen drawings only: classifiers name what is in them, and words do the rest.
 
-    photograph ──ImageNet classifier──▶ shares of SoundWorld's things ──CLAP's words──▶ unpaired sounds
+    photograph ──ImageNet classifiers──▶ the likeliest of SoundWorld's things ──CLAP's words──▶ unpaired sounds
 
-It is the bridge of `words` with a classifier in CLIP's place. No mapper has to be trained for it, since nothing but
+It is the bridge of `words` with classifiers in CLIP's place. No mapper has to be trained for it, since nothing but
 words passes between seeing and hearing.
 """
+
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -12,25 +14,61 @@ from PIL import Image
 from soundworld import CLASSES, class_prompt
 
 from v2a_utils.data.media import MediaError
-from v2a_utils.mappers.registry import words_bridge
+from v2a_utils.mappers.registry import trained_mapper, words_bridge
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.photo import Seen
+from v2a_utils.models.photo import LEAST_SHARE, Seen
 from v2a_utils.stacks.stack import Stack
 
 
-def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:
-    """The unit-norm CLAP embedding (d,) for a photograph (or a video's frames), and what the classifier saw.
+@dataclass(frozen=True)
+class Look:
+    """Who looked at a picture, and what they saw."""
 
-    It is that of a sound drawn from those that the words stand for, so another seed gives another one. MediaError when
-    the photograph shows nothing that SoundWorld has a sound for: no sound is better than a guess.
+    by_classifiers: bool = False  # else by CLIP
+    seen: list[tuple[str, float]] = field(default_factory=list)  # names with their shares, at most three
+    chosen: tuple[str, float] | None = None  # the class whose sound a photograph gets, and its share
+    drawn: bool | None = None  # whether it is a drawing as this CLIP knows them; None: nobody asked
+
+
+def seen_by_clip(stack: Stack, visual: np.ndarray, mapper: str) -> list[tuple[str, float]]:
+    """What CLIP sees in a picture, (d,): the three likeliest of SoundWorld's things, or of a bridge's sentences.
+
+    Nothing on a stack of photographs with another mapper than words: its CLIP would have to read a vocabulary first.
+    """
+    if stack.config.draws:
+        if "names" not in stack.cache:
+            stack.cache["names"] = stack.vision.embed_texts([class_prompt(name, "picture") for name in CLASSES])
+        cosines = torch.from_numpy(stack.cache["names"] @ visual)
+        names, shares = CLASSES, (stack.vision.model.logit_scale.detach().exp().cpu() * cosines).softmax(0).numpy()
+    elif mapper == WordsBridge.kind:
+        bridge = trained_mapper(stack, mapper)
+        names, shares = bridge.sentences, bridge.attention(visual[None])[0]
+    else:
+        return []
+    return [(names[place], float(shares[place])) for place in np.argsort(-shares)[:3]]
+
+
+def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:
+    """The unit-norm CLAP embedding (d,) for a photograph (or a video's frames), and what the classifiers saw.
+
+    It is that of a sound drawn from those that the likeliest class stands for: another photograph of the class, or
+    another seed, gives another one. MediaError when the photograph shows nothing that SoundWorld has a sound for: no
+    sound is better than a guess.
     """
     seen = stack.photo.see(frames)
-    if not seen.known:
+    if seen.chosen is None:
         names = ", ".join(f"{name} {share:.0%}" for name, share in seen.names)
-        raise MediaError(f"the photograph shows nothing that SoundWorld has a sound for (the classifier's best guesses "
-                         f"are {names}); with vision set to clip it gets a sound all the same")
-    shares = np.array([seen.shares.get(name, 0) for name in CLASSES], np.float32)
-    return _bridge(stack).hear(torch.from_numpy(shares / shares.sum())[None], seed, form="draw")[0], seen
+        best, share = seen.best
+        raise NoSoundError(
+            f"a photograph of nothing that SoundWorld surely has a sound for (the classifiers saw {names}; of "
+            f"SoundWorld's things {best}, {share:.0%}, where {LEAST_SHARE:.0%} are needed); --vision clip would give a "
+            "meaningless sound all the same")
+    one = torch.tensor([[float(name == seen.chosen) for name in CLASSES]])
+    return _bridge(stack).hear(one, (seed + seen.content) % 2**32, form="draw")[0], seen
+
+
+class NoSoundError(MediaError):
+    """A picture that could be read, but has no sound."""
 
 
 def _bridge(stack: Stack) -> WordsBridge:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from v2a_utils.data.files import write_json
+from v2a_utils.data.files import refuse_existing, write_json
 from v2a_utils.mappers.bridge import OWN_WORDS, VOCABULARIES, Sentences, build_bridge, read_sentences, unpaired_sounds
 from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.words import WordsBridge
@@ -22,11 +22,13 @@ KINDS = MAPPERS | {WordsBridge.kind: WordsBridge}
 ENCODER_SUMS = {"clip_sha256": "vision", "clap_sha256": "audio"}  # in config.json -> part of a stack
 
 
-def save_mapper(mapper: nn.Module, folder: Path, sums: dict[str, str] | None = None) -> None:
+def save_mapper(mapper: nn.Module, folder: Path, sums: dict[str, str] | None = None, overwrite: bool = False) -> None:
     """Write model.safetensors and config.json, as `load_mapper` reads them.
 
-    `sums` are the SHA-256 of the encoders that the mapper joins, by the names of ENCODER_SUMS.
+    `sums` are the SHA-256 of the encoders that the mapper joins, by the names of ENCODER_SUMS. FileExistsError, before
+    anything is written, where one of the files is there already, unless `overwrite`.
     """
+    refuse_existing([folder / "model.safetensors", folder / "config.json"], overwrite)
     save_weights(mapper, folder / "model.safetensors")
     write_json(folder / "config.json", {"kind": mapper.kind} | mapper.config | (sums or {}))
 

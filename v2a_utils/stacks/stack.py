@@ -21,7 +21,7 @@ from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import AudioBackbone, find_weights, load_backbone
 from v2a_utils.models.clap import CHECKPOINT, TEXT_TOWER, AudioEncoder, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import FAMILIARITY, Familiarity, VisionEncoder
-from v2a_utils.models.photo import PhotoEye
+from v2a_utils.models.photo import PROBE, PhotoEye
 from v2a_utils.models.weights import check_sums
 
 _INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
@@ -217,7 +217,7 @@ class Stack:
         """The eye for photographs. ValueError where it is not installed, or for a CLIP that knows photographs."""
         if not self.config.draws:
             raise ValueError(f"the CLIP of the {self.name} stack knows photographs: leave out --vision photo")
-        return PhotoEye.load(self.device)
+        return PhotoEye.load(self.device, MINI / PROBE)
 
     @cached_property
     def familiarity(self) -> Familiarity:
