@@ -61,7 +61,7 @@ def test_sound_is_made_or_refused_in_one_sentence(without, green, tmp_path, caps
         assert "fetch --for" in line
     else:
         assert status == 0 and (tmp_path / "out" / "green.wav").is_file()
-        told = {"clap": "one sound is made", "tagger": "no tagger", "familiarity": "how familiar", "mappers": "words"}
+        told = {"clap": "one sound is made", "tagger": "no tagger", "familiarity": "how familiar", "mappers": "takes its place"}
         for part, words in told.items():
             gone = {part, "extras"} & set(missing) if part != "clap" else part in missing
             assert said.out.count(words) == bool(gone), part

@@ -120,6 +120,7 @@ def _sound(command: argparse.ArgumentParser) -> None:
     add("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     add("--seed", type=int, default=0)
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    _add_device(command)
 
 
 def _fetch(command: argparse.ArgumentParser) -> None:
@@ -164,6 +165,7 @@ def _embed(command: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of SoundWorld and of random frames")
     add("--resume", action="store_true", help="go on with a store that an earlier run began")
     add("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    _add_device(command)
 
 
 def _train(command: argparse.ArgumentParser) -> None:
@@ -175,6 +177,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     add("--config", type=_path, help="JSON file of changes to the recipe")
     add("--out", type=_path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
     _add_overwrite(command)
+    _add_device(command)
 
 
 def _bridge(command: argparse.ArgumentParser) -> None:
@@ -187,6 +190,7 @@ def _bridge(command: argparse.ArgumentParser) -> None:
         "fit")
     _add_overwrite(command)
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
+    _add_device(command)
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -249,6 +253,10 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
         "(default: results/scores)")
     add("--draws", type=int, default=200, help="of the bootstrap (default: 200)")
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the GPU if there is one)")
 
 
 def _add_overwrite(command: argparse.ArgumentParser) -> None:

@@ -5,13 +5,18 @@ Libraries are imported where they are needed, so that `--help` and `sound` load 
 
 import argparse
 import os
+import re
 import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import failure, refuse_existing
 from v2a_utils.options import MAPPER_CHOICES, SoundOptions
+
+LISTED = 10  # names in a sentence
+LOOKED_AT = 12  # pictures of a data set, before it is embedded
 
 
 def sound(options: argparse.Namespace) -> int:
@@ -69,7 +74,7 @@ def _make_sounds(targets: dict[Path, Path], settings: SoundOptions,
     from v2a_utils.pipeline import settle
     from v2a_utils.stacks.stack import load_stack
 
-    stack, made, unsure, failed = load_stack(options.stack), 0, [], []
+    stack, made, unsure, failed = load_stack(options.stack, options.device), 0, [], []
     if options.words or options.sounds:
         settings = _with_bridge(stack, settings, options)
     settled = settle(stack, settings)  # says what is missing before anything is made
@@ -91,8 +96,6 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
 
     All pictures are embedded and mapped first, and the models for that are released before the generator is loaded.
     """
-    from functools import partial
-
     from v2a_utils.data.audio import save_audio
     from v2a_utils.data.media import MediaError, load_frames
     from v2a_utils.pipeline import embed_files, embedding_to_sound, map_picture
@@ -141,7 +144,9 @@ def _with_bridge(stack, settings, options: argparse.Namespace):
 
     from v2a_utils.mappers.registry import put_mapper, words_bridge
 
-    put_mapper(stack, "words", words_bridge(stack, options.words, options.sounds))
+    bridge = words_bridge(stack, options.words, options.sounds)
+    _warn_of_words(stack, bridge.config["sentences"] if options.words else [])
+    put_mapper(stack, "words", bridge)
     return replace(settings, mapper="words")
 
 
@@ -219,6 +224,10 @@ def world(options: argparse.Namespace) -> int:
 def embed(options: argparse.Namespace) -> int:
     """A data set's embeddings into a store."""
     from v2a_utils.data.sources import open_source
+
+    listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
+    print(listing.summary())
+
     from v2a_utils.stacks.extraction import EmbedOptions, embed, run_here
     from v2a_utils.stacks.stack import load_stack
 
@@ -226,35 +235,65 @@ def embed(options: argparse.Namespace) -> int:
     run = run_here
     if options.engine == "ray":
         from v2a_utils.stacks.extraction_on_ray import run_on_ray as run
-    listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
-    print(listing.summary())
-    store = embed(listing, load_stack(options.stack), options.out, settings, options.resume, run)
-    unread = f"; {len(store.skipped())} could not be embedded" if store.skipped() else ""
+    stack = load_stack(options.stack, options.device)
+    _warn_of_pictures(stack, [source.visual for source in listing.sources if hasattr(source, "visual")])
+    store = embed(listing, stack, options.out, settings, options.resume, run)
+    skipped = store.skipped()
+    for name, reason in skipped[:LISTED]:
+        print(f"not embedded: {name} ({reason})", file=sys.stderr)
+    unread = f"; {len(skipped)} could not be embedded" if skipped else ""
     print(f"{len(store)} clips in {options.out}{unread}" + (", see skipped.csv" if unread or listing.left_out else ""))
-    return 0
+    return 2 if skipped else 0
+
+
+def _warn_of_pictures(stack, paths: list[str]) -> None:
+    """Say, before the wait, if most pictures are none that a CLIP of drawings knows; a few of them tell."""
+    from v2a_utils.data.media import load_frames
+    from v2a_utils.pipeline import is_drawn
+
+    drawn = []
+    for path in paths[:: max(len(paths) // LOOKED_AT, 1)][:LOOKED_AT] if stack.config.draws else []:
+        try:
+            frames = load_frames(path, 1)
+        except ValueError:  # named when it is embedded
+            continue
+        drawn.append(is_drawn(stack, stack.vision.embed_frames(frames), partial(list, frames)))
+    if sum(drawn) < len(drawn) / 2:
+        print(f"{len(drawn) - sum(drawn)} of {len(drawn)} pictures looked at are {_strangers(stack.name)}")
+
+
+def _strangers(stack: str) -> str:
+    return (f"no drawings of SoundWorld: the CLIP of the stack {stack} knows drawings of 20 things only, and hardly "
+            "tells others apart; embed them with --stack paper")
 
 
 def train(options: argparse.Namespace) -> int:
     """A mapper from a store's pairs."""
-    import torch
-
     from v2a_utils.data.pairs import read_pairs
-    from v2a_utils.mappers.own import how_sure, train_on_pairs
-    from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
 
     pairs = read_pairs(options.store)
     number = len(pairs.train[0])
     print(*pairs.notes, sep="\n")
-    if number < PAIRS_WORTH_TRAINING:
-        print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over "
-              "words, which needs none, comes nearer to the true sounds (try sound --mapper words)")
+
+    from v2a_utils.mappers.own import how_sure, train_on_pairs
+    from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
+    from v2a_utils.models.clip import Familiarity
+    from v2a_utils.stacks.stack import best_device, stack_config, usable
+
     stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
-    recipe = recipe_for(stack, options.mapper, number)
+    recipe, config = recipe_for(stack, options.mapper, number), stack_config(stack)
     if options.config:
         recipe = read_recipe(options.config, recipe)
+    if config.draws and pairs.settings.get("stack") == stack:
+        known = Familiarity.load(config.path("familiarity"))
+        if (strange := (known.distance(pairs.train[0]) > known.limit).mean()) > 0.5:
+            print(f"{strange:.0%} of the pictures are {_strangers(stack)}")
+        elif number < PAIRS_WORTH_TRAINING:
+            print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over "
+                  "words, which needs none, comes nearer to the true sounds (try sound --mapper words)")
     out = options.out or Path("runs/mappers") / options.mapper
-    _, numbers = train_on_pairs(pairs, recipe, out, "cuda" if torch.cuda.is_available() else "cpu",
-                                overwrite=options.overwrite)
+    device = usable(options.device) if options.device else best_device()
+    _, numbers = train_on_pairs(pairs, recipe, out, device, overwrite=options.overwrite)
     print(how_sure(numbers))
     print(f"{options.mapper} mapper in {out}: sound PICTURE --mapper {out}")
     return 0
@@ -262,14 +301,29 @@ def train(options: argparse.Namespace) -> int:
 
 def bridge(options: argparse.Namespace) -> int:
     """A mapper from sentences and sounds."""
+    refuse_existing((options.out / name for name in ("config.json", "model.safetensors")), options.overwrite)
+
     from v2a_utils.mappers.registry import save_mapper, words_bridge
     from v2a_utils.stacks.stack import load_stack
 
-    refuse_existing((options.out / name for name in ("config.json", "model.safetensors")), options.overwrite)
-    bridge = words_bridge(load_stack(options.stack), options.words, options.sounds, "draw" if options.draw else "mean")
+    stack = load_stack(options.stack, options.device)
+    bridge = words_bridge(stack, options.words, options.sounds, "draw" if options.draw else "mean")
+    _warn_of_words(stack, bridge.config["sentences"] if options.words else [])
     save_mapper(bridge, options.out, overwrite=options.overwrite)
     print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
     return 0
+
+
+def _warn_of_words(stack, sentences: list[list[str]]) -> None:
+    """Name the words that a CLAP with a vocabulary of its own was never taught."""
+    if sentences and stack.config.path("words") == stack.config.clap:
+        tokenizer = stack.audio.tokenizer
+        words = {word for pair in sentences for text in pair for word in re.findall(r"[\w']+", text.lower())}
+        unknown = sorted(word for word in words if tokenizer.unk_token in tokenizer.tokenize(word))
+        if unknown:
+            more = f" and {len(unknown) - LISTED} more" if unknown[LISTED:] else ""
+            print(f"the stack {stack.name} was never taught these words: {', '.join(unknown[:LISTED])}{more}; "
+                  "sentences with them mean little to it")
 
 
 def evaluate(options: argparse.Namespace) -> int:

@@ -114,7 +114,7 @@ def map_picture(
     `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifiers have to look at them, see
     `SoundOptions.vision`. NoSoundError (a ValueError) when they are surely of nothing that SoundWorld has a sound for.
     """
-    drawn = _is_drawn(stack, visual, frames, options.mapper)
+    drawn = is_drawn(stack, visual, frames, options.mapper)
     if options.vision == "photo" or (options.vision == "auto" and stack.has("photo") and drawn is False):
         mapped, seen = photograph_embedding(stack, frames(), options.seed)
         return mapped, Look(True, seen.names, seen.best, drawn)
@@ -122,7 +122,9 @@ def map_picture(
     return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], look
 
 
-def _is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], mapper: str) -> bool | None:
+def is_drawn(
+    stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], mapper: str = TRAINED[0]
+) -> bool | None:
     """Whether a picture is a drawing of the kind that a CLIP of drawings knows; None for any other CLIP.
 
     The classifiers of photographs tell, where they are installed, else the distance in CLIP's space, which is not sure.

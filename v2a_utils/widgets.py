@@ -93,7 +93,7 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     display(figure)
     plt.close(figure)
     display(player(sound.waveform, sound.sample_rate))
-    if sound.words:
+    if sound.words and sound.look.chosen:
         seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
         print(f"CLIP does not know such pictures, so classifiers of photographs looked: {seen}. Chosen: "
               f"{sound.look.chosen[0]}, {sound.look.chosen[1]:.0%}. Words did the rest.")

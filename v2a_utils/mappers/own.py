@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.stats import t as student
 from torch import nn
+from tqdm.auto import tqdm
 
 from v2a_utils.data.files import refuse_existing, whole_file, write_json
 from v2a_utils.data.pairs import Pairs
@@ -49,7 +50,11 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
                             callback)
     origin = {"data": pairs.sha256, "sizes": repr(sorted(recipe.sizes.items()))}
     train_mapper(mapper, *pairs.train, recipe.train, out / "checkpoint.pt", device, validation, origin)
-    numbers = measure(mapper, *held_out)
+    last = validation.history[-1]["step"] if validation.history else recipe.train.steps
+    if last < recipe.train.steps:
+        tqdm.write(f"stopped at step {last} of {recipe.train.steps}: the validation loss had not fallen for "
+                   f"{recipe.train.patience} validations")
+    numbers = measure(mapper, *held_out, pairs.train[1].mean(0))
     if is_main_process():
         _write(mapper, pairs, recipe, validation, numbers, out)
     return mapper, numbers
@@ -86,15 +91,20 @@ def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) ->
     return float(mapper.loss(*rows, torch.Generator().manual_seed(0)))
 
 
-def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[str, Interval]:
+def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray,
+            constant: np.ndarray | None = None) -> dict[str, Interval]:
     """Measures on held-out pairs with Student's 95% intervals over the pairs, wide enough for a handful.
 
     "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds,
-    which is 0 for a mapper that answers every picture alike.
+    which is 0 for a mapper that answers every picture alike. With `constant` (d,), the mean of the training's sounds,
+    also "above constant": how much higher the cosine is than that of this one answer for all pictures.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
-    return {"cosine": _mean(own), "margin": _mean(own - cosines.mean(1))}
+    numbers = {"cosine": _mean(own), "margin": _mean(own - cosines.mean(1))}
+    if constant is not None:
+        numbers["above constant"] = _mean(own - audio @ constant / np.linalg.norm(constant))
+    return numbers
 
 
 def _mean(values: np.ndarray) -> Interval:
@@ -110,9 +120,12 @@ def how_sure(numbers: dict[str, Interval]) -> str:
     pairs = f"{cosine.n} pair{'s' * (cosine.n != 1)}"
     said = (f"on {pairs} that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all their "
             "sounds (95% intervals)")
-    if margin.low > 0:
-        return said
-    return said + f"\n{pairs} cannot tell this mapper from one that answers every picture alike"
+    if margin.low <= 0:
+        said += f"\n{pairs} cannot tell this mapper from one that answers every picture alike"
+    if above := numbers.get("above constant"):
+        verdict = "better than" if above.low > 0 else "worse than" if above.high < 0 else "no better than"
+        said += f"\n{verdict} one constant answer for all pictures: {above} in cosine"
+    return said
 
 
 def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],

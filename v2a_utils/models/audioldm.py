@@ -11,12 +11,13 @@ import torch
 from diffusers import AutoencoderKL, SchedulerMixin, UNet2DConditionModel
 from safetensors import SafetensorError
 from tqdm.auto import tqdm
-from transformers import SpeechT5HifiGan
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from v2a_utils.data.files import complaint
 from v2a_utils.models.batches import Lanes, lane_count, row_generators
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import GriffinLimVocoder, LearnedVocoder
+from v2a_utils.models.weights import without_gaps
 
 VOCODERS = {kind.__name__: kind for kind in (SpeechT5HifiGan, GriffinLimVocoder, LearnedVocoder)}
 PIPELINE = "AudioLDMPipeline"  # the class that model_index.json names
@@ -24,6 +25,17 @@ SCHEDULERS = {
     "dpm++": "DPMSolverMultistepScheduler", "ddim": "DDIMScheduler", "ddpm": "DDPMScheduler",
     "euler": "EulerDiscreteScheduler", "unipc": "UniPCMultistepScheduler",
 }
+
+
+def _vocoder(kind: type, folder: Path):
+    """A vocoder of VOCODERS, single precision. AudioLDM's says that it is of the type "hifigan", which transformers
+    would warn about."""
+    more = {}
+    if kind is SpeechT5HifiGan:
+        written = json.loads((folder / "config.json").read_text())
+        written.pop("model_type", None)
+        more["config"] = SpeechT5HifiGanConfig(**written)
+    return without_gaps(kind.from_pretrained(folder, torch_dtype=torch.float32, output_loading_info=True, **more))
 
 
 class Generator:
@@ -58,9 +70,9 @@ class Generator:
             if index["_class_name"] != PIPELINE:
                 raise ValueError(f"it holds an {index['_class_name']}, which is not conditioned on one CLAP embedding; "
                                  f"give the folder of an {PIPELINE}")
-            vocoder = VOCODERS[index["vocoder"][1]].from_pretrained(folder / "vocoder", torch_dtype=torch.float32)
-            unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=dtype)
-            vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=dtype)
+            vocoder = _vocoder(VOCODERS[index["vocoder"][1]], folder / "vocoder")
+            unet, vae = (without_gaps(part.from_pretrained(folder / name, torch_dtype=dtype, output_loading_info=True))
+                         for name, part in (("unet", UNet2DConditionModel), ("vae", AutoencoderKL)))
             scheduler = getattr(diffusers, index["scheduler"][1]).from_pretrained(folder / "scheduler")
         except (OSError, KeyError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({complaint(error)})") from error

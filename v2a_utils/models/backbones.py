@@ -30,7 +30,7 @@ from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import SUMS, load_weights, read_checkpoint, sha256
 
 FRAME = 0.96  # s, VGGish's frame
-_CLASSES = "http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
+_CLASSES = "https://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/class_labels_indices.csv"
 _ZENODO = "https://zenodo.org/records/3987831/files"
 
 
@@ -120,7 +120,7 @@ class Cnn14(AudioBackbone):
     front_end = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64}
     what, licence, gigabytes, zenodo = "PANNs CNN14, a tagger: FD, KL, IS", "CC BY 4.0", 0.33, 3987831
     urls = (f"{_ZENODO}/Cnn14_16k_mAP=0.438.pth", _CLASSES)
-    sums = {"Cnn14_16k_mAP=0.438.pth": "md5:362fc5ff18f1d6ad2f6d464b45893f2c"}
+    sums = {"Cnn14_16k_mAP=0.438.pth": "sha256:e2ee543a27919542c2ea03eabaa70b24dcd4e6c8e05621de6b67a94e4c5058e6"}
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
@@ -142,7 +142,7 @@ class Cnn14At32k(Cnn14):
     front_end = {"sample_rate": 32_000, "n_fft": 1024, "hop": 320, "mels": 64, "fmax": 14_000}
     what = "PANNs CNN14 at 32 kHz: FD, KL, IS"
     urls = (f"{_ZENODO}/Cnn14_mAP=0.431.pth", _CLASSES)
-    sums = {"Cnn14_mAP=0.431.pth": "md5:541141fa2ee191a88f24a3219fff024e"}
+    sums = {"Cnn14_mAP=0.431.pth": "sha256:0dc499e40e9761ef5ea061ffc77697697f277f6a960894903df3ada000e34b31"}
 
 
 class Passt(AudioBackbone):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from v2a_utils.data.audio import fit_length, resample
 from v2a_utils.data.files import complaint, whole_file
 from v2a_utils.models.mel import LogMelPower
-from v2a_utils.models.weights import load_weights, read_checkpoint, sha256
+from v2a_utils.models.weights import load_weights, read_checkpoint, sha256, without_gaps
 
 PREFIXES = ("cond_stage_model.model.", "module.", "")  # AudioLDM's checkpoint, laion_clap's, a bare one
 CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
@@ -241,7 +241,8 @@ def audioldm_texts(folder: Path, texts: list[str]) -> np.ndarray:
     disable_progress_bar()  # loading takes a second
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-        tower = ClapTextModelWithProjection.from_pretrained(folder / TEXT_TOWER, dtype=torch.float32).eval()
+        tower = without_gaps(ClapTextModelWithProjection.from_pretrained(
+            folder / TEXT_TOWER, dtype=torch.float32, output_loading_info=True)).eval()
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder}: its text tower or tokenizer cannot be read ({complaint(error)}); `python -m "
                          "v2a_utils fetch --for sound` fetches them") from error

@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from torchvision.transforms import Compose, Normalize, PILToTensor
 
+from v2a_utils.models.weights import refuse_script
+
 FAMILIARITY = "familiarity.safetensors"  # the file's name in a stack's or a mapper's folder
 AGGREGATES = ("mean", "middle", "random", "first", "none")
 
@@ -75,6 +77,7 @@ class VisionEncoder:
         hub has it, with open_clip_config.json. ValueError names weights that do not fit."""
         try:
             if place.is_file():
+                refuse_script(place)
                 return cls.load(name, str(place), device=device)
             config = json.loads((place / "open_clip_config.json").read_text())
             model = open_clip.CLIP(**config["model_cfg"])

@@ -57,6 +57,27 @@ def read_checkpoint(path: str | Path) -> dict[str, torch.Tensor]:
                          "made and save its state_dict by itself") from error
 
 
+def refuse_script(path: Path) -> None:
+    """ValueError for a TorchScript archive, in which OpenAI publishes CLIP: it holds a program beside its weights."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any("/code/" in name for name in archive.namelist()):
+                raise ValueError("a TorchScript archive, whose program is not run here; `fetch --for sound` gets the "
+                                 "same weights as safetensors")
+
+
+def without_gaps(loaded: tuple) -> nn.Module:
+    """The model that a library's `from_pretrained(..., output_loading_info=True)` returned, if all weights were there.
+
+    ValueError if not: the libraries fill gaps with random numbers, and no more than log it.
+    """
+    model, info = loaded
+    gaps = sorted(map(str, {*info["missing_keys"], *info.get("mismatched_keys", ())}))
+    if gaps:
+        raise ValueError(f"{len(gaps)} of its weights are missing or have another shape, {gaps[0]} first")
+    return model
+
+
 def sha256(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
     with open(path, "rb") as file:

@@ -40,8 +40,8 @@ class Public:
         """What its files are checked against."""
         if self.repo:
             return "the hub's SHA-256"
-        if self.zenodo:
-            return "Zenodo's MD5"
+        if self.zenodo or self.sums:
+            return "a published SHA-256" if self.sums else "Zenodo's MD5"
         return "the SHA-256 in its name" if SUM_IN_NAME.search(self.urls[0]) else "the first download's SHA-256"
 
 
@@ -54,7 +54,7 @@ TABLE = (
            "CC BY-NC-SA 4.0: not for commercial use", 1.7, "cvssp/audioldm-s-full-v2",
            ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin"), sign="AudioLDMPipeline"),
     Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
-           "CC BY-NC-SA 4.0: not for commercial use", None, zenodo=7698295,
+           "CC BY-NC-SA 4.0: not for commercial use", 2.56, zenodo=7698295,
            urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
     *(Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo,
              sums=one.sums) for one in BACKBONES),

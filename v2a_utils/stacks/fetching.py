@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 
 import pooch
@@ -26,6 +27,8 @@ from v2a_utils.stacks import downloads
 from v2a_utils.stacks.downloads import SUM_IN_NAME, Public, file_name
 
 PATIENCE = 60  # s without a byte
+# some servers turn the libraries' own agents away; compressed, a file has another size than it is said to have
+HEADERS = {"User-Agent": f"v2a-utils/{version('v2a-utils')} (a notebook collection)", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -42,20 +45,34 @@ class Remote:
 def fetch_all(items: list[Public], folders: dict[str, Path], agreed: Callable[[str], bool]) -> bool:
     """Fetch what is missing or damaged of the items; False when `agreed` says no to the size and the licences.
 
-    `agreed` is asked once, with a sentence, before the first byte.
+    `agreed` is asked once, with a sentence, before the first byte. ValueError, when all that can be had is there, names
+    what could not be.
     """
     missing = [item for item in items if _is_missing(folders[item.name])]
     if not missing:
         return True
-    listed = {item.name: survey(item, _commit(folders[item.name])) for item in missing}
+    listed, failed = {}, []
+    for item in missing:  # each by itself: a source that is down keeps nobody from the others
+        try:
+            listed[item.name] = survey(item, _commit(folders[item.name]))
+        except ValueError as error:
+            failed.append(str(error))
+    wanted = [item for item in missing if item.name in listed]
     sizes = {name: sum(file.size or 0 for file in files) for name, files in listed.items()}
     lines = [f"  {item.name}: {item.what}; {sizes[item.name] / 1e9:.2g} GB; {item.licence}; from {item.source}"
-             for item in missing]
-    if not agreed(f"{sum(sizes.values()) / 1e9:.2g} GB in all are to be fetched:\n" + "\n".join(lines)):
+             for item in wanted]
+    if wanted and not agreed("\n".join([f"{sum(sizes.values()) / 1e9:.2g} GB in all are to be fetched:", *lines,
+                                        *(f"  cannot be had now: {sentence}" for sentence in failed)])):
         return False
-    for item in missing:
+    for item in wanted:
         print(f"{item.name} into {folders[item.name]}", flush=True)
-        fetch(item, listed[item.name], folders[item.name])
+        try:
+            fetch(item, listed[item.name], folders[item.name])
+        except ValueError as error:
+            failed.append(str(error))
+    if failed:
+        others = f"; the other {len(missing) - len(failed)} are there now" if len(missing) > len(failed) else ""
+        raise ValueError("; ".join(failed) + others)
     return True
 
 
@@ -106,8 +123,9 @@ def _reporting(item: Public, work: Callable, *more):
     try:
         return work(item, *more)
     except Exception as error:
-        raise ValueError(f"{item.name} could not be fetched from {item.source} ({complaint(error)}); run it again to "
-                         "go on, or carry the files here and give their folder with --from") from error
+        hint = ", with HF_HUB_DISABLE_XET=1 if it hangs," if item.repo else ""
+        raise ValueError(f"{item.name} could not be fetched from {item.source} ({complaint(error)}); run it "
+                         f"again{hint} to go on, or carry the files here and give their folder with --from") from error
 
 
 def _hub_files(item: Public, commit: str | None) -> list[Remote]:
@@ -129,7 +147,7 @@ def _without_twins(files: list[Remote]) -> list[Remote]:
 def _plain_files(item: Public) -> list[Remote]:
     listed = {}
     if item.zenodo:
-        answer = requests.get(f"{downloads.ZENODO}/api/records/{item.zenodo}", timeout=PATIENCE)
+        answer = requests.get(f"{downloads.ZENODO}/api/records/{item.zenodo}", timeout=PATIENCE, headers=HEADERS)
         answer.raise_for_status()
         listed = {file["key"]: file for file in answer.json()["files"]}
     return [_plain_file(item, url, listed.get(file_name(url), {})) for url in item.urls]
@@ -138,10 +156,10 @@ def _plain_files(item: Public) -> list[Remote]:
 def _plain_file(item: Public, url: str, listed: dict) -> Remote:
     name, size = file_name(url), listed.get("size")
     if size is None:
-        head = requests.head(url, allow_redirects=True, timeout=PATIENCE)
+        head = requests.head(url, allow_redirects=True, timeout=PATIENCE, headers=HEADERS)
         head.raise_for_status()
         size = int(head.headers["Content-Length"]) if "Content-Length" in head.headers else None
-    return Remote(name, url, size, listed.get("checksum") or item.sums.get(name))
+    return Remote(name, url, size, item.sums.get(name) or listed.get("checksum"))
 
 
 # ------------------------------------------------------------------------------------------------------ whole folders
@@ -224,7 +242,7 @@ def _fetch_file(item: Public, file: Remote, part: Path) -> None:
     elif not path.is_file() and not (item.patterns and _unzipped(part)):
         pooch.get_logger().setLevel("WARNING")
         pooch.retrieve(file.url, None, file.name, part,
-                       downloader=pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE))
+                       downloader=pooch.HTTPDownloader(progressbar=True, timeout=PATIENCE, headers=HEADERS))
     if path.is_file():
         _check(path, file.size, file.known)
 

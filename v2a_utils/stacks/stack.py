@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import cache_folder
+from v2a_utils.data.files import cache_folder, complaint
 from v2a_utils.models import backbones
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import AudioBackbone, find_weights, load_backbone
@@ -111,9 +111,14 @@ def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
 
 
 def best_device() -> str:
-    """The GPU if there is one."""
+    """The GPU, if there is one that this PyTorch was built for: on an older one it would fail at its first kernel."""
     if torch.cuda.is_available():
-        return "cuda"
+        built_for, has = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+        oldest = min((int(name.removeprefix("sm_")) for name in built_for if name[3:].isdigit()), default=0)
+        if 10 * has[0] + has[1] >= oldest:
+            return "cuda"
+        tqdm.write(f"{torch.cuda.get_device_name()} has compute capability {has[0]}.{has[1]}; this PyTorch was built "
+                   f"for {oldest // 10}.{oldest % 10} and newer: the CPU is used")
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
@@ -233,5 +238,18 @@ def load_mini_clip(folder: Path, device: str = "cpu") -> VisionEncoder:
 
 
 def load_stack(name: str | None = None, device: str | None = None) -> Stack:
-    """The stack of this name, by default that of V2A_STACK or else mini; on the GPU if there is one."""
-    return Stack(stack_config(name or os.environ.get("V2A_STACK", "mini")), device)
+    """The stack of this name, by default that of V2A_STACK or else mini; on the GPU if there is one.
+
+    ValueError for an unknown name and for a device that is not there.
+    """
+    return Stack(stack_config(name or os.environ.get("V2A_STACK", "mini")), device and usable(device))
+
+
+def usable(device: str) -> str:
+    """The device, if PyTorch can compute on it; ValueError if not."""
+    try:
+        torch.ones(1, device=device) + 1
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {device}: PyTorch cannot use it ({complaint(error)}); give cpu, cuda or "
+                         "mps") from error
+    return device
