@@ -188,8 +188,8 @@ class Generator:
     @torch.inference_mode()
     def encode(self, waveforms: np.ndarray) -> torch.Tensor:
         """Sounds (n, samples) at the generator's rate -> scaled latents (n, channels, h, w), posteriors' modes."""
-        waveforms = torch.from_numpy(np.asarray(waveforms, np.float32)).to(self.device)
-        mels = log_mel(waveforms, self.sample_rate, self.vocoder.config.model_in_dim, self.hop)
+        sounds = torch.from_numpy(np.asarray(waveforms, np.float32)).to(self.device)
+        mels = log_mel(sounds, self.sample_rate, self.vocoder.config.model_in_dim, self.hop)
         modes = self.vae.encode(mels[:, None].to(self.vae.dtype)).latent_dist.mode()
         return modes.float() * self.vae.config.scaling_factor
 

@@ -61,9 +61,10 @@ def _htsat_class():
     machine-learning library for its losses. In this copy the front end is left out: `LogMelPower` takes its place.
     """
     if "v2a_clap_towers" not in sys.modules:
-        folder = Path(importlib.util.find_spec("laion_clap").submodule_search_locations[0])
+        found = importlib.util.find_spec("laion_clap")  # imports nothing
+        assert found is not None and found.origin is not None
         package = ModuleType("v2a_clap_towers")
-        package.__path__ = [str(folder / "clap_module")]
+        package.__path__ = [str(Path(found.origin).parent / "clap_module")]
         sys.modules[package.__name__] = package
     htsat = importlib.import_module("v2a_clap_towers.htsat")
     htsat.Spectrogram = htsat.LogmelFilterBank = nn.Identity
