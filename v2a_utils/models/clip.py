@@ -94,8 +94,9 @@ class VisionEncoder:
         """CLIP ViT-B/32 with random weights, or its first layers, and a stub for texts: as costly as a trained one."""
         torch.manual_seed(0)
         config = dict(open_clip.get_model_config("ViT-B-32-quickgelu"))
-        eye, text = config.pop("vision_cfg") | {"layers": layers}, config.pop("text_cfg") | {"layers": 1, "vocab_size": 100}
-        return cls(open_clip.CLIP(**config, vision_cfg=eye, text_cfg=text), open_clip.image_transform(224, is_train=False), None)
+        config["vision_cfg"] = config["vision_cfg"] | {"layers": layers}
+        config["text_cfg"] = config["text_cfg"] | {"layers": 1, "vocab_size": 100}
+        return cls(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
 
     @property
     def embed_dim(self) -> int:
