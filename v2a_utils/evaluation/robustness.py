@@ -1,4 +1,4 @@
-"""How far the order of the mappers reaches: to another listener, another training seed, another world."""
+"""How far the order of the mappers reaches: to another audio backbone (listener), training seed, world."""
 
 from itertools import combinations
 

@@ -1,4 +1,4 @@
-"""Building a bridge over words (`v2a_utils.mappers.words`) from sentences and sounds of your choice.
+"""Builds a text bridge, the mapper `words`, from sentences and sounds of your choice.
 
 In: a text file, a folder of sounds or a store. Out: a mapper. Embeddings are cached, under the SHA-256 of the weights
 that made them.

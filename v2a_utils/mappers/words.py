@@ -1,4 +1,4 @@
-"""A bridge from CLIP's space to CLAP's without a single pair of picture and sound: both encoders embed text.
+"""A text bridge from CLIP's space to CLAP's: no pair of picture and sound is needed, since both encoders embed text.
 
     picture ──CLIP──▶ its words: a posterior over sentences ──CLAP──▶ unpaired sounds
 

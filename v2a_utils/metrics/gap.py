@@ -46,9 +46,9 @@ def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear"
     """Classifier two-sample test (Lopez-Paz and Oquab 2017): hit (1) or miss (0) on each held-out row.
 
     Half of the rows of each cloud train it, the other half are judged; rows with the same number, which may belong
-    together, fall into the same half. The mean is its accuracy: 0.5 for clouds that cannot be told apart, 1 for clouds
-    that never mix. `judge` "linear" is a logistic regression, which sees little more than a difference of means;
-    "boosted" is gradient boosting, which sees shapes.
+    together, fall into the same half. The mean is the C2ST accuracy ("told apart"): 0.5 for clouds that cannot be told
+    apart, 1 for clouds that never mix. `judge` "linear" is a logistic regression, which sees little more than a
+    difference of means; "boosted" is gradient boosting, which sees shapes.
     """
     _check(first, second)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The frozen models: CLIP, CLAP, AudioLDM, the taggers that listen.
+"""The frozen models, one file each: CLIP, CLAP, AudioLDM, its vocoder, and the audio backbones that only measure.
 
 In: pictures, sounds, texts, checkpoints. Out: embeddings, sounds, scores.
 """
