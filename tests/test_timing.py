@@ -6,7 +6,7 @@ import torch
 from conftest import plain_scene
 from soundworld import draw, events, film, synthesise
 
-from v2a_utils.metrics.timing import event_curve, matches, motion, offset, peaks, sound_curve, sound_onsets
+from v2a_utils.metrics.timing import event_curve, matches, motion, offset, peaks, sound_curve, sound_onsets, unseen
 from v2a_utils.models.mel import log_mel
 
 RATE, MELS = 25, 100  # frames of films and of mels a second
@@ -48,9 +48,18 @@ def test_slow_motion_is_not_new_and_a_jump_is():
 def test_a_cut_and_a_wavering_light_are_not_events():
     rng = np.random.default_rng(0)
     one, other = rng.integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    assert not motion(np.stack([one] * 3 + [other] * 3)).any()
+    moved = motion(np.stack([one] * 3 + [other] * 3))
+    assert np.flatnonzero(np.isnan(moved)).tolist() == [3] and not np.nansum(moved)
+    assert not event_curve(moved, RATE).any()
     grey = np.full((64, 64, 3), 100)
     assert not motion(np.stack([grey + level for level in (0, 9, -4, 12, 3)]).astype(np.uint8)).any()
+
+
+def test_a_shot_in_which_nothing_happens_says_nothing():
+    moved, curve = np.zeros(12), np.zeros(12)
+    moved[4] = moved[8] = np.nan
+    curve[2] = curve[9] = 1
+    assert unseen(moved, curve).nonzero()[0].tolist() == [4, 5, 6, 7]
 
 
 @pytest.mark.parametrize("name", ["dog", "bells", "duck", "guitar", "cow", "frog"])

@@ -106,6 +106,7 @@ def _sound(command: argparse.ArgumentParser) -> None:
     add("inputs", nargs="+", type=_path, metavar="PICTURE_OR_VIDEO")
     add("--out", type=_path, default=Path("out"), help="folder for the wav files (default: out)")
     add("--video", action="store_true", help="write videos with a sound of their length, as mp4")
+    add("--sync", action="store_true", help="with --video: let it sound when something happens in the pictures")
     _add_overwrite(command)
     add("--mapper", type=_place, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
         "none, or the folder of a trained one (default: diffusion where one is trained, else words)")

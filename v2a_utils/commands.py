@@ -27,6 +27,8 @@ def sound(options: argparse.Namespace) -> int:
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     if (options.words or options.sounds) and settings.mapper not in (None, "words"):
         raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
+    if options.sync and not options.video:
+        raise ValueError("--sync is for --video: a picture has no time")
     inputs, failed = _readable(options.inputs, options.video)
     targets, refused = free_targets(inputs, options.out, "mp4" if options.video else "wav", options.overwrite)
     for sentence in refused:
@@ -79,7 +81,8 @@ def _make_sounds(targets: dict[Path, Path], settings: SoundOptions,
         settings = _with_bridge(stack, settings, options)
     settled = settle(stack, settings)  # says what is missing before anything is made
     options.out.mkdir(parents=True, exist_ok=True)
-    making = _video_sounds(stack, targets, settings) if options.video else _picture_sounds(stack, targets, settled)
+    making = (_video_sounds(stack, targets, settings, options.sync) if options.video
+              else _picture_sounds(stack, targets, settled))
     for path, result in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
         if isinstance(result, Exception):
             sentence = failure(result) if str(path) in str(result) else f"{path}: {failure(result)}"
@@ -124,14 +127,14 @@ def _picture_sounds(stack, targets: dict[Path, Path], settings):
             yield path, error
 
 
-def _video_sounds(stack, targets: dict[Path, Path], settings):
+def _video_sounds(stack, targets: dict[Path, Path], settings, sync: bool):
     """Each video with the sound that was made from it and written with it, or with the error that prevented it."""
     from v2a_utils.data.media import MediaError, put_sound
     from v2a_utils.pipeline import video_to_sound
 
     for path, target in targets.items():
         try:
-            sound = video_to_sound(stack, path, settings)
+            sound = video_to_sound(stack, path, settings, sync)
             put_sound(path, target, sound.waveform, sound.sample_rate)
             yield path, sound
         except (MediaError, FloatingPointError, OSError) as error:

@@ -11,16 +11,19 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
-from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, video_seconds
+from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, thumbnails, video_seconds
 from v2a_utils.mappers.photographs import Look, photograph_embedding, seen_by_clip
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
+from v2a_utils.metrics.timing import motion
 from v2a_utils.models.batches import Lanes, lane_count
 from v2a_utils.models.clip import FAMILIARITY, aggregate_frames
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.options import MAPPER_CHOICES, TRAINED, SoundOptions
+from v2a_utils.retiming import retimed
 from v2a_utils.stacks.stack import Stack
 
 OVERLAP = 0.25  # share of a video's window that the next one overlaps
+SYNC_RATE = 25  # frames a second in which motion is looked for
 WINDOWS_AT_ONCE = 2  # whose sounds are made on a CPU: each takes the real models' memory for a sound
 
 
@@ -219,12 +222,17 @@ def _describer(stack: Stack, options: SoundOptions):
     return describe
 
 
-def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = SoundOptions()) -> Sound:
+def video_to_sound(
+    stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), sync: bool = False
+) -> Sound:
     """The sound of a whole video, of any length.
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
     of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the windows' mean
     directions, `look` what was likeliest in any window.
+
+    With `sync` the sound's events are moved to where something happens in the pictures, see `retiming`. A window in
+    which nothing does keeps its sound.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
@@ -238,7 +246,8 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
         condition, look = map_picture(stack, visual[-1], lambda seen=frames: seen, options)
         mapped.append(condition)
         looks.append(look)
-    waves, cosines = _window_sounds(stack, mapped, replace(options, seconds=seconds))
+    films = [_motion_between(path, start, start + seconds) for start in starts] if sync else None
+    waves, cosines = _window_sounds(stack, mapped, replace(options, seconds=seconds), films)
     whole = cross_fade(np.stack(waves), round(hop * rate))[: round(total * rate)]
     seen = aggregate_frames(np.stack(visual))
     similarity = float(np.mean(cosines)) if options.candidates > 1 else None
@@ -255,15 +264,24 @@ def _together(looks: list[Look]) -> Look:
                 max(chosen, key=itemgetter(1), default=None), all(drawn) if drawn else None)
 
 
-def _window_sounds(stack: Stack, mapped: list[np.ndarray], options: SoundOptions) -> tuple[list, list]:
-    """The best sound (samples,) for every window's embedding, and its cosine (1,), or None for one candidate."""
+def _window_sounds(
+    stack: Stack, mapped: list[np.ndarray], options: SoundOptions, films: list[np.ndarray] | None = None
+) -> tuple[list, list]:
+    """The best sound (samples,) for every window's embedding, and its cosine (1,), or None for one candidate.
+
+    With the windows' motion in `films` the sounds are in time with it; the cosines are those from before.
+    """
     rank = options.candidates > 1
     if rank:
         stack.audio  # loaded here, so that no two lanes load it at once
 
     def window(number: int) -> tuple[np.ndarray, np.ndarray | None]:
         own = replace(options, seed=(options.seed + number) % 2**32)
-        return best_candidates(stack, mapped[number][None], own, pool.check, rank)
+        waves, cosines = best_candidates(stack, mapped[number][None], own, pool.check, rank)
+        if films:
+            waves = retimed(stack.generator, waves, mapped[number][None], films[number : number + 1], steps=own.steps,
+                            guidance=own.guidance, seed=own.seed, scheduler=own.scheduler, progress=pool.check)
+        return waves, cosines
 
     with Lanes(min(lane_count(stack.device), len(mapped), WINDOWS_AT_ONCE)) as pool:
         bar = tqdm(pool.map(window, range(len(mapped))), "windows", len(mapped), leave=False, disable=len(mapped) == 1)
@@ -276,6 +294,13 @@ def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.I
     rate = MAX_FRAMES / (stop - start)
     first = round(start * rate)
     return sample_frames(path, rate, lambda number: range(min(first, number - 1), min(first + MAX_FRAMES, number)))
+
+
+def _motion_between(path: str | Path, start: float, stop: float) -> np.ndarray:
+    """The motion of a video from `start` to `stop` seconds, (frames,), 0 where it ends before."""
+    frames, rate = thumbnails(path, start, stop, SYNC_RATE)
+    moved = motion(frames)
+    return np.pad(moved, (0, max(round((stop - start) * rate) - len(moved), 0)))
 
 
 def cross_fade(waves: np.ndarray, hop: int) -> np.ndarray:

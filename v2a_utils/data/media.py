@@ -28,6 +28,7 @@ _NO_PICTURES = {"BUFR", "EPS", "FTEX", "GBR", "GRIB", "HDF5", "IPTC", "MCIDAS", 
                 "XVTHUMB"}
 _TEXT_AS_FILM = {"tty", "subviewer", "srt", "webvtt"}  # FFmpeg's formats that play text
 MAX_FRAMES = 16
+THUMBNAIL, THUMBNAILS_AT_ONCE = 128, 32  # pixels of the shorter side; how many frames lie in memory in full size
 MAX_RATIO = 20  # of a picture's sides; more elongated ones are cut to their middle, or nothing is left at 128 pixels
 SHORT_SIDE = 448  # pixels that a large picture's shorter side keeps at least: twice CLIP's input
 MAX_PIXELS = 50_000_000  # of a decoded picture (200 MB); a JPEG may be larger, it is decoded at a fraction of its size
@@ -146,6 +147,23 @@ def video_seconds(path: str | Path) -> float:
             return _seconds(path, container, pictures)
     except (av.FFmpegError, OSError) as error:
         raise MediaError(f"{path}: not a video that can be read ({complaint(error, path)})") from error
+
+
+def thumbnails(path: str | Path, start: float, stop: float, rate: float) -> tuple[np.ndarray, float]:
+    """Frames of a video from `start` to `stop` seconds, (n, height, width, 3) in 0..255, at most `rate` a second.
+
+    Returns the frames, the shorter side THUMBNAIL pixels, and how many a second they are: no more than the video has.
+    Where the video ends earlier, so do they.
+    """
+    with av.open(str(path)) as container:
+        rate = min(rate, float(container.streams.video[0].average_rate or rate))
+    last, frames = round(min(stop, video_seconds(path)) * rate), []
+    for first in range(round(start * rate), last, THUMBNAILS_AT_ONCE):
+        numbers = range(first, min(first + THUMBNAILS_AT_ONCE, last))
+        for frame in sample_frames(path, rate, lambda number: [one for one in numbers if one < number]):
+            share = THUMBNAIL / min(frame.size)
+            frames.append(np.asarray(frame.resize([round(side * share) for side in frame.size], Image.Resampling.BOX)))
+    return np.stack(frames) if frames else np.zeros((0, THUMBNAIL, THUMBNAIL, 3), np.uint8), rate
 
 
 def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:

@@ -11,5 +11,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["gap"], {
     "sounds": ["Moments", "bootstrap", "clip_scores", "frechet_distance", "hits", "inception_score",
                 "kl_divergence", "rate_interval"],
     "statistics": ["RULE", "judge", "nearer", "opposite", "student_interval"],
-    "timing": ["event_curve", "matches", "motion", "offset", "peaks", "sound_curve", "sound_onsets"],
+    "timing": ["event_curve", "matches", "motion", "offset", "peaks", "sound_curve", "sound_onsets", "unseen"],
 })

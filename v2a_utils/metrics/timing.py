@@ -26,8 +26,8 @@ def motion(frames: np.ndarray) -> np.ndarray:
 
     A pixel is new if no value between the least and the greatest around it in the frame before comes within QUIET of
     it, or the other way round. So whatever moves slowly, by up to a pixel a frame, is not new, wherever it moves to:
-    camera, drift and sway. In a cut nearly everything is new; it counts as 0, like the first frame. Frames of about 128
-    pixels are meant: larger ones should be made smaller.
+    camera, drift and sway. A cut, where nearly everything is new, is nan. Frames of about 128 pixels are meant: larger
+    ones should be made smaller.
     """
     found = np.zeros(len(frames))
     before = None
@@ -37,7 +37,7 @@ def motion(frames: np.ndarray) -> np.ndarray:
             new = [np.maximum(np.maximum(one[0] - other[2], other[1] - one[0]) - QUIET, 0).sum(2)
                    for one, other in ((now, before), (before, now))]
             changed = new[0] + new[1]
-            found[number] = changed.mean() if (changed > 0).mean() < WHOLE else 0
+            found[number] = changed.mean() if (changed > 0).mean() < WHOLE else np.nan
         before = now
     return found
 
@@ -48,7 +48,7 @@ def event_curve(moved: np.ndarray, rate: float) -> np.ndarray:
     Only peaks of the motion remain that stand out of its wavering, each in three frames around it. All 0 where nothing
     moves, or moves without a moment: motion alone is no event.
     """
-    curve = np.zeros(len(moved))
+    curve, moved = np.zeros(len(moved)), np.nan_to_num(moved)
     background = percentile_filter(moved, CALM, max(int(0.6 * rate) | 1, 3), mode="nearest")
     risen = np.maximum(moved - background, 0)
     places, _ = find_peaks(np.concatenate([[0], risen, [0]]))
@@ -65,6 +65,15 @@ def event_curve(moved: np.ndarray, rate: float) -> np.ndarray:
         around = slice(max(place - 1, 0), place + 2)
         curve[around] = np.maximum(curve[around], risen[around] / clear)
     return np.minimum(curve, 1)
+
+
+def unseen(moved: np.ndarray, curve: np.ndarray) -> np.ndarray:
+    """Frames (n,), true or false, of the shots between cuts in which nothing happens, by a film's motion and its curve.
+
+    While such a shot lasts the film does not say when it sounds.
+    """
+    shots = np.cumsum(np.isnan(moved))
+    return ~np.isin(shots, shots[curve > 0])
 
 
 def sound_curve(log_mels: np.ndarray) -> np.ndarray:
@@ -92,9 +101,10 @@ def sound_onsets(curve: np.ndarray, rate: float) -> np.ndarray:
 
 
 def matches(true: np.ndarray, found: np.ndarray, window: float = 0.1) -> list[tuple[int, int]]:
-    """Pairs (number of a true moment, number of a found one) within `window` seconds, each in one pair, as many as fit.
+    """Pairs (number of a true moment, number of a found one) within `window` seconds, as many as there can be.
 
-    Both are sorted. As `mir_eval.onset` matches them, which F1 is twice the pairs over the number of both.
+    Both are sorted, and none is in two pairs, as in `mir_eval.onset`, whose F1 is twice the pairs over the number of
+    both.
     """
     pairs, one, other = [], 0, 0
     while one < len(true) and other < len(found):
@@ -111,15 +121,16 @@ def matches(true: np.ndarray, found: np.ndarray, window: float = 0.1) -> list[tu
 def offset(seen: np.ndarray, heard: np.ndarray, seen_rate: float, heard_rate: float, most: float = MOST) -> float:
     """Seconds by which a sound comes too late for its film (negative: too early), by their event curves.
 
-    Both curves lie on one grid of FINE values a second and are blurred; the answer is the shift, up to `most`, at which
-    their correlation is greatest. nan where one of them is 0 throughout: there is nothing to be late for.
+    Both curves are laid on one grid of FINE values a second and blurred; the answer is the shift, up to `most`, at
+    which their correlation is greatest. nan where one of them is 0 throughout: there is nothing to be late for.
     """
     if not seen.any() or not heard.any():
         return float("nan")
     duration = min(len(seen) / seen_rate, len(heard) / heard_rate)
     grid = np.arange(int(duration * FINE)) / FINE
-    film, sound = (gaussian_filter1d(np.interp(grid, np.arange(len(curve)) / rate, (curve / curve.max()).clip(max=0.5)),
-                                     BLUR * FINE) for curve, rate in ((seen, seen_rate), (heard, heard_rate)))
+    film, sound = (np.interp(grid, np.arange(len(curve)) / rate, np.minimum(curve / curve.max(), 0.5))
+                   for curve, rate in ((seen, seen_rate), (heard, heard_rate)))
+    film, sound = (gaussian_filter1d(curve, BLUR * FINE) for curve in (film, sound))
     film, sound = film - film.mean(), sound - sound.mean()
     shifts = np.arange(-int(most * FINE), int(most * FINE) + 1)
     padded = np.pad(sound, int(most * FINE))
