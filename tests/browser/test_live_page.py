@@ -87,13 +87,15 @@ def test_every_control_changes_the_sound_and_the_same_settings_give_the_same(liv
     assert live.page.evaluate(print_of) == before
     for label, value in (("seed", "6"), ("guidance scale", "4"), ("denoising steps", "5"), ("mapper", "regression"),
                          ("mapper", "words"), ("mapper", "none")):
-        field = live.page.get_by_label(label, exact=True)
-        field.select_option(value) if label == "mapper" else field.fill(value)
+        if label == "mapper":
+            live.page.get_by_role("combobox", name="mapper").select_option(value)
+        else:
+            live.page.get_by_label(label, exact=True).fill(value)
         live.press()
         after = live.page.evaluate(print_of)
         assert after != before
         before = after
-    live.page.get_by_label("mapper", exact=True).select_option(index=0)
+    live.page.get_by_role("combobox", name="mapper").select_option(index=0)
     live.page.get_by_label("denoising steps", exact=True).fill("12")
     live.page.get_by_label("guidance scale", exact=True).fill("2")
 
@@ -167,6 +169,7 @@ def test_the_map_shows_the_picture_crossing_and_answers_a_finger_and_keys(live):
     live.press()
     marks = live.page.locator("#map .own.vision, #map .own.mapped")
     assert marks.count() == 2 and live.page.locator("#map .way").count() == 1
+    live.page.locator("#map").scroll_into_view_if_needed()
     box = live.page.locator("#map .sound").nth(33).bounding_box()
     live.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     live.page.locator("#touched").wait_for()
