@@ -18,7 +18,7 @@ sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a
 	$(PYTHON) -m v2a_utils sound "$(IN)" --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 else
 sound: .venv/ready  ## set up, then make sounds for four pictures of SoundWorld
-	$(PYTHON) -m v2a_utils world --out out/world --split test --count 4
+	$(PYTHON) -m v2a_utils world --out out/world --split test --count 4 --overwrite
 	$(PYTHON) -m v2a_utils sound out/world --out out --overwrite
 endif
 
@@ -45,7 +45,8 @@ test-browser: .venv/ready book  ## set up, then drive JupyterLab, book and live 
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -v tests/browser
 
 lab: .venv/ready  ## set up, then open the notebooks
-	$(PYTHON) -m jupyter lab notebooks
+	# in a container the only user is root, whom Jupyter asks for a word
+	$(PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
 .PHONY: live
 live: .venv/ready  ## set up, then write the page that hears pictures, the whole system in a browser: out/book/html/live
@@ -62,8 +63,8 @@ figures: .venv/ready  ## the figures and sounds of README and book, from models 
 
 results: .venv/ready  ## the evaluation that notebook 05 draws from, and the reproduction in small: many hours
 	$(PYTHON) -W ignore -m v2a_utils evaluate --out $(KEPT)/results
-	$(PYTHON) -m v2a_utils world --format vggsound --out results/world --count 160
-	$(PYTHON) -m v2a_utils world --format imagehear --out results/world/imagehear --count 8
+	$(PYTHON) -m v2a_utils world --overwrite --format vggsound --out results/world --count 160
+	$(PYTHON) -m v2a_utils world --overwrite --format imagehear --out results/world/imagehear --count 8
 	$(PYTHON) -W ignore -m v2a_utils reproduce data/reproduction_mini.toml --out $(KEPT)/results/reproduction
 
 report: .venv/ready  ## how good the mini stack is

@@ -7,6 +7,7 @@ diffusers' own classes, so that our readers are held against them and not agains
 
 import importlib.util
 import json
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import open_clip
 import torch
 from random_audioldm import random_audioldm
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from soundworld import CLASSES
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
@@ -195,6 +196,24 @@ def make_audioldm(folder: Path, clap: nn.Module, sizes: Sizes) -> None:
         "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"],
         "vocoder": ["transformers", "SpeechT5HifiGan"],
     })
+    age(folder)
+
+
+OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}  # in the VAE's attention
+
+
+def age(folder: Path) -> None:
+    """Write names and settings as the published files have them, which earlier versions of the libraries wrote."""
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    state = load_file(path)
+    for new, old in OLD_NAMES.items():
+        state = {re.sub(rf"(attentions\.\d+)\.{re.escape(new)}\.", rf"\1.{old}.", name): value
+                 for name, value in state.items()}
+    assert any(".proj_attn." in name for name in state)
+    save_file(state, path, {"format": "pt"})
+    for part, changes in (("vocoder", {"model_type": "hifigan"}), ("text_encoder", {"layer_norm_eps": 1e-12})):
+        written = json.loads((folder / part / "config.json").read_text())
+        write_json(folder / part / "config.json", written | changes)
 
 
 def text_tower(clap: nn.Module) -> ClapTextModelWithProjection:

@@ -1,5 +1,6 @@
 """`fetch`: every public file whole and checked, or one sentence; against a server on this machine."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -29,10 +30,20 @@ class Server(http.server.BaseHTTPRequestHandler):
     broken: set[str] = set()  # come with other bytes
     cut: set[str] = set()  # end half-way
     slow: float = 0.0  # s before each file
+    picky = False  # turns the agent of the library requests away, and compresses what nobody asked for as it is
+    moved: set[str] = set()  # are elsewhere
+    stalled: set[str] = set()  # stop half-way for longer than anybody waits
     asked: list[str] = []
     surveyed: list[str] = []
 
     def do_GET(self):
+        if self.picky and "python-requests" in self.headers["User-Agent"]:
+            return self.send_error(403)
+        if (name := self.path.lstrip("/")) in self.moved:
+            self.send_response(302)
+            self.send_header("Location", f"{self.url}/elsewhere/{name}")
+            return self.end_headers()
+        self.path = self.path.replace("/elsewhere/", "/")
         if self.path.startswith("/api/models/"):
             self.surveyed.append(self.path)
             return self._answer(json.dumps({"id": "some/model", "sha": COMMIT, "siblings": self._siblings()}).encode())
@@ -61,12 +72,18 @@ class Server(http.server.BaseHTTPRequestHandler):
 
     def _answer(self, content: bytes, name: str = ""):
         self.send_response(200)
+        if self.picky and name and "identity" not in self.headers["Accept-Encoding"]:
+            content = gzip.compress(content)
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("ETag", f'"{hashlib.sha256(self.files.get(name, b"")).hexdigest()}"')
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content[: len(content) // 2] if name in self.cut else content)
+            self.wfile.write(content[: len(content) // 2] if name in self.cut | self.stalled else content)
+            if name in self.stalled:
+                self.wfile.flush()
+                time.sleep(3 * fetching.PATIENCE)
 
     def log_message(self, *_):
         pass
@@ -79,6 +96,7 @@ def server(monkeypatch):
                     "unet/x.safetensors": WEIGHTS, "unet/x.bin": b"pickled twin", "vae/y.bin": b"no twin",
                     "README.md": b"not wanted"}
     Server.broken, Server.cut, Server.asked, Server.slow = set(), set(), [], 0.0
+    Server.picky, Server.moved, Server.stalled = False, set(), set()
     running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=running.serve_forever, daemon=True).start()
     Server.url = f"http://127.0.0.1:{running.server_port}"
@@ -333,3 +351,57 @@ def test_a_variable_that_names_nothing_is_said_before_gigabytes_go_elsewhere(cac
     monkeypatch.setenv("V2A_CLIP", str(tmp_path / "nowhere"))
     assert main(["fetch", "--yes"]) == 2
     assert_one_sentence(capsys.readouterr().err, tmp_path / "nowhere")
+
+
+# --------------------------------------------------------------------------------------------------- servers that misbehave
+
+
+def test_a_server_that_turns_libraries_away_and_compresses_gives_the_whole_file(server, tmp_path):
+    server.picky = True
+    get(plain(server), tmp_path / "thing")
+    assert (tmp_path / "thing" / "model.pth").read_bytes() == WEIGHTS
+
+
+def test_a_file_that_has_moved_is_followed(server, tmp_path):
+    item = plain(server)
+    server.moved = {"model.pth"}
+    get(item, tmp_path / "thing")
+    assert (tmp_path / "thing" / "model.pth").read_bytes() == WEIGHTS
+
+
+def test_a_server_that_stalls_is_left_in_a_sentence_and_tried_again_the_next_time(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    item = plain(server)
+    server.stalled = {"model.pth"}
+    with pytest.raises(ValueError, match="could not be fetched") as caught:
+        get(item, tmp_path / "thing")
+    assert_one_sentence(str(caught.value), "thing")
+    assert not (tmp_path / "thing").exists()
+    server.stalled = set()
+    get(item, tmp_path / "thing")
+    assert (tmp_path / "thing" / "model.pth").read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("dead", ["gone", "stalled", "refused"])
+def test_a_source_that_is_dead_keeps_nobody_from_the_others(server, tmp_path, monkeypatch, dead):
+    monkeypatch.setattr(fetching, "PATIENCE", 0.2)
+    items = [Public(name, "a thing", ("sound",), "MIT", None, urls=(f"{server.url}/{name}.pth",))
+             for name in ("first", "second", "third")]
+    server.files = {f"{item.name}.pth": WEIGHTS for item in items}
+    if dead == "gone":
+        del server.files["first.pth"]
+    elif dead == "stalled":
+        server.stalled = {"first.pth"}
+    else:
+        items[0] = Public("first", "a thing", ("sound",), "MIT", None, urls=("http://127.0.0.1:9/first.pth",))
+    folders, asked = {item.name: tmp_path / item.name for item in items}, []
+    with pytest.raises(ValueError, match="first could not be fetched") as caught:
+        fetch_all(items, folders, lambda sentence: asked.append(sentence) or True)
+    assert "the other 2 are there now" in str(caught.value) and len(asked) == 1
+    assert [name for name, folder in folders.items() if folder.exists()] == ["second", "third"]
+
+
+def test_sums_that_were_published_elsewhere_are_held_against(server, tmp_path):
+    item = plain(server, sums={"model.pth": "sha256:" + "0" * 64})
+    with pytest.raises(ValueError, match="arrived damaged"):
+        get(item, tmp_path / "thing")

@@ -5,6 +5,7 @@
 
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,12 +33,14 @@ from paper_weights import (
     text_tower,
 )
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from v2a_utils.__main__ import main
 from v2a_utils.mappers.registry import words_bridge
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.clap import CONFIGS, PATCHES, PROMPTS, load_clap, read_null
-from v2a_utils.stacks.stack import Stack, load_stack, stack_config
+from v2a_utils.models.clap import CONFIGS, PATCHES, PROMPTS, audioldm_texts, load_clap, read_null
+from v2a_utils.models.clip import VisionEncoder
+from v2a_utils.stacks.stack import Stack, best_device, load_stack, stack_config, usable
 
 PLACES = ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_CACHE")
 
@@ -331,3 +334,38 @@ def test_the_real_sizes_fit_into_six_gigabytes(tmp_path):
     print(f"peak memory {peak} GiB")
     assert round(int(unet) / 1e6, 1) == 185.0 and name == "HTSAT-tiny"
     assert float(peak) < 6
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "vocoder", "text_encoder"])
+def test_weights_that_lack_something_are_refused_and_not_filled_with_random_numbers(paper_folder, tmp_path, part):
+    """The libraries would only log it, and every sound would be noise."""
+    folder = shutil.copytree(paper_folder / "audioldm", tmp_path / "audioldm")
+    path = next((folder / part).glob("*.safetensors"))
+    state = load_file(path)
+    state.pop(sorted(name for name in state if name.endswith("weight"))[0])
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(ValueError, match="1 of its weights are missing"):
+        if part == "text_encoder":
+            audioldm_texts(folder, ["a dog"])
+        else:
+            Generator.load(folder, np.zeros(8, np.float32))
+
+
+def test_a_torchscript_archive_is_refused_in_a_sentence(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "ViT-B-32.pt")
+    with pytest.raises(ValueError, match="TorchScript") as caught:
+        VisionEncoder.load_published("ViT-B-32-quickgelu", tmp_path / "ViT-B-32.pt")
+    assert_one_sentence(str(caught.value), tmp_path / "ViT-B-32.pt")
+
+
+def test_a_gpu_that_pytorch_was_not_built_for_is_left_alone(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_80", "sm_90"])
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for capability, device in (((7, 0), "cpu"), ((7, 5), "cuda"), ((9, 0), "cuda")):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda capability=capability: capability)
+        assert best_device() == device
+    assert "Tesla V100 has compute capability 7.0" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="device is cuda:99"):
+        usable("cuda:99")

@@ -13,7 +13,7 @@ from v2a_utils.data.files import failure
 from v2a_utils.options import RANGES, check, program
 
 # options that name something to read, checked before any library is loaded
-READ = ("inputs", "carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds")
+READ = ("carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds")
 
 
 def main(arguments: list[str] | None = None) -> int:
