@@ -10,8 +10,9 @@ WORKERS ?= 2
 # what renews files that are committed writes beside them, into out/, unless UPDATE=1 says that it shall replace them
 KEPT := $(if $(UPDATE),data,out)
 
-.PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-parity bench-generation bench-ablations \
-        bench-pairs bench-bridges bench-photographs bench-order bench-cost bench-mutations lock book figures classroom
+.PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-null bench-parity \
+        bench-generation bench-ablations bench-pairs bench-bridges bench-photographs bench-order bench-cost \
+        bench-mutations lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -81,6 +82,9 @@ bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytor
 
 bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.metrics
+
+bench-null: .venv/ready  ## set up, then count wrong verdicts where nothing differs
+	PYTHONPATH=tests $(PYTHON) -m benchmarks.null
 
 bench-parity: .venv/ready  ## set up, then hold `score` against the field's programs, those in the folder PEERS among them
 	PYTHONPATH=tests:$(PEERS) $(PYTHON) -m benchmarks.parity --out $(KEPT)/results/parity.csv

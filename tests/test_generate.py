@@ -12,7 +12,7 @@ from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
 from v2a_utils.data.store import Row, Store
 from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, hours_for
+from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, make_files
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.stacks import stack as stacks
 from v2a_utils.stacks.extraction import embed
@@ -51,7 +51,7 @@ def test_every_row_and_seed_has_a_file_named_by_its_id(made, store, stack):
     assert {(len(wave), rate) for wave, rate in waves} == {(40_960, stack.generator.sample_rate)}
     assert len(set(contents(paths))) == 10
     record = json.loads((folder / "generation.json").read_text())
-    assert record["mapper"].startswith("regression ") and record["options"]["steps"] == 1
+    assert record["mapper"] == "regression" and record["options"]["steps"] == 1
 
 
 def test_a_killed_run_ends_with_the_same_files(made, store, stack, tmp_path, monkeypatch):
@@ -76,11 +76,35 @@ def test_true_embeddings_and_no_mapper_are_conditions_too(stack, store, tmp_path
         assert np.array_equal(asked.pop(), store.numpy(column))
 
 
-def test_what_many_sounds_cost_follows_from_the_measured_seconds_of_one():
-    assert hours_for(15_446, 3600) == 15_446
-    assert hours_for(7200, 2.0, actors=8, candidates=3) == pytest.approx(1.5)
-    with pytest.raises(ValueError, match="0 actors"):
-        hours_for(10, 1.0, actors=0)
+def test_what_all_of_vggsound_would_cost_is_told_of_vggsound_only(stack, store, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sound_files, "best_candidates", lambda stack, rows, options, rank: (
+        np.zeros((len(rows), 100), np.float32), None))
+    for number, (source, told) in enumerate((("soundworld:test", False), ("/clips/vggsound.csv", True))):
+        settings = {"clip_sha256": store.settings["clip_sha256"], "source": json.dumps({"source": source, "seed": 0})}
+        generate(stack, other_store(tmp_path / str(number), settings), "none", tmp_path / f"out{number}", ONE_STEP)
+        assert ("15,446 test clips would take" in capsys.readouterr().out) == told
+
+
+def test_other_conditions_of_the_same_pictures_are_never_served_from_old_files(stack, store, tmp_path, monkeypatch):
+    """The mapper true depends on the sounds' embeddings, a trained one on its settings and not on its weights alone."""
+    monkeypatch.setattr(sound_files, "best_candidates", lambda stack, rows, options, rank: (
+        np.zeros((len(rows), 100), np.float32), None))
+    make_files(stack, ["a", "b"], unit_rows(2, 64)[None], tmp_path, ONE_STEP, "true")
+    make_files(stack, ["a", "b"], unit_rows(2, 64)[None], tmp_path, ONE_STEP, "true")  # the same go on
+    with pytest.raises(ValueError, match=r"made otherwise \(conditions\)"):
+        make_files(stack, ["a", "b"], unit_rows(2, 64, 1)[None], tmp_path, ONE_STEP, "true")
+    with pytest.raises(ValueError, match=r"made otherwise \(conditions\)"):
+        make_files(stack, ["b", "a"], unit_rows(2, 64)[None], tmp_path, ONE_STEP, "true")
+    monkeypatch.setattr(sound_files, "generator_key", lambda stack: "another")
+    with pytest.raises(ValueError, match=r"made otherwise \(generator\)"):
+        make_files(stack, ["a", "b"], unit_rows(2, 64)[None], tmp_path, ONE_STEP, "true")
+
+
+def test_a_limit_takes_a_sample_of_a_store(stack, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(sound_files, "best_candidates", lambda stack, rows, options, rank: (
+        np.zeros((len(rows), 100), np.float32), None))
+    assert len(generate(stack, store, "none", tmp_path, ONE_STEP, limit=2)) == 2
+    assert main(["generate", store.path, "--mapper", "none", "--limit", "-1", "--out", str(tmp_path / "b")]) == 2
 
 
 def test_references_are_the_true_sounds(tmp_path):
@@ -97,7 +121,7 @@ def test_the_command_generates_from_a_store_and_copies_references(store, stack, 
     assert main(["generate", "soundworld:test", "--mapper", "reference", "--limit", "2", "--format", "wav",
                  "--out", str(tmp_path / "true")]) == 0
     said = capsys.readouterr()
-    assert "5 sounds" in said.out and "15,446 test clips would take" in said.out + said.err
+    assert "5 sounds" in said.out and "VGGSound" not in said.out + said.err
     assert len(list((tmp_path / "made").glob("*.flac"))) == 5 and len(list((tmp_path / "true").glob("*.wav"))) == 2
 
 

@@ -61,6 +61,9 @@ def test_answers_are_kept_and_a_test_goes_on_where_it_was(make):
     test.answer("A")
     again = make()
     assert again.answers == ["B", "A"] and make(seed=5).answers == []
+    louder = {name: 1.1 * made for name, made in again.sounds.items()}
+    assert BlindTest(again.pictures, louder, 16_000, again.path, 0).answers == []  # other sounds: another test
+    assert BlindTest(again.pictures[::-1], again.sounds, 16_000, again.path, 0).answers == []
     assert np.array_equal(again.pair()[1], test.pair()[1])
 
 

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import scipy.linalg
-from conftest import plain_scene, sine
+import scipy.spatial
+from conftest import plain_scene, sine, unit_rows
 from scipy.stats import binomtest
 from soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
 
@@ -20,6 +21,7 @@ from v2a_utils.evaluation.attributes import (
 )
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import (
+    KernelReference,
     Moments,
     bootstrap,
     class_hits,
@@ -28,12 +30,15 @@ from v2a_utils.metrics.sounds import (
     diversity,
     few_rows,
     frechet_distance,
+    frechet_influence,
     hits,
+    inception_rows,
     inception_score,
     infinite_frechet_distance,
     kl_divergence,
     log_mel_error,
     rate_interval,
+    student_interval,
 )
 from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR, TOO_GENERAL, read_names, right_classes
 
@@ -61,6 +66,80 @@ def test_rates_carry_wilson_or_exact_intervals():
     assert (share.low, share.high) == pytest.approx((0.7864, 0.9565), abs=1e-3)
     assert share.percent() == "90.0% (78.6% to 95.7%, n = 50)"
     assert rate_interval(np.ones(10, bool), "exact").low == pytest.approx(0.025 ** (1 / 10))
+
+
+def test_students_interval_and_the_bootstrap_are_as_wide_for_a_mean():
+    rows = np.random.default_rng(0).normal(size=12)
+    one, other = student_interval(rows), bootstrap(np.mean, rows, draws=4000)
+    assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.05)
+    assert one.high - one.value == pytest.approx(2.201 * rows.std(ddof=1) / 12**0.5, rel=1e-3)
+
+
+# ------------------------------------------------------------------------------------ how rows move measures of clouds
+
+
+def jackknife(function, cloud):
+    """How each row moves a function of a cloud, by leaving it out."""
+    whole = function(cloud)
+    return np.array([(len(cloud) - 1) * (whole - function(np.delete(cloud, row, 0))) for row in range(len(cloud))])
+
+
+@pytest.mark.parametrize("rows, alike", [(12, 0.9), (100, 0.99)], ids=["fewer than dimensions", "many"])
+def test_each_rows_influence_is_what_leaving_it_out_changes(clouds, rows, alike):
+    first, second = clouds[0][:rows], Moments([clouds[1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = jackknife(lambda cloud: frechet_distance(cloud, second), first)
+    found = frechet_influence(first, second)
+    assert np.corrcoef(found, expected)[0, 1] > alike and found.mean() == pytest.approx(0, abs=1e-9 * found.std())
+    assert found.std() == pytest.approx(expected.std(), rel=0.5)
+    logits = np.random.default_rng(0).normal(size=(rows, 9))
+    pulled = inception_rows(logits)
+    assert pulled.mean() == pytest.approx(inception_score(logits, 1)[0])
+    assert np.corrcoef(pulled, jackknife(lambda some: inception_score(some, 1)[0], logits))[0, 1] > 0.99
+
+
+def test_the_influences_give_the_standard_error_of_many_resamples():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(800, 4)) + 1, Moments([rng.normal(size=(500, 4))])
+    by_draws = bootstrap(lambda rows: frechet_distance(rows, second), first, draws=500)
+    by_rows = student_interval(frechet_distance(first, second) + frechet_influence(first, second))
+    assert by_rows.high - by_rows.low == pytest.approx(by_draws.high - by_draws.low, rel=0.1)
+    assert by_rows.value == pytest.approx(by_draws.value)
+
+
+def kad_of_the_paper(made, reference):
+    """arXiv 2502.15602, as the package kadtk computes it: 100 MMD^2, unbiased, the kernel's width the median distance."""
+    apart = scipy.spatial.distance.cdist
+    width = np.median(scipy.spatial.distance.pdist(reference))
+    within = [(np.exp(-(apart(cloud, cloud) ** 2) / (2 * width**2)).sum() - len(cloud)) / (len(cloud) * (len(cloud) - 1))
+              for cloud in (made, reference)]
+    return 100 * (sum(within) - 2 * np.exp(-(apart(made, reference) ** 2) / (2 * width**2)).mean())
+
+
+def test_kad_is_that_of_the_paper_and_its_influences_what_leaving_rows_out_changes(clouds):
+    made, reference = clouds[0][:90], clouds[1][:114]  # an odd number of distances, whose median is one of them
+    value, influence = KernelReference(reference).compare(made)
+    assert value == pytest.approx(kad_of_the_paper(made, reference), rel=1e-4)
+    expected = jackknife(lambda cloud: KernelReference(reference).compare(cloud)[0], made)
+    assert np.corrcoef(influence, expected)[0, 1] > 0.99 and influence.std() == pytest.approx(expected.std(), rel=0.05)
+    assert influence.mean() == pytest.approx(0, abs=1e-9)
+
+
+def test_kad_is_unbiased_at_few_rows_and_fd_is_not(clouds):
+    rng = np.random.default_rng(1)
+    kads = [KernelReference(rng.normal(size=(20, 6))).compare(rng.normal(size=(20, 6)))[0] for _ in range(150)]
+    assert abs(np.mean(kads)) < 3 * np.std(kads) / len(kads) ** 0.5
+    assert frechet_distance(rng.normal(size=(20, 6)), rng.normal(size=(20, 6))) > 1
+    with pytest.raises(ValueError, match="1 row"):
+        KernelReference(np.zeros((1, 3)))
+
+
+def test_ranks_do_not_depend_on_how_many_are_ranked_at_once(monkeypatch):
+    rows, targets = unit_rows(50, 8), unit_rows(50, 8, 1)
+    whole = gap.retrieval_ranks(rows, targets)
+    monkeypatch.setattr(gap, "BLOCK", 7)
+    assert np.array_equal(gap.retrieval_ranks(rows, targets), whole)
 
 
 # ---------------------------------------------------------------------------------------- the Fréchet distance

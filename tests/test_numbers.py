@@ -11,15 +11,19 @@ import pytest
 import torch
 from conftest import halves, sine, unit_rows
 from pyarrow import parquet
+from torch import nn
 
 from v2a_utils.data import files
 from v2a_utils.data.audio import even_loudness, load_audio, loudness
 from v2a_utils.data.files import key
 from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, open_source
+from v2a_utils.mappers import own
 from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.own import validation_loss
 from v2a_utils.mappers.registry import save_mapper, trained_mapper
+from v2a_utils.mappers.training import TrainConfig, fit
+from v2a_utils.metrics.sounds import inception_score
 from v2a_utils.models.batches import MAPPER, row_generators
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.extraction import world_store
@@ -138,6 +142,29 @@ def test_a_contrastive_mapper_does_not_count_a_pair_among_its_own_negatives():
     mapper.forward = lambda visual: visual  # a perfect one
     once = float(mapper.loss(torch.from_numpy(rows), torch.from_numpy(rows), None))
     assert validation_loss(mapper, rows, rows) == pytest.approx(once) and once < 0.5
+
+
+def test_the_inception_score_of_parts_is_that_of_shuffled_ones():
+    logits = np.repeat(8 * np.eye(10), 10, 0)  # sorted by class: each part in order would hold one class
+    assert inception_score(logits, 10).min() > 3
+    order = np.random.RandomState(2020).permutation(100)
+    assert inception_score(logits, 10)[0] == pytest.approx(inception_score(logits[order[:10]], 1)[0])
+
+
+def test_validation_pairs_are_spread_over_the_whole_listing(monkeypatch):
+    monkeypatch.setattr(own, "JUDGED", 5)
+    assert own._spread(np.arange(101)).tolist() == [0, 25, 50, 75, 100] and own._spread(np.arange(3)).tolist() == [0, 1, 2]
+
+
+def test_weights_are_averaged_from_a_tenth_of_the_steps_on():
+    network, averages = nn.Linear(1, 1, bias=False), []
+    losses = fit(network, lambda model, rows, generator: -model.weight.sum(), 4, TrainConfig(20, 4, 0.1, warmup=1, ema=0.5),
+                 callback=lambda averaged, losses: averages.append(float(averaged.weight.detach())))
+    weights = [-loss for loss in losses[1:]]  # after each step but the last
+    begun = weights[0]
+    for place, weight in enumerate(weights):
+        begun = weight if place <= 2 else 0.5 * begun + 0.5 * weight
+        assert averages[place] == pytest.approx(begun, abs=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------------ keys

@@ -12,11 +12,11 @@ from paper_weights import places
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
-from v2a_utils.evaluation import reproduction, scoring, sound_files
-from v2a_utils.evaluation.reproduced import NOT_MEASURED, ablation, beside_paper, paper_form, to_fill
-from v2a_utils.evaluation.reproduction import Reproduction
+from v2a_utils.evaluation import features, run, sound_files
+from v2a_utils.evaluation.reproduced import NOT_MEASURED, ablation, beside_paper, few_note, paper_form, to_fill
 from v2a_utils.evaluation.results import Results, claims
-from v2a_utils.evaluation.settings import read_settings
+from v2a_utils.evaluation.run import Evaluation, evaluate
+from v2a_utils.evaluation.settings import Settings, read_settings
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights
 from v2a_utils.stacks import extraction
@@ -59,7 +59,7 @@ def results(folder, stack, hasty_vocoder):
     """The summary of a run that was killed among its sounds and went on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
-        patch.setattr(reproduction, "TIMED", 1)
+        patch.setattr(run, "TIMED", 1)
         written, original = [], sound_files.write_sound
 
         def until_killed(path, wave, rate):
@@ -113,10 +113,10 @@ def test_what_was_left_out_is_said_with_its_reason(results):
 
 
 def test_a_second_run_makes_nothing_and_says_the_same(results, folder, stack, monkeypatch):
-    for place, name in ((reproduction, "train_on_pairs"), (reproduction, "best_candidates"),
-                        (reproduction, "words_bridge"), (sound_files, "best_candidates"), (scoring.Extractor, "_extract"), (extraction.Preparation, "__call__")):
+    for place, name in ((run, "train_on_pairs"), (run, "best_candidates"),
+                        (run, "words_bridge"), (sound_files, "best_candidates"), (features.Extractor, "_extract"), (extraction.Preparation, "__call__")):
         monkeypatch.setattr(place, name, None)
-    again = Reproduction(read_settings(folder / "config.toml", out=str(folder / "again")), stack).run()
+    again = Evaluation(read_settings(folder / "config.toml", out=str(folder / "again")), stack).run()
     assert np.allclose(again.value, results.table.value, rtol=1e-4)
     first, second = (folder / place / "differences.csv" for place in ("again", "work/summary"))
     assert first.read_text() == second.read_text()
@@ -127,15 +127,18 @@ def test_the_engine_ray_takes_extraction_and_generation(results, folder, stack, 
     on_ray = pytest.importorskip("v2a_utils.stacks.extraction_on_ray")
     for place, own, what in ((on_ray, extraction, "extraction"), (sound_files, sound_files, "generation")):
         monkeypatch.setattr(place, "run_on_ray", lambda *given, own=own, what=what: asked.append(what) or own.run_here(*given))
-    made = Reproduction(read_settings(folder / "config.toml", engine="ray"), stack)
+    made = Evaluation(read_settings(folder / "config.toml", engine="ray"), stack)
     made.plan()
     made.sounds("regression", "ood")
     assert set(asked) == {"extraction", "generation"}
 
 
-def test_other_settings_do_not_mix_with_what_is_there(results, folder, stack):
-    with pytest.raises(ValueError, match="made with other clips or settings"):
-        Reproduction(read_settings(folder / "config.toml", training={"steps": 21}), stack).mapper("regression")
+def test_other_settings_neither_mix_with_what_is_there_nor_are_blocked_by_it(results, folder, stack):
+    first, other = (Evaluation(read_settings(folder / "config.toml", training={"steps": steps, "warmup": 2}), stack)
+                    for steps in (20, 21))
+    assert first.mapper("regression") != other.mapper("regression")
+    again = Evaluation(read_settings(folder / "config.toml", training={"steps": 21, "warmup": 2}), stack)
+    assert again.mapper("regression") == other.mapper("regression")
 
 
 def test_a_missing_listener_costs_the_scores_and_a_sentence(results, folder, stack, monkeypatch, capsys):
@@ -143,11 +146,11 @@ def test_a_missing_listener_costs_the_scores_and_a_sentence(results, folder, sta
     monkeypatch.setattr(type(stack), "place", lambda self, part: original(self, part) if part != "wav2clip" else
                         (_ for _ in ()).throw(ValueError("no Wav2CLIP there; fetch it")))
     settings = read_settings(folder / "config.toml", out=str(folder / "less"), pictures="nowhere")
-    assert Reproduction(settings, stack).run().empty
+    assert Evaluation(settings, stack).run().empty
     said = capsys.readouterr().out
     assert "not measured: sounds (no Wav2CLIP there; fetch it)" in said and "not measured: pictures (nowhere" in said
     less = Results.read(folder / "less")
-    assert len(less.gap) and (paper_form(less).drop(["reference", "true CLAP embedding"]) == NOT_MEASURED).all(axis=None)
+    assert len(less.gap) and (paper_form(less) == NOT_MEASURED).all(axis=None)
 
 
 # -------------------------------------------------------------------------------------------------------- bad settings
@@ -189,7 +192,9 @@ def test_the_summary_stands_beside_the_papers_own_numbers(results):
     table = beside_paper(results)
     assert table.loc[("the paper's", "V2A-Mapper"), "FD ↓ (VGG)"] == "24.168"
     ours = table.loc["here, mini"]
-    assert ours.loc["diffusion", "FD ↓ (VGG)"] == NOT_MEASURED and ours.loc["reference", "CS ↑ (ImageHear)"] == "–"
+    assert list(ours.index) == ["reference", "no mapper", "nearest neighbour", "regression", "flow"]  # asked for
+    assert ours.loc["flow", "FD ↓ (VGG)"] == NOT_MEASURED and ours.loc["reference", "CS ↑ (ImageHear)"] == "–"
+    assert ours.loc["regression", "FD ↓ (VGG)"].count("*") == 1 and len(few_note(results)) == 1
     value = results.interval("regression", "CS", "ood").value
     assert ours.loc["regression", "CS ↑ (ImageHear)"].startswith(f"{value:.3g} [")
 
@@ -202,26 +207,114 @@ def test_claims_are_judged_by_the_existing_rule(results):
 # ------------------------------------------------------------------------------------------------------ evaluate --data
 
 
-def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(tmp_path, stack, monkeypatch, capsys):
+@pytest.fixture
+def own_clips(tmp_path, stack, monkeypatch):
+    """A folder of 24 pictures with sounds, and commands that run beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
-    monkeypatch.setenv("V2A_CACHE", str(tmp_path))
-    monkeypatch.setattr(reproduction, "TIMED", 1)
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(run, "TIMED", 1)
     (tmp_path / "clips").mkdir()
     for number in range(24):
         halves((255 - 10 * number, 0, 0), (0, 0, 10 * number)).save(tmp_path / "clips" / f"clip_{number}.png")
         soundfile.write(tmp_path / "clips" / f"clip_{number}.wav", sine(200 + 100 * number), 16_000)
     write_json(tmp_path / "quick.json", {"train": {"steps": 40, "batch_size": 8}})
+    return tmp_path
+
+
+def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alone(own_clips, capsys):
     for command in ("embed clips --out store --splits 40 20 40",
                     "train store --mapper regression --config quick.json --out mine",
                     "sound clips/clip_3.png --mapper mine --steps 1 --candidates 1 --out sounds",
-                    "evaluate --data store --methods reference mine --quick --out scores"):
+                    "evaluate --data store --methods reference mine regression --quick --out scores",
+                    "evaluate --data store --methods reference mine --n 7 --out scores"):  # the quick one blocks nothing
         assert main(command.split()) == 0, command
-    assert "mine" in capsys.readouterr().out and (tmp_path / "sounds" / "clip_3.wav").is_file()
-    found = Results.read(tmp_path / "scores")
-    assert {"FD", "FAD", "CS"} <= set(found.table[found.table.method == "mine"].measure)
+    said = capsys.readouterr().out
+    assert "mine" in said and (own_clips / "sounds" / "clip_3.wav").is_file()
+    assert "(VGG)" not in said and "(ImageHear)" not in said and "(clips)" in said and "VGGSound" not in said
+    assert "regression (of the stack mini)" in said and "not measured here" not in said
+    assert said.count("clips are few for a Fréchet distance") == 2  # once a run
+    assert not list(own_clips.glob("results/**/*.flac"))
+    found = Results.read(own_clips / "scores")
+    assert {"FD", "FAD", "KAD", "CS"} <= set(found.table[found.table.method == "mine"].measure)
     assert found.interval("reference", "FD").value == pytest.approx(0, abs=1e-3)
+    assert set(found.table[found.table.label.isna()].n) == {7}
     assert main(["evaluate", "--clips", "clips"]) == 2 and "--clips is for --data" in capsys.readouterr().err
+
+
+def test_a_folder_of_pairs_is_evaluated_as_it_is(own_clips):
+    for number in range(24, 90):
+        for suffix in (".png", ".wav"):
+            (own_clips / "clips" / f"clip_{number}{suffix}").write_bytes(
+                (own_clips / "clips" / f"clip_{number % 24}{suffix}").read_bytes())
+    assert main(["evaluate", "--data", "clips", "--methods", "reference", "words", "--quick", "--out", "scores"]) == 0
+    assert set(Results.read(own_clips / "scores").find("FD").index) == {"reference", "words"}
+
+
+def test_a_mapper_that_was_trained_on_the_test_clips_is_refused(own_clips, capsys):
+    for command in ("embed clips --out all --splits 60 40 0", "embed clips --out store --splits 40 20 40",
+                    "train all --mapper regression --config quick.json --out mine"):
+        assert main(command.split()) == 0, command
+    assert main(["evaluate", "--data", "store", "--methods", "mine", "--quick", "--out", "scores"]) == 2
+    assert "was trained on" in capsys.readouterr().err and not (own_clips / "scores").exists()
+
+
+def test_rows_of_a_sweep_are_those_of_the_same_clips_whatever_an_aggregate_skips(own_clips, stack, monkeypatch):
+    """A film whose later frames are damaged: the mean skips it, the first frame does not."""
+    main(["world", "--format", "vggsound", "--out", "films", "--count", "56"])
+    damaged, original = {}, extraction.Preparation.clip
+
+    def clip(self, source):
+        if source.split == "test" and not damaged:
+            damaged[source.id] = True
+        if self.options.aggregate == "mean" and source.id in damaged:
+            raise ValueError(f"{source.id}: a frame is damaged")
+        return original(self, source)
+
+    monkeypatch.setattr(extraction, "DECODERS", 0)
+    monkeypatch.setattr(extraction, "lane_count", lambda device: 1)
+    monkeypatch.setattr(extraction.Preparation, "clip", clip)
+    settings = Settings("films/vggsound.csv", "films", work="work", mappers=(), methods=("words",), test_clips=8,
+                        sweep_clips=6, sweeps={"aggregate": ("first",)})
+    evaluation = Evaluation(settings, stack)
+    ids = evaluation.clips("test").ids
+    assert len(ids) == 8 and not set(ids) & set(damaged)
+    assert evaluation.clips("sweep").ids == evaluation.clips("sweep", "first").ids == ids[:6]
+    assert len(evaluation.store("videos", "first").numpy("id", "test")) == 1 + len(evaluation.tested)
+    first = evaluation.clips("sweep", "first")
+    known = dict(zip(evaluation.store("videos", "first").numpy("id"), evaluation.store("videos", "first").numpy("visual")))
+    assert all(np.array_equal(known[name], row) for name, row in zip(first.ids, first.visual))
+
+
+def test_fewer_test_clips_than_a_sweep_asks_for_are_all_of_them(own_clips, stack):
+    store = "store"
+    assert main(["embed", "clips", "--out", "store", "--splits", "40", "20", "40"]) == 0
+    settings = Settings(store, work="work", mappers=(), methods=("reference", "words"), test_clips=5, sweep_clips=8,
+                        steps=1, draws=10, sweeps={"guidance": (1,)}, sweep_mapper="words")
+    table = evaluate(settings, stack)
+    assert set(table[table.split == "sweep"].method) == {"reference", "words", "guidance 1"}
+    assert set(table.n) == {5}
+
+
+def test_two_methods_of_one_name_have_sounds_of_their_own(own_clips, stack):
+    for command in ("embed clips --out store --splits 40 20 40",
+                    "train store --mapper regression --config quick.json --out other/regression"):
+        assert main(command.split()) == 0, command
+    table = evaluate(Settings("store", work="work", mappers=(), methods=("regression", "other/regression"), steps=1,
+                              draws=10, test_clips=4), stack)
+    values = table[table.measure == "KL softmax"].set_index("method").value
+    assert set(values.index) == {"regression", "other/regression"} and values.nunique() == 2
+
+
+def test_a_training_that_fails_fails_the_run(own_clips, stack, monkeypatch):
+    assert main(["embed", "clips", "--out", "store", "--splits", "40", "20", "40"]) == 0
+
+    def fails(*given):
+        raise ValueError("the loss is no number")
+
+    monkeypatch.setattr(run, "train_on_pairs", fails)
+    with pytest.raises(ValueError, match="the loss is no number"):
+        evaluate(Settings("store", work="work", mappers=("regression",), methods=("regression",)), stack)
 
 
 # --------------------------------------------------------------------------------------------------------- the notebook
@@ -235,13 +328,13 @@ def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(fold
     environment = places(paper_folder) | {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    for place in (reproduction, sound_files):
+    for place in (run, sound_files):
         monkeypatch.setattr(place, "best_candidates", lambda stack, rows, options, rank: (
             np.random.default_rng(options.seed).normal(0, 0.1, (len(rows), 16_000)).astype(np.float32), None))
     settings = read_settings(folder / "config.toml", stack="paper", work=str(tmp_path / "work"), mappers=(),
                              methods=("reference", "no mapper", "regression", "diffusion"), train_clips=12,
                              out=str(tmp_path / "summary"), sweeps={"guidance": (1,)}, sweep_mapper="diffusion")
-    Reproduction(settings, stacks.load_stack("paper", "cpu")).run()
+    Evaluation(settings, stacks.load_stack("paper", "cpu")).run()
     notebook = nbformat.read(ROOT / "notebooks" / "deeper" / "07_reproduction.ipynb", 4)
     done = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(ROOT / "notebooks" / "deeper")}}).execute()
     shown = json.dumps(done.cells)

@@ -42,7 +42,7 @@ def write(path, samples, rate=16_000, **settings):
 
 
 def run(folder, stack, **settings):
-    return score(stack, folder / "made", folder / "true", out=folder / "out", draws=10, **settings)
+    return score(stack, folder / "made", folder / "true", out=folder / "out", **settings)
 
 
 def notes_of(folder) -> list[str]:
@@ -66,7 +66,7 @@ def test_numbers_are_those_of_the_measures_on_the_files_matched_by_name(folders,
     saved = json.loads((folders / "out" / "scores.json").read_text())
     assert notes_of(folders) == [] and len(saved["notes"]) == 2  # FD's and FAD's
     assert len(saved["scores"]) == len(pd.read_csv(folders / "out" / "scores.csv"))
-    assert table.interval_by["FD"] == "bootstrap of clips, 10 draws" and "Wilson" in table.interval_by["accuracy"]
+    assert "Student" in table.interval_by["FD"] and "Wilson" in table.interval_by["accuracy"]
 
 
 def test_features_are_extracted_once_for_each_content(folders, stack, monkeypatch):
@@ -81,7 +81,7 @@ def test_several_sounds_of_a_name_give_diversity_whether_in_folders_or_numbered(
             sound = 0.1 * np.random.default_rng(seed + 5).standard_normal(16_000)
             write(folders / "seeds" / f"seed{seed}" / f"{name}.wav", sound)
             write(folders / "numbered" / f"{name}-{seed}.flac", sound)
-    tables = [score(stack, folders / kind, folders / "true", out=folders / "out", draws=10).set_index("measure")
+    tables = [score(stack, folders / kind, folders / "true", out=folders / "out").set_index("measure")
               for kind in ("seeds", "numbered")]
     assert tables[0].value["diversity"] > 0 and tables[0].seeds["FD"] == 2
     assert np.allclose(tables[0].value, tables[1].value, atol=1e-3) and set(tables[1].seeds["FD":"FD"]) == {2}
@@ -223,5 +223,51 @@ def test_listeners_that_do_not_fit_are_refused_in_a_sentence(folders, stack, mon
 def test_the_command_prints_the_table_and_ends_bad_input_with_2(folders, stack, monkeypatch, capsys):
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
     arguments = ["score", str(folders / "made"), "--reference", str(folders / "true"), "--out", str(folders / "out")]
-    assert main([*arguments, "--draws", "10"]) == 0 and "KL softmax" in capsys.readouterr().out
-    assert main([*arguments, "--draws", "0"]) == 2 and "0 draws" in capsys.readouterr().err
+    assert main(arguments) == 0 and "KL softmax" in capsys.readouterr().out
+    assert main([*arguments, "--clips", "each.txt"]) == 2 and ".csv or .parquet" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------- clip by clip
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_every_sound_has_a_row_to_sort_by_and_the_rows_mean_is_the_number(folders, stack, suffix):
+    path = folders / f"each.{suffix}"
+    table = run(folders, stack, labels=folders / "labels.csv", clips=path).set_index("measure").value
+    each = (pd.read_csv if suffix == "csv" else pd.read_parquet)(path).set_index("id")
+    assert list(each.index) == sorted(NAMES)
+    for name in ("KL softmax", "KL sigmoid", "recall@10", "accuracy"):
+        assert each[name].mean() == pytest.approx(table[name], rel=1e-4, abs=1e-6)
+    for name in ("FD", "FAD", "KAD", "IS"):
+        assert each[f"{name}, contribution"].sum() == pytest.approx(0, abs=1e-3 * abs(table[name]) + 1e-6)
+        assert each[f"{name}, contribution"].abs().max() > 0
+    true, made = (own(stack)(folders / kind / "b c.wav")["logits"][None] for kind in ("true", "made"))
+    assert each["KL softmax"]["b c"] == pytest.approx(kl_divergence(true, made)[0], rel=1e-4)
+    assert each["top classes"]["b c"].startswith(stack.tagger.names[made[0].argmax()])
+
+
+def test_exactly_the_clips_of_a_list_are_measured_whatever_way_they_are_named(tmp_path, stack):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        write(tmp_path / "made" / f"abcdefghijk_{number:06d}.wav", 0.1 * rng.standard_normal(16_000))
+        name = f"abcdefghijk_{number * 1000}_{number * 1000 + 10_000}"
+        write(tmp_path / "true" / "video" / f"{name}.wav", 0.1 * rng.standard_normal(16_000))
+    (tmp_path / "ids.txt").write_text("abcdefghijk_000002\nabcdefghijk_000000\nabcdefghijk_000003")  # no end of a line
+    table = run(tmp_path, stack, ids=tmp_path / "ids.txt", clips=tmp_path / "each.csv")
+    assert set(table.n) == {3}
+    each = pd.read_csv(tmp_path / "each.csv")
+    assert list(each.id) == ["abcdefghijk_000002", "abcdefghijk_000000", "abcdefghijk_000003"]
+    truth = own(stack)(tmp_path / "true" / "video" / "abcdefghijk_2000_12000.wav")["logits"][None]
+    made = own(stack)(tmp_path / "made" / "abcdefghijk_000002.wav")["logits"][None]
+    assert each["KL softmax"][0] == pytest.approx(kl_divergence(truth, made)[0], rel=1e-4)
+    (tmp_path / "ids.txt").write_text("abcdefghijk_000002\nabcdefghijk_000009")
+    with pytest.raises(ValueError, match=r"has no sound of abcdefghijk_000009 \(1 of 2 lacking\)"):
+        run(tmp_path, stack, ids=tmp_path / "ids.txt")
+
+
+def test_many_short_sounds_are_one_note(folders, stack):
+    for name in NAMES:
+        write(folders / "made" / f"{name}.wav", 0.1 * np.ones(100))
+    run(folders, stack)
+    assert sum("is shorter than" in note for note in notes_of(folders)) == 1
+    assert any("(and 3 more)" in note for note in notes_of(folders))

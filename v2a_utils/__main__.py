@@ -206,7 +206,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         "with --data all)")
     add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    add("--out", type=_path, help="folder of the summary (default: results/evaluation/STACK)")
+    add("--out", type=_path, help="folder of the summary (default: results/evaluation/STACK, or the data's name)")
     add("--quick", action="store_true", help="a few pictures and one step: does it run?")
 
 
@@ -232,7 +232,7 @@ def _generate(command: argparse.ArgumentParser) -> None:
     add("--candidates", type=int, default=1, help="sounds to choose the best from (default: 1)")
     add("--seeds", type=int, default=1, help="sounds of each row, each seed in a folder of its own")
     add("--seed", type=int, default=0, help="the first seed (default: 0)")
-    add("--limit", type=int, help="of a SOURCE, at most so many clips")
+    add("--limit", type=int, help="at most so many clips, a random sample")
     add("--format", default="flac", choices=("flac", "wav"))
     add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     add("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
@@ -253,7 +253,9 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
     add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
         "(default: results/scores)")
-    add("--draws", type=int, default=200, help="of the bootstrap (default: 200)")
+    add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
+    add("--clips", type=_path, metavar="FILE", help="write every sound's measures and top classes here, as .csv or "
+        ".parquet, to sort and to listen")
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:

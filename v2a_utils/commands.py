@@ -331,45 +331,44 @@ def _warn_of_words(stack, sentences: list[list[str]]) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Every method's sounds through every measure."""
-    from dataclasses import replace
-
-    from v2a_utils.evaluation.methods import QUICK, Sizes
     from v2a_utils.evaluation.run import evaluate
+    from v2a_utils.evaluation.settings import Settings, world_settings
     from v2a_utils.stacks.stack import load_stack
 
     if options.data:
         return _evaluate_data(options)
     if options.clips:
         raise ValueError("--clips is for --data")
-    sizes = QUICK if options.quick else Sizes()
+    given = world_settings(options.quick)
     if options.n is not None:
-        sizes = replace(sizes, pictures=options.n, ood=max(options.n // 2, 2), sweep=max(options.n // 2, 2))
-    if options.seeds is not None:
-        sizes = replace(sizes, seeds=options.seeds)
-    if sizes.pictures < 4 or sizes.seeds < 1:
-        raise ValueError(f"{sizes.pictures} pictures with {sizes.seeds} seeds: give 4 or more and 1 or more")
+        half = max(options.n // 2, 4)
+        given |= {"test_clips": options.n, "picture_clips": half, "sweep_clips": half}
+    given |= {"seeds": options.seeds} if options.seeds is not None else {}
+    given |= {"methods": tuple(options.methods)} if options.methods else {}
     stack = load_stack(options.stack)
-    out = options.out or Path("results/evaluation") / stack.name
-    table = evaluate(stack, options.methods, sizes, out)
-    print(f"{len(table)} numbers in {out}")
+    settings = Settings(**given, stack=stack.name, out=str(options.out or Path("results/evaluation") / stack.name))
+    table = evaluate(settings, stack)
+    print(f"{len(table)} numbers in {settings.summary}")
     return 0
 
 
 def _evaluate_data(options: argparse.Namespace) -> int:
-    """The steps of a reproduction on a store, a source or a configuration; mappers are used, not trained."""
+    """The evaluation of a store, a source or a configuration; mappers are used, not trained."""
+    from v2a_utils.data.files import cache_folder
     from v2a_utils.evaluation.settings import FILES, Settings, read_settings
 
-    given = {"methods": options.methods and tuple(options.methods), "stack": options.stack, "test_clips": options.n,
-             "seeds": options.seeds, "clips": options.clips and str(options.clips),
+    given = {"methods": tuple(options.methods) if options.methods else None, "stack": options.stack,
+             "test_clips": options.n, "seeds": options.seeds, "clips": options.clips and str(options.clips),
              "out": options.out and str(options.out)}
     given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
     given = {name: value for name, value in given.items() if value is not None}
     if Path(options.data).suffix.lower() in FILES:
         return _reproduce(read_settings(options.data, **given))
-    work = Path("results/evaluation") / Path(options.data).resolve().name
     store = Settings(options.data).store
-    stack = (store and store.settings.get("stack")) or os.environ.get("V2A_STACK", "mini")
-    return _reproduce(Settings(options.data, **{"stack": stack, "work": str(work), "mappers": ()} | given))
+    stack = (store is not None and store.settings.get("stack")) or os.environ.get("V2A_STACK", "mini")
+    out = Path("results/evaluation") / Path(options.data).resolve().name
+    return _reproduce(Settings(options.data, **{"stack": stack, "work": str(cache_folder("evaluation")),
+                                                "out": str(out), "mappers": ()} | given))
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -380,9 +379,9 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def _reproduce(settings) -> int:
-    from v2a_utils.evaluation.reproduced import paper_form
-    from v2a_utils.evaluation.reproduction import reproduce
+    from v2a_utils.evaluation.reproduced import few_note, paper_form
     from v2a_utils.evaluation.results import Results
+    from v2a_utils.evaluation.run import evaluate
     from v2a_utils.evaluation.settings import Published
     from v2a_utils.stacks.stack import load_stack
 
@@ -392,11 +391,12 @@ def _reproduce(settings) -> int:
         table = recompute(settings, load_stack(settings.stack))
         print(table.to_string(index=False, float_format="{:.3f}".format), nearest(table), sep="\n")
         return 0
-    reproduce(settings, load_stack(settings.stack))
+    evaluate(settings, load_stack(settings.stack))
     results = Results.read(settings.summary)
     print(paper_form(results).to_string())
-    print(f"summary in {settings.summary}" + (f"; not measured: {', '.join(results.run['left_out'])}"
-                                              if results.run["left_out"] else ""))
+    print(*few_note(results), f"summary in {settings.summary}", sep="\n")
+    if results.run["left_out"]:
+        print(f"not measured: {', '.join(results.run['left_out'])}")
     return 0
 
 
@@ -409,6 +409,8 @@ def generate(options: argparse.Namespace) -> int:
 
     names = ("steps", "guidance", "candidates", "seed")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
+    if options.limit is not None and options.limit < 1:
+        raise ValueError(f"limit is {options.limit}: give 1 or more")
     stack = load_stack(options.stack)
     if options.mapper == sound_files.REFERENCE:
         listing = open_source(options.store, options.clips, limit=options.limit)
@@ -418,7 +420,7 @@ def generate(options: argparse.Namespace) -> int:
     else:
         run = sound_files.run_on_ray if options.engine == "ray" else sound_files.run_here
         paths = sound_files.generate(stack, Store(options.store), options.mapper, options.out, settings, options.seeds,
-                                     options.format, run)
+                                     options.format, run, options.limit)
     print(f"{len(paths)} sounds in {options.out}")
     return 0
 
@@ -428,15 +430,13 @@ def score(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.scoring import score
     from v2a_utils.stacks.stack import TAGGERS, load_stack
 
-    if options.draws < 2:
-        raise ValueError(f"{options.draws} draws: give 2 or more")
     if options.seconds is not None and options.seconds <= 0:
         raise ValueError(f"{options.seconds:g} seconds: give more than 0")
     stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
     if len(stacks) > 1:
         raise ValueError(f"audio backbones of {' and '.join(sorted(stacks))}: those of one stack at a time")
     table = score(load_stack(*stacks), options.sounds, options.reference, options.pictures, options.labels, options.out,
-                  options.draws, options.listeners, options.seconds)
+                  options.listeners, options.seconds, options.ids, options.clips)
     print(table.drop(columns="interval_by").to_string(index=False, float_format="%.4g"))
     print(f"in {options.out}")
     return 0

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +15,11 @@ from soundworld.captions import class_prompt
 from v2a_pretraining.data import SIZES
 from v2a_pretraining.run import TEMPERATURE
 
+from v2a_utils.data.audio import read_audio
+from v2a_utils.data.files import cache_folder, key
 from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
-from v2a_utils.evaluation.generation import BATCH, World
-from v2a_utils.evaluation.methods import METHODS, sound_options
+from v2a_utils.evaluation.settings import Method
+from v2a_utils.evaluation.sound_files import BATCH, generator_key, make_files
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.metrics.gap import pair_cosines
 from v2a_utils.metrics.sounds import (
@@ -31,26 +34,35 @@ from v2a_utils.metrics.sounds import (
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
+from v2a_utils.stacks.extraction import embed_world
 from v2a_utils.stacks.stack import MINI, Stack, load_stack
 
 KEPT = Path("results/report")
-OPTIONS = sound_options(METHODS["diffusion"], seed=0)  # the evaluation's, so that both share their sounds
+OPTIONS = SoundOptions(steps=Method.steps, guidance=Method.guidance, candidates=1)  # the evaluation's
 TEMPERATURES = (1.0, 1.5, TEMPERATURE, 2.0)
 SPREAD_PAIRS, TAKES = 1000, 8  # pictures that cosine and FD are of; sounds of each whose spread is compared
 PLAIN, REBUILT, CODED = (f"true log-mels through {stages}" for stages in
                          ("Griffin-Lim alone", "the vocoder", "VAE and vocoder"))
 
 
-class Measured(World):
-    """Test scenes with their true sounds and embeddings, and the sounds a stack makes for them."""
+class Measured:
+    """Scenes of a split with their true sounds and embeddings, and the sounds a stack makes for them."""
 
-    def __init__(self, stack: Stack, split: str, count: int, options: SoundOptions):
-        super().__init__(stack, split, count)
-        self.options = options
+    def __init__(self, stack: Stack, split: str, count: int, options: SoundOptions = OPTIONS):
+        self.stack, self.options, table = stack, options, embed_world(stack, split, count)
+        self.scenes, self.visual, self.audio = table.scenes, table.visual, table.audio
+
+    @cached_property
+    def sounds(self) -> np.ndarray:
+        """The true sounds, (n, samples)."""
+        return np.stack([synthesise(scene) for scene in self.scenes])
 
     def sounds_for(self, title: str, conditions: np.ndarray, options: SoundOptions | None = None) -> np.ndarray:
-        """Sounds (n, samples) for conditions (n, d)."""
-        return self.generate(title, conditions, options or self.options)[0]
+        """Sounds (n, samples) for conditions (n, d); those of an earlier report are read."""
+        options, ids = options or self.options, [scene.id for scene in self.scenes[: len(conditions)]]
+        made_by = key(conditions=conditions, options=options, generator=generator_key(self.stack))
+        paths = make_files(self.stack, ids, conditions[None], cache_folder("report") / made_by[:16], options, title)
+        return np.stack([read_audio(path)[0] for path in paths])
 
     def through(self, mapper: str, count: int | None = None) -> np.ndarray:
         """Sounds of the first `count` pictures (all, if None) through a mapper."""
@@ -86,7 +98,7 @@ def write_report(path: Path, count: int, options: SoundOptions = OPTIONS) -> str
               for what, value in _rows(test, ood, made, heard, stages[REBUILT])]
     lines += ["", "## Where sounds are lost", "", *_stage_table(test, stages)]
     lines += ["", "## Per class", "", *_class_table(test, made), "", "## Pitch", *_pitch_tables(heard)]
-    lines += ["", "## The mapper's spread", "", *_spread_table(World(stack, "val", SPREAD_PAIRS), count // 4)]
+    lines += ["", "## The mapper's spread", "", *_spread_table(Measured(stack, "val", SPREAD_PAIRS), count // 4)]
     text = "\n".join(lines) + "\n"
     path.write_text(text)
     return text
@@ -233,7 +245,7 @@ def _pitch_tables(heard: dict[str, Heard]):
             yield f"| {name} | {cells} |"
 
 
-def _spread_table(val: World, pictures: int):
+def _spread_table(val: Measured, pictures: int):
     """How widely the diffusion mapper's samples scatter with louder starting noise, and what it costs."""
     mapper = trained_mapper(val.stack, "diffusion")
     rows = [row for row, scene in enumerate(val.scenes) if len(scene.things) == 1][:pictures]

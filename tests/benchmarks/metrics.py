@@ -17,7 +17,7 @@ import scipy.linalg
 import torch
 
 from v2a_utils.evaluation.features import Features, stack_seeds
-from v2a_utils.evaluation.scorer import FieldScorer
+from v2a_utils.evaluation.scorer import Scorer
 from v2a_utils.metrics.sounds import Moments, frechet_distance
 
 GOAL = 5
@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--batch", type=int, default=1000, help="rows in a batch of the one-pass version")
-    parser.add_argument("--draws", type=int, default=200, help="of the bootstrap in score")
     parser.add_argument("--only-score", action="store_true")
     options = parser.parse_args()
     score(options)
@@ -49,13 +48,12 @@ def score(options: argparse.Namespace) -> None:
         clouds.append(Features(logits, features(seed, options.rows, options.width), frames, clip,
                                np.zeros((options.rows, 0))))
     listener = SimpleNamespace(names=[str(number) for number in range(527)], backbone="given", sample_rate=0)
-    scorer = FieldScorer(dict.fromkeys(("tagger", "framewise", "wav2clip"), listener), clouds[0], clouds[0].clip,
-                         draws=options.draws)
+    scorer = Scorer(dict.fromkeys(("tagger", "framewise", "wav2clip"), listener), clouds[0], clouds[0].clip)
     given, made, began = peak(), stack_seeds(clouds[1:]), time.perf_counter()
-    scores, processor = scorer.scores(made), time.process_time()
-    for one in scores:
-        print(f"  {one.measure} {one.interval}: until here {time.perf_counter() - began:.0f} s", flush=True)
-    print(f"score, features of {options.rows} clips given, {options.draws} draws, {torch.get_num_threads()} threads: "
+    processor = time.process_time()
+    for one in (*scorer.scores(scorer.rows(made)), *scorer.more_scores(made)):
+        print(f"  {one.measure} {one.interval}")
+    print(f"score, features of {options.rows} clips given, {torch.get_num_threads()} threads: "
           f"{time.perf_counter() - began:.0f} s ({time.process_time() - processor:.0f} s of a processor), at most "
           f"{peak():.1f} GB of memory, {given - before:.1f} GB of them the features")
 

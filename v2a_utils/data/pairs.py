@@ -28,6 +28,7 @@ class Pairs:
     notes: list[str]  # for the reader: how the pairs were split, what became of several frames
     settings: dict[str, str]  # how the embeddings were made, as the store says; empty for another table
     name: str
+    ids: tuple[str, ...] = ()  # of all of them
 
     @property
     def sha256(self) -> str:
@@ -61,7 +62,8 @@ def read_pairs(store: str | Path) -> Pairs:
     for part in ("train", "val"):
         numbers = np.flatnonzero(parts == part)
         loaded.append(tuple(_unit_rows(table[side].take(numbers), numbers, side, store) for side in SIDES))
-    return Pairs(*loaded, notes, settings, str(store))
+    used = tuple(name for name, part in zip(ids, parts) if part in ("train", "val"))
+    return Pairs(*loaded, notes, settings, str(store), used)
 
 
 def _read(store: str | Path) -> tuple[pa.Table, dict[str, str]]:

@@ -1,103 +1,114 @@
-"""Clips of any data set as the evaluation sees them: embeddings, files of sounds, and the measures of these files."""
+"""Clips of any data set as the evaluation sees them, and what the generator is conditioned on for each of them."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 
 import numpy as np
-from tqdm.auto import tqdm
+from soundworld import Scene, make_scene, sound_caption
+from torch import nn
 
-from v2a_utils.data.files import write_json
-from v2a_utils.data.pairs import Pairs
-from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
-from v2a_utils.evaluation.scorer import Score, Scorer
-from v2a_utils.evaluation.scoring import Extractor
-from v2a_utils.metrics.sounds import Interval
-from v2a_utils.models.backbones import right_classes
+from v2a_utils.data.sources import Source, WorldSource, soundworld
+from v2a_utils.evaluation.settings import Method
+from v2a_utils.mappers.closed_form import CLOSED_FORM
+from v2a_utils.mappers.own import LEARNED
+from v2a_utils.mappers.registry import mapper_folder, trained_mapper
+from v2a_utils.pipeline import map_embeddings
+from v2a_utils.stacks.extraction import world_store
 from v2a_utils.stacks.stack import Stack
+
+NOT_TRAINED = ("real", "true", "caption", "none", "nearest neighbour")  # to look up pairs is no training
 
 
 @dataclass(frozen=True)
 class Clips:
-    """Embedded clips of one split; `methods.conditions` makes the generator's conditions of them.
+    """Embedded clips of one split; what belongs together has one place in all of its lists.
 
     visual (n, d) and audio (n, d), unit norm; audio is None for pictures without sounds. `learned` gives the pairs that
-    closed-form maps are fitted to.
+    closed-form maps are fitted to, (m, d) each.
     """
 
     stack: Stack
     ids: list[str]
-    labels: np.ndarray  # (n,) str or None
+    sources: list[Source]  # where the true sounds are
     visual: np.ndarray
     audio: np.ndarray | None
-    learned: Callable[[], Pairs]
+    learned: Callable[[], tuple[np.ndarray, np.ndarray]]
 
-    def pairs(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings of at most `number` training pairs."""
-        visual, audio = self.learned().train
-        return visual[:number], audio[:number]
+    def select(self, ids: list[str]) -> "Clips":
+        """The clips of these ids, in their order. KeyError for one that is not there."""
+        places = {name: place for place, name in enumerate(self.ids)}
+        rows = [places[name] for name in ids]
+        return replace(self, ids=list(ids), sources=[self.sources[row] for row in rows], visual=self.visual[rows],
+                       audio=None if self.audio is None else self.audio[rows])
 
-    def first(self, number: int) -> "Clips":
-        """At most `number` of the clips, the first ones."""
-        audio = None if self.audio is None else self.audio[:number]
-        return replace(self, ids=self.ids[:number], labels=self.labels[:number], visual=self.visual[:number],
-                       audio=audio)
+    @cached_property
+    def scenes(self) -> list[Scene | None]:
+        """The scenes of SoundWorld; None for any other clip."""
+        return [make_scene(source.split, source.index, source.seed) if isinstance(source, WorldSource) else None
+                for source in self.sources]
 
     @property
-    def sha256(self) -> str:
-        """SHA-256 of the embeddings."""
-        parts = (one.tobytes() for one in (self.visual, self.audio) if one is not None)
-        return hashlib.sha256(b"".join(parts)).hexdigest()
+    def labels(self) -> list[list[str]]:
+        """The classes that are right for each clip, the main one first."""
+        return [list(scene.labels) if scene else [source.label] if source.label else []
+                for source, scene in zip(self.sources, self.scenes)]
 
 
-def file_features(extractor: Extractor, paths: list[Path], clips: int) -> Features:
-    """Features (clips, seeds, ...) of sound files, listed seed by seed.
+def world_clips(stack: Stack, split: str, count: int, learned: int = 0) -> Clips:
+    """The first `count` scenes of a SoundWorld split; maps in closed form learn from `learned` pairs of split train."""
+    def pairs() -> tuple[np.ndarray, np.ndarray]:
+        store = world_store(stack, "train", learned)
+        return store.numpy("visual")[:learned], store.numpy("audio")[:learned]
 
-    ValueError for one that cannot be read.
-    """
-    rows = [extractor(path) for path in tqdm(paths, "features", unit="sound")]
-    if None in rows:
-        raise ValueError(next(iter(extractor.notes.values())))
-    return stack_seeds([stack_clips(rows[start : start + clips]) for start in range(0, len(rows), clips)])
+    sources = soundworld(split, count).sources
+    store = world_store(stack, split, count)
+    visual, audio = (np.array(store.numpy(column)[:count]) for column in ("visual", "audio"))
+    return Clips(stack, [source.id for source in sources], sources, visual, audio, pairs)
 
 
-class ClipsScorer(Scorer):
-    """The measures of sounds made for clips; numbers that cost a bootstrap are kept in the folder `cache`.
+def is_mapper(method: Method) -> bool:
+    """Whether a method's conditions come from a trained mapper's folder."""
+    return method.source not in (*NOT_TRAINED, *CLOSED_FORM)
 
-    truth: features of the true sounds (n, ...), None where there are none.
-    """
 
-    def __init__(self, extractor: Extractor, clips: Clips, truth: Features | None, draws: int, cache: Path):
-        names = extractor.models["tagger"].names
-        right = [right_classes([label] if label else [], names) for label in clips.labels]
-        super().__init__(extractor.models, truth, clips.visual, right, draws)
-        self.labels, self.cache = np.array([label or "" for label in clips.labels]), cache
-        models = [f"{model.backbone} {model.sample_rate}" for model in self.models.values()]
-        self.key = f"{clips.sha256} {truth and truth.digest} {draws} {sorted(map(sorted, right))} {models}"
+def missing(clips: Clips, method: Method) -> str | None:
+    """Why a method cannot be run for these clips, in a sentence; None when it can."""
+    if method.source == "caption" and None in clips.scenes:
+        return "only SoundWorld's pictures have captions that tell everything"
+    try:
+        if is_mapper(method):
+            trained_mapper(clips.stack, method.source)
+    except ValueError as error:
+        return str(error)
+    return None
 
-    def attributes(self, made: Features) -> Iterator:
-        """Nothing: what the pictures say of their sounds is not known."""
-        return iter(())
 
-    def scores(self, made: Features) -> Iterator[Score]:
-        """Every measure of sounds (n, seeds, ...)."""
-        def rows() -> list:
-            scores = super(ClipsScorer, self).scores(made)
-            return [[one.measure, one.interval, one.by_seed.tolist(), *one[3:]] for one in scores]
+def learned_from(clips: Clips, method: Method) -> set[str]:
+    """The ids of clips that a method's mapper was trained on, as its folder names them."""
+    path = mapper_folder(clips.stack, method.source) / LEARNED if is_mapper(method) else None
+    return set(path.read_text().split("\n")) & set(clips.ids) if path is not None and path.is_file() else set()
 
-        for measure, interval, by_seed, *backbone in self._cached(made.digest, rows):
-            yield Score(measure, Interval(*interval), np.array(by_seed), *backbone)
 
-    def differences(self, first: Features, second: Features) -> Iterator[tuple[str, Interval]]:
-        """Every measure of one method minus that of another for the same pictures."""
-        rows = self._cached(f"{first.digest} {second.digest}", lambda: list(
-            super(ClipsScorer, self).differences(first, second)))
-        return ((measure, Interval(*interval)) for measure, interval in rows)
+def conditions(clips: Clips, method: Method, seed: int) -> np.ndarray:
+    """What the generator is conditioned on for every clip, (n, d)."""
+    stack = clips.stack
+    if method.source == "true":
+        return clips.audio
+    if method.source == "caption":
+        return stack.audio.embed_texts([sound_caption(scene) for scene in clips.scenes])
+    if method.source == "none":
+        return map_embeddings(stack, clips.visual, "none")
+    if method.source in CLOSED_FORM:
+        return CLOSED_FORM[method.source](*clips.learned())(clips.visual)
+    return trained_mapper(stack, method.source).map(clips.visual, seed=seed, **method.settings)
 
-    def _cached(self, what: str, rows: Callable[[], list]) -> list:
-        path = self.cache / f"{hashlib.sha256(f'{self.key} {what}'.encode()).hexdigest()[:24]}.json"
-        if not path.is_file():
-            write_json(path, rows())
-        return json.loads(path.read_text())
+
+def trained_parameters(stack: Stack, method: Method) -> int:
+    """How many parameters of a method are trained to join the two spaces."""
+    if method.source in NOT_TRAINED:
+        return 0
+    if method.source in CLOSED_FORM:
+        return (stack.vision.embed_dim + 1) * stack.audio.embed_dim
+    mapper = trained_mapper(stack, method.source)
+    return sum(parameter.numel() for parameter in mapper.parameters()) if isinstance(mapper, nn.Module) else 0

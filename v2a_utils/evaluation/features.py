@@ -1,28 +1,40 @@
-"""What the measures are computed on: sounds through the models that only evaluate."""
+"""What the measures are computed on: sound files through the models that only evaluate, kept by the files' content.
 
-import hashlib
+Channels are averaged, as in av-benchmark and fadtk; audioldm_eval takes the first. Every backbone gets every sound at
+its own rate, resampled by soxr from whatever rate the file has; the other programs use the filters of torchaudio or
+resampy (tests/benchmarks/parity.py measures how much that matters). A sound shorter than a frame of FAD, 0.96 s, is
+padded with silence; PaSST, which needs 10 s, pads or cuts every sound to that.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from soundworld import PITCHED, Scene
+from tqdm.auto import tqdm
 
-from v2a_utils.data.audio import loudness
+from v2a_utils.data.audio import loudness, read_audio
+from v2a_utils.data.files import cache_folder, key, whole_file
 from v2a_utils.evaluation.attributes import count_events, measure_pitch
+from v2a_utils.models.backbones import FRAME, AudioBackbone
+from v2a_utils.models.weights import sha256, state_sha256
 from v2a_utils.stacks.stack import Stack
 
 ATTRIBUTES = ("pitch", "events", "loudness")  # Hz, NaN for classes without one; number of onsets; dB
+FORMAT = 3  # of what is kept: another number when the same files and models give other features
+SILENT = 1e-5  # highest sample of a sound that counts as silent
 
 
 @dataclass
 class Features:
     """Features of sounds; arrays (n, ...), or (n, seeds, ...) for several sounds of each picture.
 
-    `frames` is an array of arrays (frames, d) where sounds differ in length.
+    `frames` is an array of arrays (frames, d), since sounds differ in length.
     """
 
     logits: np.ndarray  # the tagger's class scores, (n, classes)
-    features: np.ndarray  # the tagger's penultimate layer, (n, d): what FD compares
+    features: np.ndarray  # the tagger's penultimate layer, (n, d): what FD and KAD compare
     frames: np.ndarray  # of every 0.96 s, (n, frames, d): what FAD compares
     clip: np.ndarray  # Wav2CLIP's embedding, (n, d)
     attributes: np.ndarray  # (n, 3) in the order of ATTRIBUTES; (n, 0) for sounds that are not SoundWorld's
@@ -32,35 +44,9 @@ class Features:
         """Level of each sound in dB."""
         return self.attributes[..., ATTRIBUTES.index("loudness")]
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of all of them."""
-        digest = hashlib.sha256()
-        for values in vars(self).values():
-            for one in values.flat if values.dtype == object else (values,):
-                digest.update(f"{one.shape} ".encode() + np.ascontiguousarray(one).tobytes())
-        return digest.hexdigest()
-
     def rows(self, *index) -> "Features":
         """The features at an index of the first axes."""
         return Features(*(values[index] for values in vars(self).values()))
-
-
-def extract(stack: Stack, sounds: Sequence[np.ndarray], scenes: list[Scene]) -> Features:
-    """Features of the sounds (n, samples) of SoundWorld's scenes, at the generator's rate."""
-    rate, waves = stack.generator.sample_rate, list(sounds)
-    features = stack.tagger.features(waves, rate)
-    return Features(stack.tagger.classify(features), features, stack.framewise.frames(waves, rate),
-                    stack.wav2clip.embed(waves, rate), measure_attributes(waves, rate, scenes))
-
-
-def measure_attributes(waves: list[np.ndarray], sample_rate: int, scenes: list[Scene]) -> np.ndarray:
-    """What SoundWorld's pictures say of their sounds, measured in sounds: (n, 3) in the order of ATTRIBUTES."""
-    return np.array([
-        (measure_pitch(wave, sample_rate, scene.label) if scene.label in PITCHED else np.nan,
-         count_events(wave, sample_rate), loudness(wave))
-        for wave, scene in zip(waves, scenes)
-    ])
 
 
 def stack_seeds(parts: list[Features]) -> Features:
@@ -71,12 +57,86 @@ def stack_seeds(parts: list[Features]) -> Features:
 def stack_clips(rows: list[dict[str, np.ndarray]]) -> Features:
     """The features of n files, each with arrays by the names of `Features`, as one with arrays (n, ...).
 
-    Attributes, and what the rows lack, become (n, 0). Frames are an array (n,) of arrays: as many as each sound's
-    length gives.
+    What the rows lack becomes (n, 0). Frames are an array (n,) of arrays: as many as each sound's length gives.
     """
     nothing, frames = np.zeros((len(rows), 0)), np.empty(len(rows), object)
     for place, row in enumerate(rows):
         frames[place] = row.get("frames")
     together = {name: np.stack([row[name] for row in rows]) if name in rows[0] else nothing
-                for name in ("logits", "features", "clip")}
-    return Features(together["logits"], together["features"], frames, together["clip"], nothing)
+                for name in ("logits", "features", "clip", "attributes")}
+    return Features(together["logits"], together["features"], frames, together["clip"], together["attributes"])
+
+
+class Extractor:
+    """Features of sound files by audio backbones (tagger, and framewise, wav2clip), kept on disk by the files' SHA-256.
+
+    `seconds` cuts longer sounds; None takes them whole.
+    """
+
+    def __init__(self, models: dict[str, AudioBackbone], seconds: float | None = None):
+        self.models, self.seconds = models, seconds
+        made_by = key(format=FORMAT, seconds=seconds, models={
+            part: [model.backbone, model.sample_rate, state_sha256(model.model)] for part, model in models.items()})
+        self.folder = cache_folder("features") / made_by[:16]
+        self.notes: dict[str, str] = {}  # what is wrong or unusual, by file
+
+    def __call__(self, path: Path, scene: Scene | None = None) -> dict[str, np.ndarray] | None:
+        """Arrays by the names of `Features`, and "seconds", "rate" and "peak"; None for a file that cannot be read.
+
+        Of a `scene`'s sound also what its picture says of it, as "attributes".
+        """
+        kept = self.folder / (f"{sha256(path)}.npz" if scene is None else f"{sha256(path)}-{scene.label}.npz")
+        if not kept.is_file():
+            try:
+                found = self._extract(path, scene)
+            except ValueError as error:
+                self.notes[str(path)] = f"left out: {error}"
+                return None
+            with whole_file(kept) as temporary, open(temporary, "wb") as file:
+                np.savez(file, **found)
+        with np.load(kept) as content:
+            found = dict(content)
+        if found["peak"] < SILENT:
+            self.notes[str(path)] = f"{path}: is silent; it is measured as it is"
+        elif found["seconds"] < FRAME:
+            self.notes[str(path)] = f"{path}: is shorter than {FRAME} s; it is filled with silence to that length"
+        return found
+
+    def all(self, paths: Sequence[Path], scenes: Sequence[Scene | None], seeds: int = 1) -> Features:
+        """Features (clips, seeds, ...) of files, listed seed by seed. ValueError for one that cannot be read."""
+        rows = [self(path, scene) for path, scene in zip(
+            tqdm(paths, "features", unit="sound", disable=len(paths) < 32), list(scenes) * seeds)]
+        if None in rows:
+            raise ValueError(next(note for note in self.notes.values() if note.startswith("left out")))
+        count = len(rows) // seeds
+        return stack_seeds([stack_clips(rows[start : start + count]) for start in range(0, len(rows), count)])
+
+    def _extract(self, path: Path, scene: Scene | None) -> dict[str, np.ndarray]:
+        wave, rate = read_audio(path, self.seconds)
+        padded = [np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))]  # shorter ones vanish in pooling
+        features = self.models["tagger"].features(padded, rate)
+        found = {"features": features[0], "logits": self.models["tagger"].classify(features)[0],
+                 "seconds": np.float64(len(wave) / rate), "rate": np.float64(rate),
+                 "peak": np.float64(np.abs(wave).max())}
+        if "framewise" in self.models:
+            found["frames"] = self.models["framewise"].frames(padded, rate)[0]
+        if "wav2clip" in self.models:
+            found["clip"] = self.models["wav2clip"].embed(padded, rate)[0]
+        if scene is not None:
+            found["attributes"] = measure_attributes(wave, rate, scene)
+        return found
+
+
+def extract(stack: Stack, sounds: Sequence[np.ndarray], scenes: list[Scene]) -> Features:
+    """Features of the sounds (n, samples) of SoundWorld's scenes, at the generator's rate; nothing is kept."""
+    rate, waves = stack.generator.sample_rate, list(sounds)
+    features = stack.tagger.features(waves, rate)
+    return Features(stack.tagger.classify(features), features, stack.framewise.frames(waves, rate),
+                    stack.wav2clip.embed(waves, rate),
+                    np.stack([measure_attributes(wave, rate, scene) for wave, scene in zip(waves, scenes)]))
+
+
+def measure_attributes(wave: np.ndarray, sample_rate: int, scene: Scene) -> np.ndarray:
+    """What a picture of SoundWorld says of its sound, measured in the sound: (3,) in the order of ATTRIBUTES."""
+    pitch = measure_pitch(wave, sample_rate, scene.label) if scene.label in PITCHED else np.nan
+    return np.array([pitch, count_events(wave, sample_rate), loudness(wave)])

@@ -11,10 +11,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.evaluation.results import TRUTHS, Results
+from v2a_utils.evaluation.settings import METHODS, Method
 from v2a_utils.metrics.sounds import Interval
-from v2a_utils.metrics.statistics import judge
+from v2a_utils.metrics.statistics import CLOUDS, judge
 from v2a_utils.plotting import AUDIO, MAPPED, NEUTRAL, VISION, show_intervals
 
 COLOURS = {"reference": AUDIO, "true CLAP embedding": AUDIO, "no mapper": VISION, "words": MAPPED,
@@ -87,7 +87,8 @@ def paired(results: Results, than: str = "diffusion") -> Figure:
     for axis, measure, better in zip(axes, ("FD", "CS"), ("left", "right")):
         found = {method: results.difference(method, than, measure) for method in METHODS if method in AGAINST}
         found = {method: difference for method, difference in found.items() if difference}
-        apart = sum(verdict in ("holds", "does not hold") for verdict in judge(found).values())
+        verdicts = judge(found, found if measure in CLOUDS else ()).values()
+        apart = sum(verdict in ("holds", "does not hold") for verdict in verdicts)
         show_intervals(axis, found, [_colour(method) for method in found],
                        f"{measure}: {apart} of {len(found)} differ from the {than} (Holm)")
         axis.axvline(0, color="black", lw=0.8)

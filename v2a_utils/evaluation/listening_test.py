@@ -11,6 +11,7 @@ import numpy as np
 from IPython.display import display
 from PIL import Image
 
+from v2a_utils.data.files import key
 from v2a_utils.metrics.sounds import Interval, rate_interval
 from v2a_utils.widgets import cards
 
@@ -23,7 +24,7 @@ class BlindTest:
     """Pairs of sounds for pictures, in random order and on random sides; which is which shows in the result only.
 
     `sounds` has two methods' names with sounds (n, samples) each. Answers are kept in a CSV at `path`, where a test of
-    the same seed goes on.
+    the same sounds, pictures and seed goes on.
     """
 
     pictures: list[Image.Image]
@@ -40,9 +41,11 @@ class BlindTest:
         # each method is A in one half of the pairs, so that a preference for one side favours neither
         self.first_is_a = rng.permutation(np.arange(len(self.pictures)) % 2 == 0)
         self.answers: list[str] = []
+        self.key = key(seed=self.seed, sounds={name: np.asarray(made) for name, made in self.sounds.items()},
+                       pictures=[np.asarray(picture) for picture in self.pictures])[:16]
         if self.path.is_file():
             with open(self.path, newline="") as file:
-                self.answers = [row["answer"] for row in csv.DictReader(file) if int(row["seed"]) == self.seed]
+                self.answers = [row["answer"] for row in csv.DictReader(file) if row.get("test") == self.key]
 
     @property
     def finished(self) -> bool:
@@ -60,13 +63,15 @@ class BlindTest:
         """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""
         if choice not in ANSWERS or self.finished:
             raise ValueError(f"{choice!r} is no answer: give one of {', '.join(ANSWERS)}, while there are pairs")
+        if self.path.is_file() and not self.path.read_text().startswith("test,"):  # as earlier versions wrote it
+            self.path.rename(self.path.with_suffix(".old.csv"))
         new = not self.path.is_file()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", newline="") as file:
             writer = csv.writer(file)
             if new:
-                writer.writerow(("seed", "trial", "answer"))
-            writer.writerow((self.seed, len(self.answers), choice))
+                writer.writerow(("test", "trial", "answer"))
+            writer.writerow((self.key, len(self.answers), choice))
         self.answers.append(choice)
 
     def result(self) -> Interval | None:

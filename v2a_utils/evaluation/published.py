@@ -20,8 +20,8 @@ from v2a_utils.data.media import PICTURES, load_frames
 from v2a_utils.evaluation.results import PAPER_TABLE
 from v2a_utils.evaluation.scoring import score
 from v2a_utils.evaluation.settings import Published
-from v2a_utils.evaluation.sound_folders import files_by_name
-from v2a_utils.metrics.sounds import Interval, bootstrap, clip_scores
+from v2a_utils.evaluation.sound_folders import files_by_name, read_ids
+from v2a_utils.metrics.sounds import Interval, clip_scores, student_interval
 from v2a_utils.stacks.stack import Stack, public_folders
 
 FETCH = "`python -m v2a_utils fetch --for evaluation` gets it"
@@ -54,14 +54,6 @@ def nearest(table: pd.DataFrame) -> str:
             f"{row.value:.3f}; its interval {'holds' if row.low <= row.paper <= row.high else 'misses'} that")
 
 
-def read_ids(path: Path) -> list[str]:
-    """The ids of a list, one a line; its last line need not end. ValueError for none, or one that is there twice."""
-    ids = path.read_text().split() if path.is_file() else []
-    if not ids or len(set(ids)) < len(ids):
-        raise ValueError(f"{path}: holds an id twice" if ids else f"{path}: no list of ids; {FETCH}")
-    return ids
-
-
 def files_of(ids: list[str], folder: Path, suffixes: set[str], what: str, remedy: str) -> list[Path]:
     """The file of each id, at any depth of a folder. ValueError names one that is lacking or there twice."""
     found = list(files_by_name(folder, suffixes, what).values()) if folder.is_dir() else []
@@ -83,7 +75,7 @@ def _imagehear(settings: Published, stack: Stack) -> Iterator[tuple]:
     for seconds, level in product((None, settings.seconds), LEVELS):
         heard = [stack.wav2clip.embed([LEVELS[level](wave[: seconds and round(seconds * rate)])], rate)
                  for wave, rate in tqdm(sounds, f"CS, {seconds or 'whole'}, {level}")]
-        interval = bootstrap(np.mean, clip_scores(visual, np.concatenate(heard)), draws=settings.draws)
+        interval = student_interval(clip_scores(visual, np.concatenate(heard)))
         yield ("CS", "ImageHear", seconds or "whole", level, stack.wav2clip.sample_rate, *interval,
                PAPER_TABLE["CS ↑ (ImageHear)"][settings.system])
 
@@ -93,7 +85,7 @@ def _vggsound(settings: Published, stack: Stack) -> Iterator[tuple]:
     if not settings.vggsound:
         return
     found = score(stack, Path(settings.vggsound), Path(settings.reference), settings.videos and Path(settings.videos),
-                  out=Path(settings.out) / "vggsound", draws=settings.draws, seconds=settings.seconds)
+                  out=Path(settings.out) / "vggsound", seconds=settings.seconds)
     for one in found[found.measure.isin(list(PRINTED))].itertuples():
         yield (one.measure, "VGGSound", settings.seconds, "as published", one.sample_rate, one.value, one.low, one.high,
                one.n, PAPER_TABLE[PRINTED[one.measure]][settings.system])

@@ -1,12 +1,14 @@
 """A reproduction's summary read back in the paper's form: its Table 1, its ablations, and what fills the gaps."""
 
+from pathlib import Path
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from v2a_utils.evaluation.results import PAPER_TABLE, Results, as_columns
-from v2a_utils.evaluation.settings import ROWS, SWEEPS
+from v2a_utils.evaluation.settings import SWEEPS, Method
 from v2a_utils.plotting import MAPPED
 
 NOT_MEASURED = "not measured here"
@@ -17,12 +19,35 @@ OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that need true sound
 
 
 def paper_form(results: Results) -> pd.DataFrame:
-    """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none."""
-    rows = list(dict.fromkeys([*ROWS, *results.table[results.table.group == "table"].method]))
-    table = pd.DataFrame(as_columns(results, COLUMNS, between=" ")).reindex(rows).astype(object)
+    """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none.
+
+    Columns name the data; rows are those that were asked for, and say which mappers are the stack's own.
+    """
+    run, measured = results.run, results.table[results.table.group == "table"]
+    rows = [*measured.method.unique(), *(name for name in run["configuration"]["methods"] if name in run["left_out"])]
+    columns = {_title(title, run): column for title, column in COLUMNS.items()
+               if column[1] == "test" or run["sizes"]["ood"]}
+    table = pd.DataFrame(as_columns(results, columns, between=" ")).reindex(rows).astype(object)
     table = table.fillna(NOT_MEASURED).rename_axis("method")
-    table.loc[list(OF_SOUNDS), [title for title, (_, split) in COLUMNS.items() if split == "ood"]] = "–"
-    return table
+    table.loc[[name for name in OF_SOUNDS if name in rows],
+              [title for title, (_, split) in columns.items() if split == "ood"]] = "–"
+    return table.rename(index={name: f"{name} (of the stack {run['stack']})" for name in run.get("of_the_stack", ())})
+
+
+def _title(title: str, run: dict) -> str:
+    """A column of the paper's table with the name of the data that it is measured on."""
+    pictures = Path(run["configuration"]["pictures"] or "").name
+    for printed, name in (("(VGG)", run["data"]), ("(ImageHear)", pictures)):
+        if name.lower() not in ("vggsound", "imagehear"):
+            title = title.replace(printed, f"({name.removeprefix('folder ').rpartition('/')[2]})")
+    return title
+
+
+def few_note(results: Results) -> list[str]:
+    """What a * at a Fréchet distance means, where there is one: a sentence or none."""
+    few, n = results.run.get("few", []), results.run["sizes"]["pictures"]
+    return [f"* {n} clips are few for a Fréchet distance of the backbone's features, which raises it: compare "
+            f"{' and '.join(few)} only with values of as many clips"] if few else []
 
 
 def beside_paper(results: Results) -> pd.DataFrame:
@@ -46,7 +71,7 @@ def ablation(results: Results, group: str) -> pd.DataFrame:
     configuration = results.run["configuration"]
     usual = configuration["sweep_mapper"]
     own = {"size": "as in the table", "pairs": str(results.run["sizes"]["pairs"])}.get(
-        group, f"{configuration.get(group, '')}")
+        group, str(configuration.get(group) or Method.steps))
     wide = table[table.method.isin([*names, usual])].pivot_table(index="method", columns="measure", values="value")
     wide = wide.rename(index=names | {usual: f"{own} *"})
     try:

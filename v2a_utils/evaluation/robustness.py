@@ -6,8 +6,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from v2a_utils.evaluation.results import LOWER_IS_BETTER, Results
-from v2a_utils.metrics.sounds import Interval
-from v2a_utils.metrics.statistics import judge, opposite, student_interval
+from v2a_utils.metrics.sounds import Interval, student_interval
+from v2a_utils.metrics.statistics import CLOUDS, judge, opposite
 
 PAIRS = (("diffusion", "regression"), ("diffusion", "regression, deep"), ("regression, deep", "regression"))
 JUDGES = ("FD", "FAD", "KL softmax", "accuracy", "recall@10", "CS")
@@ -40,7 +40,7 @@ def by_training(order: pd.DataFrame) -> pd.DataFrame:
 def _winners(differences: dict[tuple[str, str], Interval | None]) -> pd.DataFrame:
     """Verdicts on "the first is better", told as who is better, one row a pair."""
     table: dict[str, dict[str, str]] = {}
-    for (pair, column), verdict in judge(differences).items():
+    for (pair, column), verdict in judge(differences, [asked for asked in differences if asked[1] in CLOUDS]).items():
         first, second = pair.split(" against ")
         told = {"holds": first, "does not hold": second}.get(verdict, verdict.split(" at this n")[0])
         table.setdefault(pair, {})[column] = told

@@ -1,14 +1,17 @@
-"""The evaluation: every method makes sounds for the same pictures, every measure scores them, tables come out.
+"""The evaluation, of SoundWorld or any clips: every method makes sounds for the same pictures, all measures score them.
 
-    conditions (a mapper, words, ...) ──AudioLDM──▶ sounds, cached ──features──▶ measures ──▶ summary
+    videos, pictures ──embed──▶ stores ──train──▶ mappers ──generate──▶ files of sounds ──score──▶ summary
 
-`python -m v2a_utils evaluate` runs it. The committed summary (data/results) is all that notebook 05 draws from.
+`python -m v2a_utils evaluate` and `reproduce CONFIG` run it. Every step keeps its work in one folder, under a key of
+all that made it, so nothing is done twice and nothing blocks or replaces what was made otherwise. Where a part is
+missing, the steps that need it are left out, and a sentence says so. Rows are joined by the clips' ids.
 """
 
+import json
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
+from dataclasses import asdict, replace
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,102 +20,538 @@ import torch
 from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
-from v2a_utils.evaluation.evaluator import Evaluator
-from v2a_utils.evaluation.features import Features, extract, stack_seeds
-from v2a_utils.evaluation.generation import World
-from v2a_utils.evaluation.methods import METHODS, Sizes, conditions, make_sounds, missing, trained_parameters
-from v2a_utils.evaluation.summary import describe, efficiency_rows, gap_table, summarise, write_summary
+from v2a_utils.data.files import key, write_json, write_table
+from v2a_utils.data.pairs import Pairs, read_pairs
+from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, reopen, world_code
+from v2a_utils.data.splits import sample
+from v2a_utils.data.store import Store
+from v2a_utils.evaluation import sound_files
+from v2a_utils.evaluation.attributes import attribute_fidelity, seen_attributes
+from v2a_utils.evaluation.clips import (
+    Clips,
+    conditions,
+    is_mapper,
+    learned_from,
+    missing,
+    trained_parameters,
+    world_clips,
+)
+from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features
+from v2a_utils.evaluation.scorer import Rows, Score, Scorer
+from v2a_utils.evaluation.settings import COMPARED, METHODS, WORLD, Method, Settings
+from v2a_utils.mappers.model import MAPPERS
+from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.recipes import build, recipe_for
+from v2a_utils.mappers.registry import save_mapper, words_bridge
 from v2a_utils.mappers.training import train_mapper
-from v2a_utils.stacks.extraction import embed_world
-from v2a_utils.stacks.stack import MINI, Stack
+from v2a_utils.metrics import gap
+from v2a_utils.metrics.sounds import Interval, coverage, frechet_distance, rate_interval, unit_norm
+from v2a_utils.models.backbones import right_classes
+from v2a_utils.pipeline import SoundOptions, best_candidates
+from v2a_utils.stacks import extraction
+from v2a_utils.stacks.stack import BACKBONES, MINI, Stack
 
 SUMMARY = MINI.parent / "results"  # the committed summary, of the mini stack
+SOUNDS_OF_WORDS = 10_000  # that the bridge over words chooses from, at most
+GAP_FROM = 11  # test clips: some of its numbers look for ten neighbours
+TIMED = 3  # sounds made one by one to say how long one takes
+COLUMNS = ["method", "group", "split", "measure", "label", "value", "low", "high", "n", "seeds", "seed_low",
+           "seed_high", "backbone", "sample_rate"]
 
 
-def choose(stack: Stack, names: list[str] | None) -> list[str]:
-    """The methods to run: those asked for, or all that the stack can run; the others are named.
+class Evaluation:
+    """The steps from settings to a summary, each made when it is first asked for."""
 
-    ValueError for an unknown method, or for one asked for that the stack cannot run.
-    """
-    if unknown := set(names or ()) - METHODS.keys():
-        raise ValueError(f"unknown method {', '.join(sorted(unknown))}: the methods are {', '.join(METHODS)}")
-    reasons = {name: missing(stack, METHODS[name]) for name in names or METHODS}
-    absent = {name: reason for name, reason in reasons.items() if reason}
-    for name, reason in absent.items():
-        if names:
-            raise ValueError(f"the method {name} cannot be run: {reason}")
-        tqdm.write(f"left out: {name} ({reason})")
-    return [name for name in reasons if name not in absent]
+    def __init__(self, settings: Settings, stack: Stack):
+        self.settings, self.stack, self.work = settings, stack, Path(settings.work)
+        self.left_out: dict[str, str] = {}  # what is not measured, and why
+        self.methods: dict[str, Method] = {}
+        self.aggregates: dict[str, str] = {}  # of the methods for which frames are aggregated otherwise
+        self.few: set[str] = set()  # Fréchet distances for which there are few clips
+        for name in ("store", "pairs", "clips", "truth", "scorer"):  # each is made once
+            setattr(self, name, cache(getattr(self, name)))
 
+    # -------------------------------------------------------------------------------------------------- embeddings
 
-def evaluate(stack: Stack, names: list[str] | None, sizes: Sizes, out: Path) -> pd.DataFrame:
-    """Generate, extract features, measure; `names` None means every method that the stack can run.
+    @cached_property
+    def listing(self) -> Listing:
+        """The clips with sounds, at most `train_clips` of them to learn from; for a given store, its own."""
+        settings = self.settings
+        if (store := settings.store) is not None:
+            if "source" not in store.settings:
+                raise ValueError(f"{store.path}: does not say what it was made from; embed it again")
+            splits = dict(zip(store.numpy("id"), store.numpy("split")))
+            listing = reopen(store.settings["source"], len(store) + len(store.skipped()))
+            return replace(listing, sources=[replace(source, split=splits[source.id]) for source in listing.sources
+                                             if source.id in splits])
+        listing = open_source(settings.videos, settings.clips, settings.seed)
+        learned = [source.id for source in listing.sources if source.split != "test"]
+        few = len(learned) if settings.train_clips is None else settings.train_clips
+        chosen = {learned[place] for place in sample(learned, few, settings.seed)}
+        return replace(listing, sources=[source for source in listing.sources
+                                         if source.split == "test" or source.id in chosen])
 
-    Writes into `out`: evaluation.csv, with a row for each method, split and measure (value, 95% interval over pictures,
-    n, range over seeds, backbone, sample rate); differences.csv of COMPARED; singles.csv, with a row for each sound;
-    sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv; run.json. ValueError for an unknown
-    method.
-    """
-    names, began = choose(stack, names), time.perf_counter()
-    worlds = {"test": World(stack, "test", sizes.pictures), "ood": World(stack, "ood", sizes.ood),
-              "sweep": World(stack, "test", sizes.sweep)}
-    evaluators = {split: Evaluator(world, sizes) for split, world in worlds.items()}
-    if not evaluators["test"].known.any():
-        tqdm.write(f"accuracy is left out: {stack.tagger.backbone} has none of the pictures' classes")
+    def store(self, which: str = "videos", aggregate: str | None = None) -> Store:
+        """The store of "videos" or "pictures", embedded now unless it is there."""
+        aggregate = aggregate or self.settings.aggregate
+        if which == "videos" and self.settings.store is not None and aggregate == self.settings.aggregate:
+            sound_files.check_store(self.stack, self.settings.store)
+            return self.settings.store
+        listing = self.listing if which == "videos" else open_source(str(self.settings.pictures))
+        run = extraction.run_here
+        if self.settings.engine == "ray":
+            from v2a_utils.stacks.extraction_on_ray import run_on_ray as run
+        options = extraction.EmbedOptions(aggregate, self.settings.frame_rate, self.settings.seed)
+        made_by = extraction.store_settings(self.stack, options)
+        versions = [_version(source) for source in listing.sources]
+        name = f"{which}-{aggregate}-{key(clips=versions, listing=listing.settings, **made_by)[:12]}"
+        return extraction.embed(listing, self.stack, self.work / "stores" / name, options, resume=True, run=run)
 
-    def make(name: str, split: str) -> tuple[Features, np.ndarray]:
-        return make_and_extract(worlds[split], name, 1 if split == "sweep" else sizes.seeds, sizes)
+    def pairs(self, aggregate: str | None = None) -> Pairs:
+        """The pairs that are learned from, of the splits train and val."""
+        if self.settings.of_world:
+            raise ValueError("on SoundWorld mappers are used, not trained")
+        store = self.store("videos", aggregate)
+        if "train" not in set(store.numpy("split")):
+            raise ValueError(f"{store.path}: has no clips of the split train to learn from")
+        return read_pairs(store.path)
 
-    methods = {name: METHODS[name] for name in names}
-    tables = summarise(evaluators, methods, make, partial(trained_parameters, stack))
-    many = World(stack, "test", sizes.gap)
-    tables |= {"gap": gap_table(_clouds(many, names, sizes), many.audio, sizes.draws),
-               "efficiency": data_efficiency(stack, worlds["test"], sizes)}
-    return write_summary(out, tables, {
-        "stack": stack.name, "generator": worlds["test"].key[:16], "sizes": vars(sizes),
-        "threads": torch.get_num_threads(),
-        "seconds": round(time.perf_counter() - began + sum(world.spared for world in worlds.values())),
-        "settings": {name: describe(method, sizes.steps) for name, method in methods.items()},
-    })
+    def clips(self, split: str, aggregate: str | None = None) -> Clips:
+        """The clips of "test", of "sweep" (some of test), "gap" (as many as embeddings are compared of) or "ood"."""
+        settings = self.settings
+        if split == "ood" and settings.pictures == WORLD:
+            return world_clips(self.stack, "ood", settings.picture_clips, settings.train_clips or 0)
+        if split == "ood":
+            clips = self._stored(self.store("pictures"), None, aggregate)
+            return clips.select(self._sample(clips.ids, settings.picture_clips))
+        most = {"test": settings.test_clips, "gap": settings.gap_clips,
+                "sweep": min(settings.sweep_clips, settings.test_clips or settings.sweep_clips)}[split]
+        if settings.of_world:
+            return world_clips(self.stack, "test", most, settings.train_clips or 0)
+        clips = self._stored(self.store("videos", aggregate), "test", aggregate)
+        return clips.select(self._sample(self.tested, most))
 
+    @cached_property
+    def tested(self) -> list[str]:
+        """The ids of the test clips that every aggregate has, in random order: a damaged film may lack some."""
+        stores = [self.store("videos", aggregate) for aggregate in (None, *self.settings.sweeps.get("aggregate", ()))]
+        ids = list(stores[0].numpy("id", "test"))
+        common = set(ids).intersection(*(store.numpy("id", "test") for store in stores))
+        if len(common) < 4:
+            raise ValueError(f"{stores[0].path}: {len(common)} clips to be tested on, where 4 or more are needed; give "
+                             "more, or embed with other --splits")
+        return self._sample([name for name in ids if name in common], None)
 
-def make_and_extract(world: World, name: str, seeds: int, sizes: Sizes) -> tuple[Features, np.ndarray]:
-    """Features of a method's sounds, (n, seeds, ...), and the seconds per sound with each seed."""
-    features, seconds = [], []
-    for seed in range(seeds):
-        sounds, took = make_sounds(world, name, seed, sizes)
-        features.append(extract(world.stack, sounds, world.scenes))
-        seconds.append(took)
-    return stack_seeds(features), np.array(seconds)
+    def _sample(self, ids: list[str], most: int | None) -> list[str]:
+        return [ids[place] for place in sample(ids, len(ids) if most is None else most, self.settings.seed)]
 
+    def _stored(self, store: Store, part: str | None, aggregate: str | None) -> Clips:
+        listing = self.listing if part else open_source(str(self.settings.pictures))
+        known = {source.id: source for source in listing.sources}
+        ids = list(store.numpy("id", part))
+        audio = np.array(store.numpy("audio", part)) if part else None
+        return Clips(self.stack, ids, [known[name] for name in ids], np.array(store.numpy("visual", part)), audio,
+                     lambda: self.pairs(aggregate).train)
 
-def _clouds(world: World, names: list[str], sizes: Sizes) -> Iterator[tuple[str, np.ndarray]]:
-    """What the methods of the table condition the generator on, (n, d) each; the reference's is another take."""
-    for name in (name for name in names if METHODS[name].group == "table"):
-        if METHODS[name].source == "true":
-            continue  # nothing is left of it
-        if METHODS[name].source == "real":
-            takes = [synthesise(other_take(scene, 0)) for scene in world.scenes]
-            yield name, world.stack.audio.embed_audio(takes, SAMPLE_RATE)
+    # ----------------------------------------------------------------------------------------------------- mappers
+
+    def mapper(self, kind: str, aggregate: str | None = None, sizes: dict | None = None,
+               number: int | None = None) -> str:
+        """The folder of a mapper, trained now unless it is there; for a kind not trained here, the stack's own.
+
+        `sizes` replace the recipe's; `number` limits the pairs that are learned from.
+        """
+        if kind not in self.settings.mappers:
+            return kind
+        pairs = self.pairs(aggregate)
+        if number is not None:
+            rows = np.random.default_rng(self.settings.seed).permutation(len(pairs.train[0]))[:number]
+            pairs = replace(pairs, train=tuple(side[rows] for side in pairs.train))
+        recipe = recipe_for(self.stack.name, kind, len(pairs.train[0]))
+        training = replace(recipe.train, **{"seed": self.settings.seed} | self.settings.training)
+        recipe = replace(recipe, sizes=recipe.sizes | (sizes or {}), train=training)
+        folder = self.work / "mappers" / f"{kind}-{key(pairs=pairs.sha256, recipe=asdict(recipe))[:12]}"
+        if not (folder / "config.json").is_file():
+            train_on_pairs(pairs, recipe, folder, self.stack.device)
+        return str(folder)
+
+    def words(self) -> str:
+        """The folder of a bridge over words to the training sounds; the stack's own bridge where there are none."""
+        try:
+            sounds = self.pairs().train[1]
+        except ValueError:
+            return "words"
+        rows = np.random.default_rng(self.settings.seed).permutation(len(sounds))[:SOUNDS_OF_WORDS]
+        folder = self.work / "mappers" / f"words-{key(sounds=sounds[rows], settings=self.pairs().settings)[:12]}"
+        if not (folder / "config.json").is_file():
+            save_mapper(words_bridge(self.stack, sounds=sounds[rows]), folder, overwrite=True)
+        return str(folder)
+
+    # ----------------------------------------------------------------------------------------------------- methods
+
+    def plan(self) -> None:
+        """Fill `methods` with the rows of the table and of the sweeps that can be made, and say which cannot.
+
+        ValueError for a mapper that was trained on clips which it would be tested on.
+        """
+        settings = self.settings
+        for name in settings.methods:
+            method = METHODS.get(name, Method(name))
+            own = {} if method.group != "table" else {"guidance": settings.guidance}
+            self._add(name, replace(method, steps=settings.steps or method.steps, **own), self._source, method.source)
+        for group, values in settings.sweeps.items():
+            for value in values:
+                name = f"{value} {group}" if group in ("steps", "pairs") else f"{group} {value}"
+                how = {"steps": settings.steps or Method.steps, "guidance": settings.guidance}
+                method = Method("", group=group, **how | ({group: value} if group in how else {}))
+                self._add(name, method, self._swept, group, {
+                    "aggregate": value if group == "aggregate" else None,
+                    "sizes": values[value] if group == "size" else None, "number": value if group == "pairs" else None})
+                if group == "aggregate":
+                    self.aggregates[name] = value
+
+    def _source(self, source: str) -> str:
+        """Where the conditions of a row of the table come from, trained now if it is to be trained here."""
+        if self.settings.of_world:
+            return source
+        return self.words() if source == "words" else self.mapper(source)
+
+    def _swept(self, group: str, own: dict) -> str:
+        return self.mapper(self.settings.sweep_mapper, **own)
+
+    def _add(self, name: str, method: Method, source, *given) -> None:
+        trained = self.settings.sweep_mapper in self.settings.mappers
+        if method.group in ("aggregate", "size", "pairs") and not trained:
+            reason = f"the mapper {self.settings.sweep_mapper} is not trained here, so it cannot be trained otherwise"
         else:
-            yield name, conditions(world, METHODS[name], 0, sizes)
+            method = replace(method, source=source(*given))
+            reason = missing(self.clips("test"), method)
+        if reason:
+            self._leave_out(name, reason)
+            return
+        if known := learned_from(self.clips("test"), method):
+            raise ValueError(f"{name}: this mapper was trained on {len(known)} of the {len(self.clips('test').ids)} "
+                             f"clips that it would be tested on, such as {min(known)}; test it on others, or train one "
+                             "on the store's split train")
+        self.methods[name] = method
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        self.left_out[name] = reason
+        tqdm.write(f"not measured: {name} ({reason})")
+
+    # ------------------------------------------------------------------------------------------------------ sounds
+
+    def sounds(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
+        """The files of a method's sounds for a split, made now where they are missing, and seconds per sound.
+
+        None where the method has none: pictures have no true sounds.
+        """
+        method, clips = self.methods[name], self.clips(split, self.aggregates.get(name))
+        if clips.audio is None and method.source in ("real", "true"):
+            return None
+        seeds = 1 if split == "sweep" else self.settings.seeds
+        if method.source == "real":
+            takes = [self._takes(clips, seed) for seed in range(seeds)] if self.settings.of_world else [
+                self.true_sounds(clips)] * seeds
+            return [path for own in takes for path in own], np.zeros(1)
+        rows = np.stack([conditions(clips, method, self.settings.seed + seed) for seed in range(seeds)])
+        options = self._options(method)
+        made_by = key(rows=rows, ids=clips.ids, options=options, generator=sound_files.generator_key(self.stack))
+        folder = self.work / "sounds" / f"{''.join(c for c in Path(name).name if c.isalnum())}-{split}-{made_by[:12]}"
+        run = sound_files.run_on_ray if self.settings.engine == "ray" else sound_files.run_here
+        paths = sound_files.make_files(self.stack, clips.ids, rows, folder, options, name, run=run)
+        return paths, self._seconds(folder / "seconds.json", method, clips, rows[0])
+
+    def true_sounds(self, clips: Clips) -> list[Path]:
+        """The files of the clips' true sounds. ValueError when one of them cannot be read any more."""
+        generator = self.stack.generator
+        listing = Listing(self.settings.videos, clips.sources, [])
+        made_by = key(clips=[_version(source) for source in clips.sources], rate=generator.sample_rate,
+                      seconds=generator.clip_seconds)
+        folder = self.work / "sounds" / f"true-{made_by[:12]}"
+        paths = sound_files.copy_references(listing, folder, generator.sample_rate, generator.clip_seconds)
+        if len(paths) < len(clips.ids):
+            raise ValueError(f"{self.settings.videos}: of {len(clips.ids)} clips {len(clips.ids) - len(paths)} have "
+                             "lost their sounds since they were embedded")
+        return paths
+
+    def _takes(self, clips: Clips, seed: int) -> list[Path]:
+        """Files of other true sounds of SoundWorld's scenes."""
+        folder = self.work / "sounds" / f"takes-{key(clips=[_version(one) for one in clips.sources])[:12]}"
+        paths = [folder / f"seed{seed}" / f"{name}.flac" for name in clips.ids]
+        for path, scene in zip(paths, clips.scenes):
+            if not path.is_file():
+                sound_files.write_sound(path, synthesise(other_take(scene, seed)), SAMPLE_RATE)
+        return paths
+
+    def _options(self, method: Method) -> SoundOptions:
+        return SoundOptions(steps=method.steps, guidance=method.guidance, scheduler=self.settings.scheduler,
+                            candidates=self.settings.candidates, seed=self.settings.seed)
+
+    def _seconds(self, path: Path, method: Method, clips: Clips, rows: np.ndarray) -> np.ndarray:
+        """Seconds from one picture's embedding to its sound, of TIMED sounds made one by one; measured once."""
+        if not path.is_file():
+            one, took = clips.select(clips.ids[:1]), []
+            for seed in range(TIMED):
+                began = time.perf_counter()
+                mapped = conditions(one, method, seed) if is_mapper(method) else rows[:1]
+                best_candidates(self.stack, mapped, self._options(method), rank=self.settings.candidates > 1)
+                took.append(time.perf_counter() - began)
+            write_json(path, took)
+        return np.array(json.loads(path.read_text()))
+
+    # ------------------------------------------------------------------------------------------------------- scores
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The stack's own audio backbones."""
+        return Extractor({part: getattr(self.stack, part) for part in BACKBONES})
+
+    def truth(self, split: str) -> Features | None:
+        """Features of the true sounds of a split; None where there are none."""
+        clips = self.clips(split)
+        if clips.audio is None:
+            return None
+        if split == "sweep":
+            whole = self.truth("test")
+            return whole and whole.rows(self._places_in_test(clips))
+        return self.extractor.all(self.true_sounds(clips), clips.scenes).rows(slice(None), 0)
+
+    def _places_in_test(self, clips: Clips) -> list[int]:
+        places = {name: place for place, name in enumerate(self.clips("test").ids)}
+        return [places[name] for name in clips.ids]
+
+    def scorer(self, split: str) -> Scorer:
+        """What measures the sounds of a split."""
+        clips, real = self.clips(split), None
+        if self.settings.of_world and self.settings.real > len(clips.ids):
+            many = world_clips(self.stack, "ood" if split == "ood" else "test", self.settings.real)
+            real = self.extractor.all(self.true_sounds(many), many.scenes).rows(slice(None), 0)
+        names = self.stack.tagger.names
+        right = [right_classes(labels, names) for labels in clips.labels]
+        return Scorer(self.extractor.models, self.truth(split), clips.visual, right, real)
+
+    def measured(self, scorer: Scorer, made: Features, split: str) -> Rows:
+        """Every measure, clip by clip, kept by what it is measured of."""
+        path = self.work / "scores" / (key(
+            made=made, truth=scorer.truth, real=scorer.real, visual=scorer.visual, right=scorer.right,
+            covered=[self.settings.covered, self.settings.takes],
+            models=[[model.backbone, model.sample_rate] for model in scorer.models.values()])[:24] + ".npz")
+        if not path.is_file():
+            rows = scorer.rows(made)
+            if self.settings.covered and made.logits.shape[1] > 1:
+                rows["coverage"] = self._coverage(self.clips(split), made)[:, None]
+            sound_files.save_arrays(path, rows)
+        with np.load(path) as content:
+            return dict(content)
+
+    def scores(self, made: Features, split: str = "test") -> list[Score]:
+        """Every measure of sounds (n, seeds, ...) of a split's pictures."""
+        scorer = self.scorer(split)
+        return [*scorer.scores(self.measured(scorer, made, split)), *self.attributes(made, split)]
+
+    def _coverage(self, clips: Clips, made: Features) -> np.ndarray:
+        """How much of a picture's possible sounds the made ones cover, (n,); NaN but for the first pictures."""
+        scenes, takes = clips.scenes[: self.settings.covered], self.settings.takes
+        sounds = [synthesise(other_take(scene, 1000 + take)) for scene in scenes for take in range(takes)]
+        true = unit_norm(self.stack.tagger.features(sounds, SAMPLE_RATE))
+        found = np.full(len(clips.ids), np.nan)
+        for place, (own, one) in enumerate(zip(true.reshape(len(scenes), takes, -1), unit_norm(made.features))):
+            found[place] = coverage(own, one)
+        return found
+
+    # ----------------------------------------------------------------------------------------------------- summary
+
+    def run(self) -> pd.DataFrame:
+        """All steps; writes the summary that `results.Results` reads and returns its table evaluation."""
+        began, settings = time.perf_counter(), self.settings
+        splits = ["test"]
+        if settings.pictures == WORLD or (settings.pictures and Path(settings.pictures).is_dir()):
+            splits.append("ood")
+        elif settings.pictures:
+            self._leave_out("pictures", f"{settings.pictures}: no such folder")
+        self.plan()
+        if any(method.group != "table" for method in self.methods.values()):
+            splits.append("sweep")
+        tables = self._tables(splits) | {"gap": self._gap(), "efficiency": pd.DataFrame(
+            self._efficiency(), columns=["mapper", "pairs", "measure", "value", "n"])}
+        for name, table in tables.items():
+            write_table(table, settings.summary / f"{name}.csv")
+        counts = {split: len(self.clips(split).ids) for split in splits}
+        write_json(settings.summary / "run.json", {
+            "stack": self.stack.name, "data": "SoundWorld" if settings.of_world else self.listing.name,
+            "sizes": {"pictures": counts["test"], "ood": counts.get("ood", 0), "sweep": counts.get("sweep", 0),
+                      "seeds": settings.seeds, "pairs": self._learned(), "real": settings.real,
+                      "covered": settings.covered, "takes": settings.takes, "gap": len(self.clips("gap").ids),
+                      "efficiency": settings.efficiency, "draws": settings.draws, "steps": settings.steps},
+            "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
+            "configuration": settings.as_json(), "left_out": self.left_out, "few": sorted(self.few),
+            "of_the_stack": [name for name, method in self.methods.items() if method.source in (*MAPPERS, "words")],
+            "settings": {name: f"{method.source} {json.dumps(method.settings)}, {method.steps} steps, guidance "
+                               f"{method.guidance:g}" for name, method in self.methods.items()}})
+        return tables["evaluation"]
+
+    def _learned(self) -> int:
+        if self.settings.of_world:
+            return self.settings.train_clips or 0
+        return len(self.pairs().train[0]) if "train" in set(self.store().numpy("split")) else 0
+
+    def _tables(self, splits: list[str]) -> dict[str, pd.DataFrame]:
+        """The tables that need sounds; empty where a part for making or scoring them is missing."""
+        rows, singles, apart = [], [], []
+        try:
+            for part in ("audioldm", *BACKBONES):
+                self.stack.place(part)
+        except ValueError as error:
+            self._leave_out("sounds", str(error))
+            splits = []
+        scorers = {split: self.scorer(split) for split in splits}
+        tested: dict[str, dict[str, Rows]] = {"test": {}, "ood": {}}
+        if scorers and not scorers["test"].known.any():
+            self._leave_out("accuracy", f"{self.stack.tagger.backbone} has none of the pictures' classes")
+        for name, method in tqdm(self.methods.items(), "methods", unit="method"):
+            for split in ("test", "ood") if method.group == "table" else ("sweep",):
+                if split not in scorers or (found := self.made(name, split)) is None:
+                    continue
+                made, seconds = found
+                parts = {split: made}
+                if split == "test" and "sweep" in scorers:  # as many sounds as a sweep has, to compare with it
+                    parts["sweep"] = made.rows(self._places_in_test(self.clips("sweep")), slice(1))
+                for part, features in parts.items():
+                    measured = self.measured(scorers[part], features, part)
+                    tested.setdefault(part, {})[name] = measured
+                    self.few |= set(scorers[part].few(features))
+                    rows += [{"method": name, "group": method.group, "split": part} | row for row in
+                             self._rows(scorers[part], measured, features, part, seconds, method)]
+                singles += [{"method": name, "split": split} | row
+                            for row in self.singles(tested[split][name], made, split)]
+        for split in ("test", "ood"):
+            apart += [{"method": first, "other": second, "measure": measure} | interval._asdict() | {"split": split}
+                      for first, second in COMPARED if {first, second} <= tested[split].keys()
+                      for measure, interval in scorers[split].differences(tested[split][first], tested[split][second])]
+        for note in self.extractor.notes.values() if scorers else ():
+            tqdm.write(note)
+        table = pd.DataFrame(singles, columns=None if singles else ["method", "split", "seed"])
+        return {"evaluation": pd.DataFrame(rows, columns=COLUMNS),
+                "differences": pd.DataFrame(apart, columns=["method", "other", "measure", *Interval._fields, "split"]),
+                "sounds": table[(table.seed == 0) & (table.split == "test")], "singles": table}
+
+    def made(self, name: str, split: str) -> tuple[Features, np.ndarray] | None:
+        """Features (n, seeds, ...) of a method's sounds on a split, and seconds a sound; None where it makes none."""
+        if (made := self.sounds(name, split)) is None:
+            return None
+        paths, seconds = made
+        clips = self.clips(split)
+        return self.extractor.all(paths, clips.scenes, len(paths) // len(clips.ids)), seconds
+
+    def _rows(self, scorer: Scorer, measured: Rows, made: Features, split: str, seconds: np.ndarray,
+              method: Method) -> Iterator[dict]:
+        """Rows of evaluation.csv for one method and split."""
+        n, tagger = len(made.logits), scorer.models["tagger"]
+        yield _row(Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0))
+        trained = trained_parameters(self.stack, method)
+        yield _row(Score("trained parameters", Interval(trained, trained, trained, n), np.array([trained]), "", 0))
+        for score in self.scores(made, split):
+            yield _row(score)
+        labels = np.array([names[0] if names else "" for names in self.clips(split).labels])
+        for label in sorted(set(labels[scorer.known])):
+            hits = measured["accuracy"][(labels == label) & scorer.known]
+            yield _row(Score("accuracy", rate_interval(hits), hits.mean(0), tagger.backbone, tagger.sample_rate), label)
+
+    def attributes(self, made: Features, split: str) -> Iterator[Score]:
+        """What SoundWorld's pictures say of their sounds, as far as it is heard in them; nothing for other clips."""
+        scenes = [scene for scene in self.clips(split).scenes if scene is not None]
+        if not scenes:
+            return
+        classes = np.array([scene.label for scene in scenes])
+        for column, (name, (rows, truth)) in enumerate(seen_attributes(scenes).items()):
+            heard = made.attributes[rows][..., column]
+            try:
+                by_seed = [attribute_fidelity(heard[:, seed], truth[rows], classes[rows], draws=1).value
+                           for seed in range(heard.shape[1])]
+                interval = attribute_fidelity(heard, truth[rows], classes[rows], self.settings.draws)
+            except ValueError:  # too few pictures of any class
+                continue
+            yield Score(name, interval, np.array(by_seed), "signal", self.stack.generator.sample_rate)
+
+    def singles(self, measured: Rows, made: Features, split: str) -> Iterator[dict]:
+        """Rows of singles.csv: one sound each."""
+        clips, seeds = self.clips(split), made.logits.shape[1]
+        world = None not in clips.scenes
+        truths = {name: np.where(rows, truth, np.nan)
+                  for name, (rows, truth) in (seen_attributes(clips.scenes) if world else {}).items()}
+        for index, seed in np.ndindex(len(clips.ids), seeds):
+            row = {"seed": seed, "index": index, "id": clips.ids[index], "label": next(iter(clips.labels[index]), ""),
+                   "right": measured["accuracy"][index, seed] if "accuracy" in measured else np.nan,
+                   "CS": measured["CS"][index, seed]}
+            yield row | dict(zip(ATTRIBUTES, made.attributes[index, seed] if world else [np.nan] * 3)) | {
+                f"true {name}": truth[index] for name, truth in truths.items()}
+
+    def _gap(self) -> pd.DataFrame:
+        """What methods leave of the gap, by `gap.measure`: their conditions against the true sounds' embeddings."""
+        clips, rows = self.clips("gap"), []
+        if len(clips.ids) < GAP_FROM:
+            self._leave_out("gap", f"{len(clips.ids)} test clips, where {GAP_FROM} or more are needed")
+        table = {name: method for name, method in self.methods.items() if method.group == "table"}
+        for name, method in table.items() if len(clips.ids) >= GAP_FROM else ():
+            if method.source == "true" or (method.source == "real" and not self.settings.of_world):
+                continue  # nothing is left of it
+            cloud = self._embedded_takes(clips) if method.source == "real" else conditions(
+                clips, method, self.settings.seed)
+            rows += [{"method": name, "measure": measure} | interval._asdict() for measure, interval in gap.measure(
+                cloud, clips.audio, draws=self.settings.draws).items()]
+        return pd.DataFrame(rows, columns=["method", "measure", *Interval._fields])
+
+    def _embedded_takes(self, clips: Clips) -> np.ndarray:
+        takes = [synthesise(other_take(scene, 0)) for scene in clips.scenes]
+        return self.stack.audio.embed_audio(takes, SAMPLE_RATE)
+
+    def _efficiency(self) -> Iterator[dict]:
+        """How near mappers trained on few pairs come to the true sounds, by embeddings alone."""
+        clips, settings = self.clips("test"), self.settings
+        for name, method in self.methods.items():
+            if method.group == "pairs":
+                yield from _nearness(settings.sweep_mapper, int(name.split()[0]),
+                                     conditions(clips, method, settings.seed), clips.audio)
+        for kind in ("regression", "diffusion") if settings.efficiency else ():
+            visual, audio = world_clips(self.stack, "train", 1, max(settings.efficiency)).learned()
+            recipe = recipe_for(self.stack.name, kind)
+            steps = 2 if settings.steps else recipe.train.steps // 4  # enough for so few pairs
+            for number in settings.efficiency:
+                mapper = build(recipe, visual.shape[1], audio.shape[1])
+                train = replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, number))
+                train_mapper(mapper, visual[:number], audio[:number], train)
+                yield from _nearness(kind, number, mapper.eval().map(clips.visual), clips.audio)
 
 
-def data_efficiency(stack: Stack, world: World, sizes: Sizes) -> pd.DataFrame:
-    """Mappers trained on few pairs, compared by embeddings alone: cosine, recall@10 and FD of the test pictures.
+def _version(source: Source) -> list:
+    """What tells a clip from others of its name and from its own earlier versions."""
+    if isinstance(source, WorldSource):
+        return [source.id, source.seed, world_code()]
+    stats = [Path(path).stat() for path in (source.visual, source.sound) if path]
+    return [source.id, source.visual, *((stat.st_size, stat.st_mtime_ns) for stat in stats)]
 
-    Each has its recipe's shape and a quarter of its steps, enough for so few pairs.
+
+def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> Iterator[dict]:
+    """Rows of efficiency.csv: embeddings that a mapper trained on `pairs` pairs gives held-out pictures, (n, d)."""
+    for measure, value in (("cosine", gap.pair_cosines(mapped, audio).mean()),
+                           ("recall@10", gap.recall(gap.retrieval_ranks(mapped, audio))),
+                           ("FD of embeddings", frechet_distance(mapped, audio))):
+        yield {"mapper": kind, "pairs": pairs, "measure": measure, "value": value, "n": len(mapped)}
+
+
+def _row(score: Score, label: str = "") -> dict:
+    return {"measure": score.measure, "label": label} | score.interval._asdict() | {
+        "seeds": len(score.by_seed), "seed_low": score.by_seed.min(), "seed_high": score.by_seed.max(),
+        "backbone": score.backbone, "sample_rate": score.sample_rate}
+
+
+def evaluate(settings: Settings, stack: Stack) -> pd.DataFrame:
+    """Run an evaluation.
+
+    Writes into the settings' folder of the summary: evaluation.csv, with a row for each method, split and measure
+    (value, 95% interval over pictures, n, range over seeds, backbone, sample rate); differences.csv of COMPARED;
+    singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv;
+    run.json. Returns the table evaluation.
     """
-    pairs = embed_world(stack, "train", max(sizes.efficiency))
-    rows = []
-    for kind in ("regression", "diffusion"):
-        recipe = recipe_for(stack.name, kind)
-        steps = 2 if sizes.steps else recipe.train.steps // 4
-        for number in sizes.efficiency:
-            mapper = build(recipe, pairs.visual.shape[1], pairs.audio.shape[1])
-            train = replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, number))
-            train_mapper(mapper, pairs.visual[:number], pairs.audio[:number], train)
-            mapped = mapper.eval().map(world.visual)
-            rows += efficiency_rows(kind, number, mapped, world.audio)
-    return pd.DataFrame(rows)
+    return Evaluation(settings, stack).run()

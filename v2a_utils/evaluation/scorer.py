@@ -1,8 +1,7 @@
-"""The measures of generated sounds against reference sounds, each with its interval, seed values and backbone."""
+"""The measures of generated sounds against reference sounds, clip by clip, with intervals and differences."""
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,25 +11,30 @@ from v2a_utils.evaluation.features import Features
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import (
     Interval,
+    KernelReference,
     Moments,
-    bootstrap,
     class_hits,
     clip_scores,
     diversity,
     few_rows,
     frechet_distance,
+    frechet_influence,
+    inception_rows,
     inception_score,
     infinite_frechet_distance,
     kl_divergence,
     rate_interval,
+    student_interval,
     unit_norm,
 )
 from v2a_utils.models.backbones import TOO_GENERAL, AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
 SHARES = ("accuracy", "recall@10", "coverage")
+FROM_0 = ("FD", "FAD", "diversity")  # which cannot be less
 LINE_FROM = 30  # clips, from which on distances are extrapolated to infinite n
 IS_PARTS = 10  # in which the field takes the mean of inception scores
+Rows = dict[str, np.ndarray]  # (n, seeds) by measure, or (n, 1) of all seeds together; NaN for clips without a value
 
 
 class Score(NamedTuple):
@@ -44,169 +48,152 @@ class Score(NamedTuple):
     interval_by: str = ""  # what the interval comes from
 
 
-class Cloud(NamedTuple):
-    """A measure of all sounds of one seed together: `function` of rows (n, ...) out of `rows` (n, seeds, ...)."""
-
-    rows: np.ndarray
-    function: Callable[[np.ndarray], float]
-    draws: float  # share of the usual number of bootstrap draws: slow measures get fewer
-
-    def value(self, rows: np.ndarray) -> float:
-        """The mean over seeds."""
-        return float(np.mean([self.function(rows[:, seed]) for seed in range(rows.shape[1])]))
-
-
 class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
     models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the
-    reference sounds, row by row, or None where there are none, which leaves out FD, FAD, KL and recall@10. visual:
+    reference sounds, row by row, or None where there are none, which leaves out FD, FAD, KAD, KL and recall@10. visual:
     CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as right for each
-    picture (empty where it knows none), or None. Intervals resample pictures, all seeds of a picture together; `draws`
-    is the number of resamples.
+    picture (empty where it knows none), or None. real: features of more reference sounds than there are pictures, for
+    FD, FAD and KAD to compare with (None: those of `truth`).
+
+    Every measure is a row a clip, all seeds of one beside each other; of a whole cloud, such as FD, it is the distance
+    plus how the clip moves it. So the mean over clips is the measure, and its interval Student's over clips.
     """
 
     def __init__(self, models: dict[str, AudioBackbone], truth: Features | None, visual: np.ndarray | None = None,
-                 right: list[frozenset[str]] | None = None, draws: int = 200):
-        self.models, self.truth, self.visual, self.draws = models, truth, visual, draws
-        self.right = right or [frozenset()] * len(truth.features)
+                 right: list[frozenset[str]] | None = None, real: Features | None = None):
+        self.models, self.truth, self.visual = models, truth, visual
+        self.real = real or truth or Features(*[np.zeros((0, 1))] * 5)
+        self.right = right or [frozenset()] * len(self.real.features)
+
+    # ---------------------------------------------------------------------------------------------- the reference
 
     @cached_property
-    def reference(self) -> dict[str, Moments]:
-        """Moments of the reference sounds' features and frames."""
-        frames = {"frames": Moments(self.truth.frames)} if "framewise" in self.models else {}
-        return {"features": Moments([self.truth.features])} | frames
+    def moments(self) -> Moments:
+        """Of the reference sounds' features."""
+        return Moments([self.real.features])
 
-    # ------------------------------------------------------------------------------------------- what is measured
+    @cached_property
+    def frame_moments(self) -> Moments:
+        """Of the reference sounds' frames."""
+        return Moments(self.real.frames)
 
-    def each(self, made: Features) -> dict[str, np.ndarray]:
-        """What is measured sound by sound, (n, seeds) by measure; accuracy of the pictures whose class is known."""
-        seeds, truth = range(made.logits.shape[1]), self.truth
-        found = {}
-        if truth is not None:
-            found = {f"KL {outputs}": np.stack([kl_divergence(truth.logits, made.logits[:, seed], outputs)
-                                                for seed in seeds], 1) for outputs in ("softmax", "sigmoid")}
-            true = unit_norm(truth.features)
-            ranks = [gap.retrieval_ranks(unit_norm(made.features[:, seed]), true) for seed in seeds]
-            found["recall@10"] = np.stack(ranks, 1) <= 10
-        if self.visual is not None and "wav2clip" in self.models:
-            found["CS"] = np.stack([clip_scores(self.visual, made.clip[:, seed]) for seed in seeds], 1)
-        if self.known.any():
-            found["accuracy"] = self.hits(made)[self.known]
-        return found
-
-    def clouds(self, made: Features) -> dict[str, Cloud]:
-        """What is measured of all sounds of a seed together."""
-        def fd(rows: np.ndarray) -> float:
-            return _distance(rows, self.reference["features"])
-
-        def fad(rows: np.ndarray) -> float:
-            return _distance(Moments(rows), self.reference["frames"])
-
-        found = {} if self.truth is None else {"FD": Cloud(made.features, fd, 0.3)}
-        if self.truth is not None and "framewise" in self.models:
-            found["FAD"] = Cloud(made.frames, fad, 0.3)
-        return found | {"IS": Cloud(made.logits, lambda rows: float(inception_score(rows, splits=1)[0]), 1)}
-
-    def by_picture(self, made: Features) -> dict[str, np.ndarray]:
-        """What is measured of the several sounds of a picture, (n,) by measure."""
-        return {"diversity": diversity(made.features)} if made.logits.shape[1] > 1 else {}
+    @cached_property
+    def kernel(self) -> KernelReference:
+        """The reference sounds' features for KAD."""
+        return KernelReference(self.real.features)
 
     @cached_property
     def known(self) -> np.ndarray:
         """Pictures with a label that the tagger has a class for, (n,) bool."""
         return np.array([bool(names) for names in self.right])
 
-    def hits(self, made: Features) -> np.ndarray:
-        """Whether the tagger's highest class is right for the picture, (n, seeds) bool; False where it knows none."""
-        names = self.models["tagger"].names
-        return np.stack([class_hits(made.logits[:, seed], names, self.right, TOO_GENERAL)
-                         for seed in range(made.logits.shape[1])], 1)
+    # ------------------------------------------------------------------------------------------- what is measured
+
+    def rows(self, made: Features) -> Rows:
+        """Every measure of sounds (n, seeds, ...), clip by clip."""
+        seeds = [made.rows(slice(None), seed) for seed in range(made.logits.shape[1])]
+        by_seed = [self._clouds(one) | self._pairs(one) for one in seeds]
+        found = {name: np.stack([one[name] for one in by_seed], 1) for name in by_seed[0]}
+        return found | {name: values[:, None] for name, values in self.by_picture(made).items()}
+
+    def _clouds(self, made: Features) -> Rows:
+        """What is measured of all sounds of a seed together, (n,) by measure."""
+        found = {}
+        if self.truth is not None:
+            found["FD"] = _distance(made.features, self.moments) + frechet_influence(made.features, self.moments)
+            if "framewise" in self.models:
+                found["FAD"] = self._frames(made.frames)
+            value, influence = self.kernel.compare(made.features)
+            found["KAD"] = value + influence
+        return found | {"IS": inception_rows(made.logits)}
+
+    def _frames(self, frames: np.ndarray) -> np.ndarray:
+        """FAD clip by clip, (n,): all frames are one cloud, and a clip moves it as its frames do together."""
+        lengths, pooled = [len(one) for one in frames], np.concatenate(list(frames))
+        each = frechet_influence(pooled, self.frame_moments) * len(frames) / len(pooled)
+        return _distance(pooled, self.frame_moments) + np.add.reduceat(each, np.cumsum([0, *lengths[:-1]]))
+
+    def _pairs(self, made: Features) -> Rows:
+        """What is measured sound by sound of a seed, (n,) by measure."""
+        found = {}
+        if self.truth is not None:
+            for outputs in ("softmax", "sigmoid"):
+                found[f"KL {outputs}"] = kl_divergence(self.truth.logits, made.logits, outputs)
+            found["recall@10"] = gap.retrieval_ranks(_directions(made.features), self.directions) <= 10
+        if self.visual is not None and "wav2clip" in self.models:
+            found["CS"] = clip_scores(self.visual, made.clip)
+        if self.known.any():
+            hits = class_hits(made.logits, self.models["tagger"].names, self.right, TOO_GENERAL)
+            found["accuracy"] = np.where(self.known, hits, np.nan)
+        return {name: np.asarray(values, float) for name, values in found.items()}
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Directions of the reference sounds' features, among which recall@10 looks."""
+        return _directions(self.truth.features if self.truth is not None else np.zeros((0, 1)))
+
+    def by_picture(self, made: Features) -> Rows:
+        """What is measured of the several sounds of a picture, (n,) by measure."""
+        return {"diversity": diversity(made.features)} if made.logits.shape[1] > 1 else {}
 
     # ----------------------------------------------------------------------------------------- numbers and intervals
 
-    def scores(self, made: Features) -> Iterator[Score]:
-        """Every measure of sounds (n, seeds, ...)."""
-        for name, cloud in self.clouds(made).items():
-            by_seed = np.array([cloud.function(cloud.rows[:, seed]) for seed in range(cloud.rows.shape[1])])
-            draws = self._draws(cloud.draws)
-            interval = bootstrap(cloud.value, cloud.rows, draws=draws)
-            yield self._score(name, interval.within(0), by_seed, f"bootstrap of clips, {draws} draws")
-        for name, values in self.each(made).items():
-            interval = rate_interval(values) if name in SHARES else self._mean(values.mean(1))
-            yield self._score(name, interval, values.mean(0), self._by(name))
-        for name, values in self.by_picture(made).items():
-            interval = rate_interval(values) if name in SHARES else self._mean(values).within(0)
-            yield self._score(name, interval, values.mean(keepdims=True), self._by(name))
+    def scores(self, rows: Rows) -> Iterator[Score]:
+        """Every measure of a method, from its rows."""
+        for name, values in rows.items():
+            values = values[~np.isnan(values).any(1)]
+            interval = rate_interval(values) if name in SHARES else student_interval(values.mean(1))
+            if name in FROM_0:  # also where rounding leads below
+                interval = interval._replace(value=max(interval.value, 0.0)).within(0)
+            yield self._score(name, interval, values.mean(0),
+                              "Wilson, over clips" if name in SHARES else "Student's t, over clips")
 
-    def differences(self, first: Features, second: Features) -> Iterator[tuple[str, Interval]]:
-        """Every measure of one method minus that of another for the same pictures, resampled together."""
-        clouds, others = self.clouds(first), self.clouds(second)
-        for name, cloud in clouds.items():
-            def apart(one: np.ndarray, two: np.ndarray, value=cloud.value) -> float:
-                return value(one) - value(two)
+    def differences(self, first: Rows, second: Rows) -> Iterator[tuple[str, Interval]]:
+        """Every measure of one method minus that of another for the same pictures, from their rows."""
+        for name in (name for name in first if name in second):
+            apart = first[name].mean(1) - second[name].mean(1)
+            yield name, student_interval(apart[~np.isnan(apart)])
 
-            yield name, bootstrap(apart, cloud.rows, others[name].rows, draws=self._draws(cloud.draws))
-        for values, more in ((self.each(first), self.each(second)), (self.by_picture(first), self.by_picture(second))):
-            for name in (name for name in values if name in more):
-                one, two = (np.asarray(each[name], float).reshape(len(each[name]), -1).mean(1)
-                            for each in (values, more))
-                yield name, self._mean(one - two)
+    def more_scores(self, made: Features) -> Iterator[Score]:
+        """IS in ten parts, as the field has it, and FD and FAD at infinite n where clips are few for the backbone."""
+        if len(made.logits) >= IS_PARTS:
+            parts = np.stack([inception_score(made.logits[:, seed], IS_PARTS) for seed in range(made.logits.shape[1])])
+            interval = student_interval(parts.mean(0))._replace(n=len(made.logits))
+            yield self._score(f"IS in {IS_PARTS} parts", interval, parts.mean(1), "Student's t, over the parts")
+        for name, (first, second) in self.few(made).items():
+            if len(second) < LINE_FROM:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # that they are few is what this is for
+                each = np.array([infinite_frechet_distance(first[:, seed], second) for seed in range(first.shape[1])])
+            yield self._score(f"{name} at infinite n", Interval(*each[:, :3].mean(0), len(second)), each[:, 0],
+                              "jackknife, 10 groups of clips")
 
-    def _mean(self, rows: np.ndarray) -> Interval:
-        return bootstrap(np.mean, rows, draws=10 * self.draws)
-
-    def _draws(self, share: float) -> int:
-        return max(int(share * self.draws), 10)
-
-    def _by(self, name: str) -> str:
-        return "Wilson, over clips" if name in SHARES else f"bootstrap of clips, {10 * self.draws} draws"
+    def few(self, made: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Rows (n, seeds, ...) and (n, ...) of the distances for which there are too few."""
+        clouds = {}
+        if self.truth is None:
+            return {}
+        if few_rows(min(self.moments.n, len(made.features)), len(self.moments.mean)):
+            clouds["FD"] = made.features, self.truth.features
+        frames = sum(map(len, made.frames[:, 0])) if "framewise" in self.models else 0
+        if frames and few_rows(min(self.frame_moments.n, frames), len(self.frame_moments.mean)):
+            clouds["FAD"] = made.frames, self.truth.frames
+        return clouds
 
     def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str) -> Score:
         model = self.models[MODEL_OF.get(name, "tagger")]
         return Score(name, interval, by_seed, model.backbone, model.sample_rate, by)
 
 
-class FieldScorer(Scorer):
-    """The measures as the field prints them: beside the others IS in ten parts, and FD and FAD at infinite n."""
-
-    def clouds(self, made: Features) -> dict[str, Cloud]:
-        """What is measured of all sounds of a seed together; IS in parts where there are as many sounds."""
-        found = super().clouds(made)
-        if len(made.logits) >= IS_PARTS:
-            found[f"IS in {IS_PARTS} parts"] = Cloud(
-                made.logits, lambda rows: float(inception_score(rows, IS_PARTS).mean()), 1)
-        return found
-
-    def scores(self, made: Features) -> Iterator[Score]:
-        """Every measure of sounds (n, seeds, ...), and distances at infinite n where there are too few of them."""
-        yield from super().scores(made)
-        for name, (first, second) in self.few(made).items():
-            if len(second) < LINE_FROM:
-                continue
-            with _few_rows_are_known():
-                each = [infinite_frechet_distance(first[:, seed], second) for seed in range(first.shape[1])]
-            values = np.array(each)  # (seeds, 4)
-            yield self._score(f"{name} at infinite n", Interval(*values[:, :3].mean(0), len(second)), values[:, 0],
-                              "jackknife, 10 groups of clips")
-
-    def few(self, made: Features) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Rows (n, seeds, ...) and (n, ...) of the distances for which there are too few."""
-        clouds = {"FD": (made.features, self.truth.features, "features")}
-        if "framewise" in self.models:
-            clouds["FAD"] = (made.frames, self.truth.frames, "frames")
-        return {name: (first, second) for name, (first, second, kind) in clouds.items()
-                if few_rows(self.reference[kind].n, len(self.reference[kind].mean))}
+def _directions(features: np.ndarray) -> np.ndarray:
+    return unit_norm(features).astype(np.float32)
 
 
-def _distance(first: np.ndarray | Moments, second: Moments) -> float:
-    """The Fréchet distance, without its warning for every draw of a bootstrap; `FieldScorer` says it once."""
-    with _few_rows_are_known():
-        return frechet_distance(first, second)
-
-
-@contextmanager
-def _few_rows_are_known() -> Iterator[None]:
+def _distance(first: np.ndarray, second: Moments) -> float:
+    """The Fréchet distance without its warning, which `few` says once for all methods."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="a Fréchet distance of")
-        yield
+        return frechet_distance(first, second)

@@ -1,14 +1,9 @@
 """Any two folders of sounds, by whatever system, through the field's measures (the command `score`).
 
 Features are kept by each file's SHA-256, so a second run is quick and a killed one goes on. Notes say what is left
-out or unusual. Channels are averaged, as in av-benchmark and fadtk; audioldm_eval takes the first. Every backbone gets
-every sound at its own rate, resampled by soxr from whatever rate the file has; the other programs use the filters of
-torchaudio or resampy (tests/benchmarks/parity.py measures how much that matters). Each sound is heard whole, as in
-audioldm_eval, or all are cut to one length, as in av-benchmark. A sound shorter than a frame of FAD, 0.96 s, is padded
-with silence; PaSST, which needs 10 s, pads or cuts every sound to that.
+out or unusual. Each sound is taken whole, as in audioldm_eval, or all are cut to one length, as in av-benchmark.
 """
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -16,21 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from v2a_utils.data.audio import read_audio
-from v2a_utils.data.files import cache_folder, whole_file, write_json, write_table
+from v2a_utils.data.files import whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.features import Features, stack_clips, stack_seeds
-from v2a_utils.evaluation.scorer import LINE_FROM, FieldScorer
+from v2a_utils.evaluation.features import Extractor, Features, stack_clips, stack_seeds
+from v2a_utils.evaluation.scorer import LINE_FROM, Rows, Score, Scorer
 from v2a_utils.evaluation.sound_folders import Matched, files_by_name, match_sounds
-from v2a_utils.models.backbones import FRAME, AudioBackbone, right_classes
-from v2a_utils.models.weights import sha256, state_sha256
+from v2a_utils.models.backbones import right_classes
+from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import BACKBONES, Stack, load_tagger
 
-FORMAT = 2  # of what is kept there
-SILENT = 1e-5  # highest sample of a sound that counts as silent
+TOP = 3  # classes that are told of each sound
 AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
     ("FD", "PANNs CNN14 16k"): "FD-PANN", ("FD", "PaSST"): "FD-PASST", ("FAD", "VGGish"): "FD-VGG",
     ("KL softmax", "PANNs CNN14 16k"): "KL-PANNS-softmax", ("KL softmax", "PaSST"): "KL-PASST-softmax",
@@ -38,77 +32,39 @@ AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
 }
 
 
-class Extractor:
-    """Features of sound files by audio backbones (tagger, and framewise, wav2clip), kept on disk by the files' SHA-256.
-
-    `seconds` cuts longer sounds; None hears them whole.
-    """
-
-    def __init__(self, models: dict[str, AudioBackbone], seconds: float | None = None):
-        self.models, self.seconds = models, seconds
-        key = " ".join([f"{FORMAT} {seconds}", *(state_sha256(model.model) for model in models.values())])
-        self.folder = cache_folder("features") / hashlib.sha256(key.encode()).hexdigest()[:16]
-        self.notes: dict[str, str] = {}  # what is wrong or unusual, by file
-
-    def __call__(self, path: Path) -> dict[str, np.ndarray] | None:
-        """Arrays by the names of `Features`, and "seconds", "rate" and "peak"; None for a file that cannot be read."""
-        kept = self.folder / f"{sha256(path)}.npz"
-        if not kept.is_file():
-            try:
-                found = self._extract(path)
-            except ValueError as error:
-                self.notes[str(path)] = f"left out: {error}"
-                return None
-            with whole_file(kept) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **found)
-        with np.load(kept) as content:
-            found = dict(content)
-        if found["peak"] < SILENT:
-            self.notes[str(path)] = f"{path}: is silent; it is measured as it is"
-        elif found["seconds"] < FRAME:
-            self.notes[str(path)] = f"{path}: is shorter than {FRAME} s; it is filled with silence to that length"
-        return found
-
-    def _extract(self, path: Path) -> dict[str, np.ndarray]:
-        wave, rate = read_audio(path, self.seconds)
-        heard = [np.pad(wave, (0, max(round(FRAME * rate) - len(wave), 0)))]  # shorter ones vanish in pooling
-        features = self.models["tagger"].features(heard, rate)
-        found = {"features": features[0], "logits": self.models["tagger"].classify(features)[0],
-                 "seconds": np.float64(len(wave) / rate), "rate": np.float64(rate),
-                 "peak": np.float64(np.abs(wave).max())}
-        if "framewise" in self.models:
-            found["frames"] = self.models["framewise"].frames(heard, rate)[0]
-        if "wav2clip" in self.models:
-            found["clip"] = self.models["wav2clip"].embed(heard, rate)[0]
-        return found
-
-
 def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = None, labels: Path | None = None,
-          out: Path = Path("results/scores"), draws: int = 200, listeners: Sequence[str] = (),
-          seconds: float | None = None) -> pd.DataFrame:
+          out: Path = Path("results/scores"), listeners: Sequence[str] = (), seconds: float | None = None,
+          ids: Path | None = None, clips: Path | None = None) -> pd.DataFrame:
     """Measures of the sounds against the reference sounds of the same names, as a table with 95% intervals.
 
     listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
     folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
-    and label. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what av-benchmark
-    reports, by its names. ValueError says what does not fit.
+    and label. `ids`: a list of ids, one a line; exactly these are measured. `clips`: a .csv or .parquet file for every
+    measure of every sound. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what
+    av-benchmark reports, by its names. ValueError says what does not fit.
     """
-    clips = match_sounds(sounds, reference)
-    tables, notes = [], list(clips.notes)
+    if clips is not None and clips.suffix.lower() not in (".csv", ".parquet"):
+        raise ValueError(f"{clips}: give a file that ends in .csv or .parquet")
+    matched = match_sounds(sounds, reference, ids)
+    tables, each, notes = [], [], list(matched.notes)
     for name in listeners or [stack.name]:
         models = ({part: getattr(stack, part) for part in BACKBONES} if name == stack.name
                   else {"tagger": load_tagger(name, stack.device)})
-        truth, made, said = _listen(clips, Extractor(models, seconds), name)
+        truth, made, said = _listen(matched, Extractor(models, seconds), name, whole=ids is not None)
         names = list(truth)
         right = _right(labels, names, models["tagger"].names) if labels else None
         visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
-        scorer = FieldScorer(models, stack_clips(list(truth.values())), visual, right, draws)
+        scorer = Scorer(models, stack_clips(list(truth.values())), visual, right)
         stacked = stack_seeds([stack_clips(list(seed.values())) for seed in made])
-        tables.append(_table(scorer, stacked))
+        rows = scorer.rows(stacked)
+        tables.append(_table([*scorer.scores(rows), *scorer.more_scores(stacked)]))
         notes += [note for note in said if note not in notes] + _too_few(tables[-1], scorer.few(stacked))
+        each.append(_each(names, rows, stacked, models["tagger"]))
     table = pd.concat(tables)
     for note in notes:
         tqdm.write(note)
+    if clips is not None:
+        _write_clips(pd.concat(each), clips)
     write_table(table, out / "scores.csv")
     rows = json.loads(table.to_json(orient="records"))
     write_json(out / "scores.json", {
@@ -119,11 +75,39 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     return table
 
 
-def _table(scorer: FieldScorer, made: Features) -> pd.DataFrame:
+def _table(scores: list[Score]) -> pd.DataFrame:
     return pd.DataFrame([
         {"measure": one.measure} | one.interval._asdict()
         | {"seeds": len(one.by_seed), "backbone": one.backbone, "sample_rate": one.sample_rate,
-           "interval_by": one.interval_by} for one in scorer.scores(made)])
+           "interval_by": one.interval_by} for one in scores])
+
+
+def _each(names: list[str], rows: Rows, made: Features, tagger) -> pd.DataFrame:
+    """Every measure of every sound, to sort by and to listen: a row a clip and seed.
+
+    Of FD, FAD, KAD and IS, which are of all sounds together, the columns hold by how much the value would change for
+    each share that the clip's weight among all of them grew: the large ones of FD are the clips that spoil it.
+    """
+    tables = []
+    for seed in range(made.logits.shape[1]):
+        order = np.argsort(-made.logits[:, seed], 1)[:, :TOP]
+        shares = np.take_along_axis(softmax(made.logits[:, seed], 1), order, 1)
+        told = ["; ".join(f"{tagger.names[place]} {share:.0%}" for place, share in zip(*one))
+                for one in zip(order, shares)]
+        columns = {name: values[:, min(seed, values.shape[1] - 1)] for name, values in rows.items()}
+        for name in {"FD", "FAD", "KAD", "IS"} & columns.keys():
+            columns[f"{name}, contribution"] = columns.pop(name) - rows[name][:, seed].mean()
+        tables.append(pd.DataFrame({"id": names, "seed": seed, "backbone": tagger.backbone} | columns
+                                   | {"top classes": told}))
+    return pd.concat(tables)
+
+
+def _write_clips(table: pd.DataFrame, path: Path) -> None:
+    if path.suffix.lower() == ".csv":
+        write_table(table, path)
+        return
+    with whole_file(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
@@ -138,18 +122,31 @@ def _too_few(table: pd.DataFrame, measures: Collection[str]) -> list[str]:
     return notes
 
 
-def _listen(clips: Matched, extractor: Extractor, title: str) -> tuple[dict, list[dict], list[str]]:
-    """Features of the reference and of each seed's sounds, by clip, and notes. ValueError for too few clips."""
+def _listen(clips: Matched, extractor: Extractor, title: str, whole: bool) -> tuple[dict, list[dict], list[str]]:
+    """Features of the reference and of each seed's sounds, by clip, and notes.
+
+    ValueError for too few clips, or, where the `whole` list was asked for, for one that cannot be read.
+    """
     rows = {name: [extractor(path) for path in (path, *clips.made[name])]
             for name, path in tqdm(clips.true.items(), f"features {title}", unit="clip")}
     rows = {name: found for name, found in rows.items() if all(one is not None for one in found)}
-    notes = list(extractor.notes.values())
+    notes = _notes(extractor)
+    if whole and len(rows) < len(clips.true):
+        raise ValueError(f"not all of the ids could be read: {'; '.join(notes)[:300]}")
     if len(rows) < 2:
         raise ValueError(f"fewer than two clips could be read: {'; '.join(notes)[:300]}")
     count = len(next(iter(rows.values())))
     truth, *made = ({name: found[place] for name, found in rows.items()} for place in range(count))
     heard = {"reference": list(truth.values()), "sounds": [one for seed in made for one in seed.values()]}
     return truth, made, notes + _unlike(heard)
+
+
+def _notes(extractor: Extractor) -> list[str]:
+    """What is unusual of single files; of many alike files one is named."""
+    kinds: dict[str, list[str]] = {}
+    for note in extractor.notes.values():
+        kinds.setdefault(note if note.startswith("left out") else note.partition(": ")[2], []).append(note)
+    return [notes[0] if len(notes) == 1 else f"{notes[0]} (and {len(notes) - 1} more)" for notes in kinds.values()]
 
 
 def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> list[str]:

@@ -1,6 +1,6 @@
-"""What a reproduction is made of: one configuration file, in TOML or JSON.
+"""What an evaluation is made of: the methods that are compared, and one configuration, also as a TOML or JSON file.
 
-`Settings` are those of a reproduction from clips, `Published` those of one from sounds that somebody published.
+`Settings` are those of an evaluation of clips, `Published` those of one of sounds that somebody published.
 """
 
 import json
@@ -8,39 +8,80 @@ import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from v2a_utils.data.files import cache_folder
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.methods import METHODS, Method
 from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.training import TrainConfig
 from v2a_utils.pipeline import SoundOptions
 from v2a_utils.stacks.extraction import EmbedOptions
 
 FILES = (".toml", ".json")
-ROWS = {name: METHODS[name].source for name in (
-    "reference", "true CLAP embedding", "no mapper", "nearest neighbour", "closed form", "words", "regression",
-    "diffusion")} | {"flow": "flow"}
+WORLD = "soundworld"  # as `videos`: SoundWorld's splits, whose truth is known
 SWEEPS = ("guidance", "steps", "aggregate", "size", "pairs")
+
+
+@dataclass(frozen=True)
+class Method:
+    """Where the generator's conditions come from, and how it is run. Groups other than "table" are sweeps."""
+
+    source: str  # "real", "true", "caption", "none", a name of CLOSED_FORM, or a trained mapper's kind or folder
+    settings: dict = field(default_factory=dict)  # of the mapper's map()
+    steps: int = 5  # denoising steps of the generator: the sweep of steps shows what more would change
+    guidance: float = 2.0  # of the generator
+    group: str = "table"
+
+
+METHODS = {
+    "reference": Method("real"),  # the true sound of another take: as good as a sound for this picture can be
+    "true CLAP embedding": Method("true"),  # of the true sound: what the generator loses, whatever the mapper
+    "text caption": Method("caption"),  # CLAP's embedding of words that tell everything, even what cannot be seen
+    "no mapper": Method("none"),
+    "nearest neighbour": Method("nearest neighbour"),
+    "closed form": Method("ridge"),
+    "words": Method("words"),  # a bridge over texts, fitted without pairs of pictures and sounds
+    "words, drawn": Method("words", {"form": "draw"}),  # a sample instead of the mean
+    "regression": Method("regression"),
+    "regression, deep": Method("regression_deep"),  # as many parameters as the diffusion mapper
+    "diffusion": Method("diffusion"),
+    "better mapper": Method("diffusion", {"draws": 4}),  # as near as a regression, as true as a draw: notebook 03
+    **{f"{draws} draws": Method("diffusion", {"draws": draws}, group="draws") for draws in (2, 8, 16)},
+    **{f"{steps} steps": Method("diffusion", steps=steps, group="steps") for steps in (2, 10, 20, 40)},
+    **{f"guidance {scale:g}": Method("diffusion", guidance=scale, group="guidance") for scale in (1, 1.5, 3, 5)},
+}
+PAPER_ROWS = ("reference", "true CLAP embedding", "no mapper", "nearest neighbour", "closed form", "words",
+              "regression", "diffusion", "flow")
+COMPARED = (  # methods whose difference is taken picture by picture, the first minus the second
+    ("reference", "no mapper"), ("true CLAP embedding", "reference"), ("diffusion", "no mapper"),
+    ("diffusion", "reference"), ("diffusion", "true CLAP embedding"), ("diffusion", "regression"),
+    ("diffusion", "regression, deep"), ("diffusion", "nearest neighbour"), ("regression, deep", "regression"),
+    ("regression, deep", "true CLAP embedding"), ("regression, deep", "nearest neighbour"),
+    ("regression", "closed form"), ("regression", "no mapper"), ("better mapper", "diffusion"),
+    ("better mapper", "regression, deep"), ("words", "no mapper"), ("words", "text caption"), ("words", "regression"),
+    ("words, drawn", "words"), ("words", "diffusion"), ("regression", "reference"), ("regression, deep", "reference"),
+    ("flow", "no mapper"), ("flow", "regression"), ("flow", "diffusion"),
+)
 
 
 @dataclass(frozen=True)
 class Settings:
     """Keys of a configuration file. Paths are relative to where the command runs, as on the command line."""
 
-    videos: str  # VGGSound's list, or any SOURCE or STORE of `embed` whose clips have sounds
+    videos: str  # VGGSound's list, or any SOURCE or STORE of `embed` whose clips have sounds; or WORLD
     clips: str | None = None  # folder of VGGSound's videos
-    pictures: str | None = None  # folder of ImageHear's pictures
+    pictures: str | None = None  # folder of ImageHear's pictures; or WORLD, for its split ood
     stack: str = "mini"
     work: str = "results/reproduction"  # embeddings, mappers and sounds, which may be large
     out: str | None = None  # summary (default: WORK/summary)
     engine: str = "local"  # or "ray", for extraction and generation
     train_clips: int | None = None  # at most so many of the list's split train are embedded
     test_clips: int | None = None  # at most so many of its split test get sounds
+    picture_clips: int | None = None  # at most so many pictures get sounds
     aggregate: str = "mean"  # of a video's frames
     frame_rate: float = 1.0  # frames a second
     mappers: tuple[str, ...] = tuple(MAPPERS)  # trained here; others are taken from the stack, where it has them
     training: dict = field(default_factory=dict)  # fields of TrainConfig that replace the recipes'
-    methods: tuple[str, ...] = tuple(ROWS)  # rows of the table: of ROWS, or folders of trained mappers
-    steps: int = Method.steps  # of the generator, as the three that follow
+    methods: tuple[str, ...] = PAPER_ROWS  # names of METHODS, kinds of mappers, or folders of trained ones
+    steps: int | None = None  # of the generator, for all methods (default: METHODS has them), as the three that follow
     guidance: float = Method.guidance
     scheduler: str = "dpm++"
     candidates: int = 1
@@ -49,33 +90,43 @@ class Settings:
     sweeps: dict = field(default_factory=dict)  # values by a name of SWEEPS; for "size" a table of sizes by name
     sweep_mapper: str = "diffusion"
     sweep_clips: int = 1000  # test clips that a sweep is measured on, with one seed
-    draws: int = 200  # of a bootstrap
+    gap_clips: int = 1000  # test clips whose mapped embeddings are compared with the true sounds'
+    draws: int = 200  # of a bootstrap, for what has no interval otherwise
+    efficiency: tuple[int, ...] = ()  # numbers of pairs that mappers are trained on in short, judged by embeddings
+    real: int = 0  # of SoundWorld: true sounds that FD, FAD and KAD compare with, where more than test clips
+    covered: int = 0  # of SoundWorld: pictures of which TAKES true sounds are compared with the made ones
+    takes: int = 16
 
     def __post_init__(self):
-        unknown = {"sweep": set(self.sweeps) - set(SWEEPS), "mapper": set(self.mappers) - set(MAPPERS),
-                   "engine": {self.engine} - {"local", "ray"},
-                   "training": set(self.training) - {one.name for one in fields(TrainConfig)},
-                   "method": {name for name in self.methods if name not in ROWS and not Path(name).is_dir()}}
-        for what, names in unknown.items():
-            if names:
-                known = {"sweep": SWEEPS, "mapper": MAPPERS, "engine": ("local", "ray"), "method": ROWS}.get(
-                    what, [one.name for one in fields(TrainConfig)])
-                raise ValueError(f"unknown {what} {', '.join(sorted(names))}: known are {', '.join(known)}"
+        known = {"sweep": SWEEPS, "mapper": MAPPERS, "engine": ("local", "ray"), "method": (*METHODS, *MAPPERS),
+                 "training": [one.name for one in fields(TrainConfig)]}
+        given = {"sweep": self.sweeps, "mapper": self.mappers, "engine": (self.engine,), "training": self.training,
+                 "method": [name for name in self.methods if not Path(name).is_dir()]}
+        for what, names in given.items():
+            if unknown := set(names) - set(known[what]):
+                raise ValueError(f"unknown {what} {', '.join(sorted(unknown))}: known are {', '.join(known[what])}"
                                  + (", or the folder of a trained mapper" if what == "method" else ""))
-        for name, least in {"seeds": 1, "draws": 2, "sweep_clips": 4, "train_clips": 4, "test_clips": 4}.items():
-            if (value := getattr(self, name)) is not None and value < least:
-                raise ValueError(f"{name} is {value}: give {least} or more")
+        if doubled := [name for name in self.methods if self.methods.count(name) > 1]:
+            raise ValueError(f"the method {doubled[0]} is asked for twice")
+        least = {"seeds": 1, "draws": 2, "sweep_clips": 4, "train_clips": 4, "test_clips": 4, "picture_clips": 2}
+        for name, few in least.items():
+            if (value := getattr(self, name)) is not None and value < few:
+                raise ValueError(f"{name} is {value}: give {few} or more")
         for group, values in self.sweeps.items():
             if not isinstance(values, dict if group == "size" else (list, tuple)):
                 raise ValueError(f"the sweep {group} is {values!r}: give "
                                  + ("tables of sizes by name" if group == "size" else "a list of values"))
-        usual = {name: (getattr(self, name),) for name in ("steps", "guidance", "aggregate")}
-        for name, values in usual.items():  # all values are checked before hours of work
-            for value in (*values, *self.sweeps.get(name, ())):
-                if name == "aggregate":
-                    EmbedOptions(value, self.frame_rate, self.seed)
-                else:
-                    SoundOptions(scheduler=self.scheduler, candidates=self.candidates, seed=self.seed, **{name: value})
+        for value in (self.aggregate, *self.sweeps.get("aggregate", ())):  # all are checked before hours of work
+            EmbedOptions(value, self.frame_rate, self.seed)
+        for name, usual in {"steps": Method.steps if self.steps is None else self.steps,
+                            "guidance": self.guidance}.items():
+            for value in (usual, *self.sweeps.get(name, ())):
+                SoundOptions(scheduler=self.scheduler, candidates=self.candidates, seed=self.seed, **{name: value})
+
+    @property
+    def of_world(self) -> bool:
+        """Whether the clips are SoundWorld's, whose truth is known."""
+        return self.videos == WORLD
 
     @property
     def summary(self) -> Path:
@@ -86,11 +137,22 @@ class Settings:
     def store(self) -> Store | None:
         """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
-        return store if store and store.shards() else None
+        return store if store is not None and store.shards() else None
 
     def as_json(self) -> dict:
         """All settings, for the summary."""
         return json.loads(json.dumps(asdict(self)))
+
+
+def world_settings(quick: bool = False) -> dict:
+    """`Settings` of the evaluation of a stack on SoundWorld: some 10,000 sounds, or, `quick`, enough to see it run."""
+    whole = {"videos": WORLD, "pictures": WORLD, "mappers": (), "methods": tuple(METHODS), "seeds": 3,
+             "work": str(cache_folder("evaluation"))}
+    if quick:
+        return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24, "covered": 3, "takes": 5,
+                        "gap_clips": 64, "train_clips": 64, "efficiency": (32, 64), "draws": 10, "steps": 1, "seeds": 2}
+    return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512, "covered": 64,
+                    "train_clips": 24_000, "efficiency": (100, 400, 1600, 6400)}
 
 
 @dataclass(frozen=True)
@@ -107,11 +169,10 @@ class Published:
     seconds: float = 9.984  # to which sounds are cut as well: the shortest of the three systems that are compared
     stack: str = "paper"
     out: str = "results/published"
-    draws: int = 1000  # of a bootstrap
 
     def __post_init__(self):
-        if self.seconds <= 0 or self.draws < 2:
-            raise ValueError(f"seconds {self.seconds:g} and draws {self.draws}: give more than 0 and 2 or more")
+        if self.seconds <= 0:
+            raise ValueError(f"seconds {self.seconds:g}: give more than 0")
         if self.vggsound and not self.reference:
             raise ValueError("vggsound is given and reference is not: name the folder of the true sounds, <id>.wav")
 

@@ -4,10 +4,10 @@
 
 With several seeds each has its folder, OUT/seed0/<id>.flac and so on, so that a folder is what any evaluation kit
 reads: files matched by name. A job whose files are all there is not done again, and each row's noise depends on its
-place in the store only, so a run that was killed and resumed ends with the same files as one that was not.
+place in the store only, so a run that was killed and resumed ends with the same files as one that was not. What else
+made the files, the conditions themselves among it, is written beside them; sounds made otherwise are never mixed in.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,15 +19,15 @@ import soundfile
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import SOUNDS, resample
-from v2a_utils.data.files import whole_file, write_json
+from v2a_utils.data.files import key, whole_file, write_json
 from v2a_utils.data.sources import Listing
+from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.generation import BATCH, batch_options, generator_key
-from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
 from v2a_utils.stacks.stack import Stack
 
+BATCH = 16
 FORMATS = ("flac", "wav")
 VGGSOUND_TEST = 15_446  # clips of its test split
 RECORD = "generation.json"  # what made the sounds of a folder
@@ -55,8 +55,11 @@ class Maker:
 
 
 def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundOptions, seeds: int = 1,
-             suffix: str = "flac", run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None) -> list[Path]:
+             suffix: str = "flac", run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None,
+             limit: int | None = None) -> list[Path]:
     """A sound file for every row of a store and seed; returns all paths, those of earlier runs among them.
+
+    `limit` takes a random sample of so many rows.
 
     mapper: a kind, the folder of a trained one, "none", or "true" for CLAP's own embedding of each sound. ValueError
     when the store does not fit the stack, or `out` holds sounds that were made otherwise.
@@ -65,30 +68,34 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
         raise ValueError(f"{seeds} seeds as {suffix}: give 1 or more, as {' or '.join(FORMATS)}")
     check_store(stack, store)
 
-    def conditions(seed: int) -> np.ndarray:
-        return store.numpy("audio") if mapper == TRUE else map_embeddings(stack, store.numpy("visual"), mapper, seed)
+    ids = store.numpy("id")
+    rows = sample(ids, limit) if limit is not None else slice(None)
+    visual = np.array(store.numpy("visual")[rows])  # a memory-mapped array cannot be written to
+    made_for = range(options.seed, options.seed + seeds)
+    conditions = [np.array(store.numpy("audio")[rows])] * seeds if mapper == TRUE else [
+        map_embeddings(stack, visual, mapper, seed) for seed in made_for]
+    is_vggsound = store.settings.get("source", "").rpartition('"source": "')[2].split('"')[0].endswith(".csv")
+    return make_files(stack, ids[rows], np.stack(conditions), out, options, mapper, suffix, run, is_vggsound)
 
-    made_from = {"mapper": _mapper_key(stack, mapper),
-                 "store": hashlib.sha256(store.numpy("visual").tobytes()).hexdigest()}
-    return make_files(stack, store.numpy("id"), conditions, out, options, made_from, seeds, suffix, run)
 
+def make_files(stack: Stack, ids: Iterable[str], conditions: np.ndarray, out: Path, options: SoundOptions, mapper: str,
+               suffix: str = "flac", run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None,
+               tell_vggsound: bool = False) -> list[Path]:
+    """A sound file for every seed and id of `conditions` (seeds, ids, d); otherwise as `generate`.
 
-def make_files(stack: Stack, ids: Iterable[str], conditions: Callable[[int], np.ndarray], out: Path,
-               options: SoundOptions, made_from: dict[str, str], seeds: int = 1, suffix: str = "flac",
-               run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None) -> list[Path]:
-    """A sound file for every id and seed, of `conditions(seed)`, (ids, d); otherwise as `generate`.
-
-    `made_from` says what the conditions come from: a folder of sounds made from others is refused.
+    `mapper` is only told in the folder's record. `tell_vggsound` says what all of VGGSound's test clips would cost.
     """
-    names = file_names(ids)
-    record = {"stack": stack.name, "generator": generator_key(stack)} | made_from | {
-        "options": vars(options), "seeds": seeds, "format": suffix}
-    claim_folder(out, record)
+    names, seeds = file_names(ids), len(conditions)
+    claim_folder(out, {
+        "stack": stack.name, "mapper": mapper, "options": vars(options), "seeds": seeds, "format": suffix,
+        "conditions": key(conditions=np.asarray(conditions, np.float32), ids=names),
+        "generator": generator_key(stack)})
     jobs, paths = [], []
-    for seed in range(options.seed, options.seed + seeds):
+    for place, rows in enumerate(conditions):
+        seed = options.seed + place
         folder = out / f"seed{seed}" if seeds > 1 else out
         own = [folder / f"{name}.{suffix}" for name in names]
-        jobs += _jobs(conditions, own, replace(options, seed=seed))
+        jobs += _jobs(rows, own, replace(options, seed=seed))
         paths += own
     rate, began, count = stack.generator.sample_rate, time.perf_counter(), sum(len(job.paths) for job in jobs)
     with tqdm(total=len(paths), initial=len(paths) - count, unit="sound") as bar:
@@ -98,20 +105,30 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: Callable[[int], np.
             bar.update(len(job.paths))
     if count:
         each = (time.perf_counter() - began) / count
-        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each; VGGSound's "
-                   f"{VGGSOUND_TEST:,} test clips would take {hours_for(VGGSOUND_TEST, each):.3g} hours this way")
+        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each" + (
+            f"; VGGSound's {VGGSOUND_TEST:,} test clips would take {VGGSOUND_TEST * each / 3600:.3g} hours this way"
+            if tell_vggsound else ""))
     return paths
 
 
-def hours_for(clips: int, seconds_each: float, actors: int = 1, candidates: int = 1) -> float:
-    """Hours that `clips` take at the measured seconds of one candidate, with `actors` (GPUs) that share the work.
+def generator_key(stack: Stack) -> str:
+    """The key of all that determines a stack's generator: weights, configurations, null embedding, length."""
+    generator = stack.generator
+    parts = (generator.unet, generator.vae, generator.vocoder)
+    return key(weights=[state_sha256(part) for part in parts], clip_seconds=generator.clip_seconds,
+               configurations=[_settings(part.config) for part in (*parts, generator.scheduler)],
+               null=np.asarray(generator.null_embedding, np.float32))
 
-    ValueError unless all are above 0.
-    """
-    if min(clips, seconds_each, actors, candidates) <= 0:
-        raise ValueError(f"{clips} clips of {seconds_each} s by {actors} actors, {candidates} candidates: give more "
-                         "than 0")
-    return clips * candidates * seconds_each / actors / 3600
+
+def _settings(config) -> dict:
+    """A model's configuration without its path and the version of the library that wrote it."""
+    values = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    return {name: str(value) for name, value in values.items() if name[0] != "_" and not name.endswith("version")}
+
+
+def batch_options(options: SoundOptions, start: int) -> SoundOptions:
+    """The options of the batch that begins at row `start`: noise of its own for every batch and seed."""
+    return replace(options, seed=(1_000_000 * options.seed + start) % 2**32)
 
 
 def run_here(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:
@@ -152,12 +169,21 @@ def copy_references(listing: Listing, out: Path, sample_rate: int, seconds: floa
 
 
 def write_sound(path: Path, wave: np.ndarray, sample_rate: int) -> None:
-    """Write a sound as it was generated, 16 bits, what exceeds full scale clipped. FloatingPointError for NaN."""
+    """Write a sound as it was generated, what exceeds full scale clipped. FloatingPointError for NaN.
+
+    24 bits: with 16, the rounding of quiet sounds is heard by the audio backbones.
+    """
     if not np.isfinite(wave).all():
         raise FloatingPointError(f"{path.name}: the generator gave samples that are no numbers (NaN or infinite)")
     with whole_file(path) as temporary:
-        soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_16",
+        soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_24",
                         format=path.suffix[1:].upper())
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by name as npz."""
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def file_names(ids: Iterable[str]) -> list[str]:
@@ -203,17 +229,8 @@ def check_store(stack: Stack, store: Store) -> None:
                          "again, or give its --stack")
 
 
-def _mapper_key(stack: Stack, mapper: str) -> str:
-    """A mapper's name, with the SHA-256 of its weights if it was trained."""
-    return mapper if mapper in (TRUE, "none") else f"{mapper} {state_sha256(trained_mapper(stack, mapper))}"
-
-
-def _jobs(conditions: Callable[[int], np.ndarray], paths: list[Path], options: SoundOptions) -> list[Job]:
+def _jobs(conditions: np.ndarray, paths: list[Path], options: SoundOptions) -> list[Job]:
     """The jobs of one seed of which a file is missing."""
-    missing = [start for start in range(0, len(paths), BATCH)
-               if not all(path.is_file() for path in paths[start : start + BATCH])]
-    if not missing:
-        return []
-    rows = conditions(options.seed)
-    return [Job(paths[start : start + BATCH], rows[start : start + BATCH], batch_options(options, start))
-            for start in missing]
+    return [Job(paths[start : start + BATCH], conditions[start : start + BATCH], batch_options(options, start))
+            for start in range(0, len(paths), BATCH)
+            if not all(path.is_file() for path in paths[start : start + BATCH])]

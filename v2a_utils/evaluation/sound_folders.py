@@ -14,6 +14,7 @@ from pathlib import Path
 from v2a_utils.data.audio import SOUNDS
 
 NUMBERED = re.compile(r"(.+)[-_](\d+)")
+VGGSOUND = re.compile(r"(.{11})_(?:(\d{6})|(\d+)_\d+)")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,48 @@ def files_by_name(folder: Path, suffixes: Collection[str], what: str) -> dict[st
     return found
 
 
-def match_sounds(sounds: Path, reference: Path) -> Matched:
-    """The clips that two folders have in common. ValueError where there are fewer than two."""
+def read_ids(path: Path) -> list[str]:
+    """The ids of a list, one a line; its last line need not end. ValueError for none, or one that is there twice."""
+    ids = path.read_text(encoding="utf-8-sig").split("\n") if path.is_file() else []
+    ids = [name.strip() for name in ids if name.strip()]
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError(f"{path}: holds an id twice" if ids else f"{path}: no list of ids")
+    return ids
+
+
+def same_clip(name: str) -> str:
+    """What all names of a clip have in common.
+
+    VGGSound's are <YouTube id>_<start, 6 digits> in the list of V2A-Mapper's authors, and <YouTube id>_<start ms>_<end
+    ms> as its videos are cut; elsewhere it is the name without its folder.
+    """
+    name = name.rpartition("/")[2]
+    if match := VGGSOUND.fullmatch(name):
+        return f"{match[1]}_{int(match[2]) if match[2] else int(match[3]) // 1000:06d}"
+    return name
+
+
+def _only(files: dict[str, Path], ids: list[str], folder: Path) -> dict[str, Path]:
+    """The files of these ids, in their order and by them. ValueError names one that is lacking or there twice."""
+    known: dict[str, Path] = {}
+    for name, path in files.items():
+        if known.setdefault(same_clip(name), path) != path and same_clip(name) in set(map(same_clip, ids)):
+            raise ValueError(f"{folder}: {known[same_clip(name)].name} and {path.name} are both the clip {name}")
+    if lacking := [name for name in ids if same_clip(name) not in known]:
+        raise ValueError(f"{folder}: has no sound of {lacking[0]} ({len(lacking)} of {len(ids)} lacking)")
+    return {name: known[same_clip(name)] for name in ids}
+
+
+def match_sounds(sounds: Path, reference: Path, ids: Path | None = None) -> Matched:
+    """The clips that two folders have in common, or exactly those of a list of ids.
+
+    ValueError where there are fewer than two, or an id lacks a sound.
+    """
     true = files_by_name(reference, SOUNDS, "sound")
     seeds = _by_seed(sounds, true)
+    if ids is not None:
+        wanted = read_ids(ids)
+        true, seeds = _only(true, wanted, reference), [_only(seed, wanted, sounds) for seed in seeds]
     names = [name for name in true if all(name in seed for seed in seeds)]
     if len(names) < 2:
         raise ValueError(f"{sounds} and {reference}: {len(names)} name(s) in common, where two or more are needed "

@@ -3,6 +3,7 @@
     FOLDER/config.json, model.safetensors   the mapper, and the SHA-256 of the CLIP and the CLAP that it joins
     FOLDER/recipe.json, validation.json     how it was trained, and how it did on pairs that it never saw
     FOLDER/familiarity.safetensors          which pictures are like those that it was trained on
+    FOLDER/learned.txt                      the ids of all clips that it learned from or was chosen by, one a line
     FOLDER/README.md                        the model card
     FOLDER/checkpoint.pt                    where a killed training resumes; may be deleted when it is done
 """
@@ -12,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import t as student
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -22,11 +22,13 @@ from v2a_utils.mappers.recipes import Recipe, build
 from v2a_utils.mappers.registry import ENCODER_SUMS, save_mapper
 from v2a_utils.mappers.training import Validation, is_main_process, train_mapper
 from v2a_utils.metrics import gap
-from v2a_utils.metrics.sounds import Interval
+from v2a_utils.metrics.sounds import Interval, student_interval
 from v2a_utils.models.clip import Familiarity
 
 JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic
-FILES = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors", "README.md")
+LEARNED = "learned.txt"
+FILES = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors", "README.md",
+         LEARNED)
 CLOUD = 50  # with fewer pairs a cloud has no shape to measure
 NOISED = 1024  # rows over which the validation loss is averaged; few pairs get several noises each
 
@@ -101,17 +103,10 @@ def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray,
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
-    numbers = {"cosine": _mean(own), "margin": _mean(own - cosines.mean(1))}
+    numbers = {"cosine": own, "margin": own - cosines.mean(1)}
     if constant is not None:
-        numbers["above constant"] = _mean(own - audio @ constant / np.linalg.norm(constant))
-    return numbers
-
-
-def _mean(values: np.ndarray) -> Interval:
-    """The mean of cosines with its interval; a single one leaves everything possible."""
-    n, value = len(values), float(np.mean(values))
-    away = student.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5 if n > 1 else np.inf
-    return Interval(value, float(max(value - away, -1)), float(min(value + away, 1)), n)
+        numbers["above constant"] = own - audio @ constant / np.linalg.norm(constant)
+    return {name: student_interval(values).within(-1, 1) for name, values in numbers.items()}
 
 
 def how_sure(numbers: dict[str, Interval]) -> str:
@@ -137,6 +132,8 @@ def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validati
     write_json(out / "validation.json", {
         "pairs": len(pairs.val[0]), "step": validation.best_step,
         "numbers": {name: value._asdict() for name, value in numbers.items()}, "history": validation.history})
+    with whole_file(out / LEARNED) as temporary:
+        temporary.write_text("\n".join(pairs.ids))
     with whole_file(out / "README.md") as temporary:
         temporary.write_text(model_card(mapper, pairs, recipe, validation, numbers))
     save_mapper(mapper, out, {name: pairs.settings[name] for name in ENCODER_SUMS if name in pairs.settings},

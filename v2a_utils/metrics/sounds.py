@@ -2,11 +2,13 @@
 
 Pure functions on arrays; the models that extract features are in `v2a_utils.models`. Features and embeddings are
 (n, d), class scores before softmax ("logits") (n, classes); row i belongs to picture i. A measure of single sounds
-returns (n,): its mean is the number that other programs report, and `bootstrap` gives its interval.
+returns (n,): its mean is the number that other programs report. A measure of whole clouds also tells its `influence`,
+(n,), how each row moves it; so every number has Student's interval over rows, and rows can be looked at one by one.
 """
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from scipy.special import expit, log_softmax, logsumexp, softmax
 BATCH = 2000  # rows whose covariance is taken at once
 ENOUGH = 10_000 / 2048  # rows for each feature: Heusel et al. ask for 10,000 of Inception's 2048
 PARTS = (1, 2, 3)  # into which clouds are cut to see how their distance grows as rows get fewer
+MEDIAN_OF = 5000  # rows whose distances give a kernel its width: 12 million pairs
 LEAST_SHARE = 1e-6  # audioldm_eval adds it to a probability before its logarithm
 
 
@@ -48,11 +51,11 @@ class Interval(NamedTuple):
 
 
 def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
-    """`function(*arrays)` with the 95% percentile interval over resampled rows (Efron 1979).
+    """`function(*arrays)` with its 95% interval: the standard error of resampled rows (Efron 1979) times Student's t.
 
-    Arrays of one length are resampled together, row by row. Repeated rows raise a Fréchet distance; that shift of the
-    draws' mean is taken out of the interval. Resample ranks and hits, not the clouds they were computed from:
-    a row that is there twice would be its own neighbour.
+    Quantiles of the draws would be too near to each other for few rows. Arrays of one length are resampled together,
+    row by row. Resample ranks and hits, not the clouds they were computed from: a row that is there twice would be its
+    own neighbour. For a mean, `student_interval` needs no draws.
     """
     n = len(arrays[0])
     if any(len(array) != n for array in arrays):
@@ -60,11 +63,22 @@ def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 
     value = float(function(*arrays))
     if n < 2 or draws < 2:  # one row says nothing of how rows differ
         return Interval(value, -np.inf, np.inf, n)
-    drawn = scipy.stats.bootstrap(
-        (np.arange(n),), lambda rows: function(*(array[rows] for array in arrays)), n_resamples=draws,
-        vectorized=False, method="percentile", rng=np.random.default_rng(seed)).bootstrap_distribution
-    low, high = np.quantile(drawn, [0.025, 0.975]) - (drawn.mean() - value)
-    return Interval(value, float(min(low, value)), float(max(high, value)), n)
+    resamples = np.random.default_rng(seed).integers(n, size=(draws, n))
+    drawn = [function(*(array[rows] for array in arrays)) for rows in resamples]
+    error = np.std(drawn, ddof=1) * np.sqrt(n / (n - 1))  # resamples vary a little less than samples do
+    half = float(scipy.stats.t.ppf(0.975, min(n, draws) - 1) * error)
+    return Interval(value, value - half, value + half, n)
+
+
+def student_interval(values: np.ndarray) -> Interval:
+    """Mean of independent values (n,), say one a clip or a training seed, with Student's 95% interval.
+
+    One value leaves everything possible.
+    """
+    values = np.asarray(values, np.float64)
+    n, value = len(values), float(np.mean(values))
+    half = float(scipy.stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / n**0.5) if n > 1 else np.inf
+    return Interval(value, value - half, value + half, n)
 
 
 def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
@@ -126,6 +140,77 @@ class Moments:
     def covariance(self) -> np.ndarray:
         upper = np.triu(self._scatter)
         return (upper + np.triu(upper, 1).T) / (self.n - 1)
+
+    @cached_property
+    def root(self) -> np.ndarray:
+        """The covariance's symmetric square root."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return (vectors * np.sqrt(values.clip(0))) @ vectors.T
+
+
+def frechet_influence(cloud: np.ndarray, other: Moments) -> np.ndarray:
+    """How each row of a cloud (n, d) moves its Fréchet distance from another one, (n,) with mean 0.
+
+    The derivative in the share of a row x, with u = x - m1: 2 u (m1 - m2) + u (I - T) u less its mean, where T =
+    S2^1/2 (S2^1/2 S1 S2^1/2)^-1/2 S2^1/2 carries the one Gaussian to the other (Rippl, Munk and Sturm 2016, arXiv
+    1507.04090). Its standard error is that of infinitely many resamples (the infinitesimal jackknife, Jaeckel 1972).
+    """
+    own, width = Moments(_batches(cloud)), cloud.shape[1]
+    if own.n < width:  # S1 = u^T u / (n - 1): of n x n matrices the eigenvalues and u T u are known as well
+        centred = cloud - own.mean
+        values, vectors = np.linalg.eigh(centred @ other.covariance @ centred.T / (own.n - 1))
+        carried = (own.n - 1) * vectors**2 @ np.sqrt(values.clip(0))
+    else:
+        values, vectors = np.linalg.eigh(other.root @ own.covariance @ other.root)
+        kept = values > 1e-12 * values.max()
+        steps = other.root @ vectors[:, kept] / values[kept] ** 0.25
+        carried = np.concatenate([(((rows - own.mean) @ steps) ** 2).sum(1) for rows in _batches(cloud)])
+    found = [2 * (rows - own.mean) @ (own.mean - other.mean) + ((rows - own.mean) ** 2).sum(1)
+             for rows in _batches(cloud)]
+    influence = np.concatenate(found) - carried
+    return influence - influence.mean()
+
+
+class KernelReference:
+    """A cloud (n, d) that others are compared with by KAD (Chung et al. 2025, arXiv 2502.15602, package kadtk).
+
+    KAD is 100 times the unbiased estimate of the squared maximum mean discrepancy (Gretton et al. 2012) with the kernel
+    exp(-|x - y|^2 / (2 b^2)); b is the median distance of the reference's rows (of MEDIAN_OF drawn ones, if it has
+    more). It does not depend on n on average, so it suits small n; it may fall below 0.
+    """
+
+    def __init__(self, rows: np.ndarray, seed: int = 0):
+        if len(rows) < 2:
+            raise ValueError(f"a cloud of {len(rows)} row(s) has no shape: give two rows or more")
+        self.centre = rows.mean(0, dtype=np.float64)  # single precision is exact enough near 0
+        self.rows = (rows - self.centre).astype(np.float32)
+        some = np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF] if len(rows) > MEDIAN_OF else slice(None)
+        some, norms = self.rows[some], (self.rows[some] ** 2).sum(1)
+        squares = (norms + norms[:, None] - 2 * some @ some.T)[np.tri(len(some), k=-1, dtype=bool)]
+        half = (len(squares) - 1) // 2
+        self.gamma = 0.5 / (float(np.partition(squares, half)[half]) or 1.0)
+        self.within = self._sums(self.rows, self.rows).sum() - len(rows)  # no row is a pair with itself
+
+    def compare(self, cloud: np.ndarray) -> tuple[float, np.ndarray]:
+        """KAD of a cloud (n, d), and how each of its rows moves it, (n,) with mean 0."""
+        n, other = len(cloud), len(self.rows)
+        cloud = (cloud - self.centre).astype(np.float32)
+        own, cross = self._sums(cloud, cloud) - 1, self._sums(cloud, self.rows)
+        value = own.sum() / (n * (n - 1)) + self.within / (other * (other - 1)) - 2 * cross.sum() / (n * other)
+        influence = 2 * (own / (n - 1) - cross / other)
+        return 100 * float(value), 100 * (influence - influence.mean())
+
+    def _sums(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The sum of the kernel with all rows of `second`, for each row of `first`."""
+        norms, sums = (second**2).sum(1), []
+        for rows in _batches(first, 500):
+            apart = rows @ second.T
+            apart *= -2
+            apart += norms
+            apart += (rows**2).sum(1)[:, None]
+            apart *= -self.gamma
+            sums.append(np.exp(np.minimum(apart, 0, out=apart), out=apart).sum(1, dtype=np.float64))
+        return np.concatenate(sums)
 
 
 def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) -> float:
@@ -192,9 +277,9 @@ def _at_infinity(first: np.ndarray, second: np.ndarray, order: np.ndarray) -> fl
     return float(np.polyfit(PARTS, means, 1)[1])
 
 
-def _batches(cloud: np.ndarray) -> Iterable[np.ndarray]:
+def _batches(cloud: np.ndarray, size: int = BATCH) -> Iterable[np.ndarray]:
     """Parts that fit into a processor's cache in double precision."""
-    return np.array_split(cloud, len(cloud) // BATCH + 1)
+    return np.array_split(cloud, len(cloud) // size + 1)
 
 
 def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
@@ -258,15 +343,21 @@ def inception_score(logits: np.ndarray, splits: int = 10, seed: int = 2020) -> n
     if len(logits) < splits:
         raise ValueError(f"{len(logits)} sounds cannot be split into {splits} parts: use fewer splits")
     order = np.random.RandomState(seed).permutation(len(logits))
-    log_shares = log_softmax(np.asarray(logits, np.float64)[order], axis=1)
     edges = [part * len(logits) // splits for part in range(splits + 1)]
-    return np.array([np.exp(_information(log_shares[a:b])) for a, b in pairwise(edges)])
+    return np.array([np.exp(_information(logits[order[a:b]]).mean()) for a, b in pairwise(edges)])
 
 
-def _information(log_shares: np.ndarray) -> float:
-    """Mean KL of rows of log-probabilities from their mean, in nats."""
+def inception_rows(logits: np.ndarray) -> np.ndarray:
+    """The inception score of all rows together plus how each row moves it, (n,)."""
+    nats = _information(logits)
+    return np.exp(nats.mean()) * (1 + nats - nats.mean())
+
+
+def _information(logits: np.ndarray) -> np.ndarray:
+    """KL of each row's classes from their mean over the rows, (n,) in nats."""
+    log_shares = log_softmax(np.asarray(logits, np.float64), axis=1)
     log_mean = logsumexp(log_shares, axis=0) - np.log(len(log_shares))
-    return float((np.exp(log_shares) * (log_shares - log_mean)).sum(1).mean())
+    return (np.exp(log_shares) * (log_shares - log_mean)).sum(1)
 
 
 def class_hits(
