@@ -13,8 +13,8 @@ from v2a_utils.data.exports import write_film
 from v2a_utils.data.media import thumbnails
 from v2a_utils.metrics.timing import matches
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.retiming import onsets, rearranged, retimed, wanted
 from v2a_utils.pipeline import SoundOptions, video_to_sound
+from v2a_utils.retiming import onsets, rearranged, retimed, wanted
 
 RATE = 16_000
 

@@ -19,6 +19,8 @@ from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.photo import LEAST_SHARE, Seen
 from v2a_utils.stacks.stack import Stack
 
+FITTING = 24  # of 2,000 sounds, of which each class has about a hundred: a draw from all hits another class at times
+
 
 @dataclass(frozen=True)
 class Look:
@@ -51,9 +53,9 @@ def seen_by_clip(stack: Stack, visual: np.ndarray, mapper: str) -> list[tuple[st
 def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:
     """The unit-norm CLAP embedding (d,) for a photograph (or a video's frames), and what the classifiers saw.
 
-    It is that of a sound drawn from those that the likeliest class stands for: another photograph of the class, or
-    another seed, gives another one. MediaError when the photograph shows nothing that SoundWorld has a sound for: no
-    sound is better than a guess.
+    It lies between two sounds drawn from the FITTING ones that the likeliest class stands for most surely: another
+    photograph of the class, or another seed, gives another one. NoSoundError (a ValueError) when the photograph surely
+    shows nothing that SoundWorld has a sound for: no sound is better than a guess.
     """
     seen = stack.photo.see(frames)
     if seen.chosen is None:
@@ -63,8 +65,10 @@ def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0)
             f"a photograph of nothing that SoundWorld surely has a sound for (the classifiers saw {names}; of "
             f"SoundWorld's things {best}, {share:.0%}, where {LEAST_SHARE:.0%} are needed); --vision clip would give a "
             "meaningless sound all the same")
-    one = torch.tensor([[float(name == seen.chosen) for name in CLASSES]])
-    return _bridge(stack).hear(one, (seed + seen.content) % 2**32, form="draw")[0], seen
+    sounds = _bridge(stack).best_sounds(CLASSES.index(seen.chosen), FITTING)
+    rng = np.random.default_rng([seed, seen.content])
+    mixed = rng.dirichlet(np.ones(2)) @ sounds[rng.choice(len(sounds), 2)]
+    return (mixed / np.linalg.norm(mixed)).astype(np.float32), seen
 
 
 class NoSoundError(MediaError):

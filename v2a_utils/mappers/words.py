@@ -71,6 +71,17 @@ class WordsBridge(nn.Module):
         mapped = shares @ self.answers if form == "mean" else self._drawn(shares, seed, draws)
         return F.normalize(mapped, dim=-1).cpu().numpy()
 
+    @torch.inference_mode()
+    def best_sounds(self, sentence: int, number: int) -> np.ndarray:
+        """The sounds that are likeliest under p(a|s) of one sentence, by its place, (at most number, audio_dim).
+
+        Without sounds, the sentence's own embedding, (1, audio_dim).
+        """
+        if not len(self.sounds):
+            return self.heard[sentence : sentence + 1].cpu().numpy()
+        likeliest = self._sounds_of(slice(sentence, sentence + 1))[0].topk(min(number, len(self.sounds))).indices
+        return self.sounds[likeliest].cpu().numpy()
+
     @cached_property
     def answers(self) -> torch.Tensor:
         """What each sentence stands for, (sentences, audio_dim): the mean of the sounds under p(a|s)."""
