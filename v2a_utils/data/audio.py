@@ -71,7 +71,7 @@ def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]
             have += frame.samples
             if have >= wanted:
                 break
-    if not blocks:
+    if not blocks or late is None:
         return np.zeros((0, 1), np.float32), rate
     waveform = np.concatenate(blocks, axis=1).T
     waveform = np.pad(waveform, ((late, 0), (0, 0))) if late > 0 else waveform[-late:]

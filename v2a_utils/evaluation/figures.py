@@ -64,7 +64,7 @@ def _enlarge(axis: Axes, across: pd.Series, up: pd.Series) -> None:
     """The methods near the diffusion, enlarged in an inset in the empty lower left; none where it stands alone."""
     if "diffusion" not in across.index:
         return
-    near = across.index[(abs(across - across["diffusion"]) < 5) & (abs(np.log(up / up["diffusion"])) < 0.3)]
+    near = across[(abs(across - across["diffusion"]) < 5) & (abs(np.log(up / up["diffusion"])) < 0.3)].index
     if len(near) < 3:
         return
     inset = axis.inset_axes((0.09, 0.09, 0.5, 0.42))
