@@ -176,7 +176,7 @@ def _train(command: argparse.ArgumentParser) -> None:
     add("--mapper", required=True, choices=("regression", "diffusion", "flow"))
     add("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
     add("--config", type=_path, help="JSON file of changes to the recipe")
-    add("--out", type=_path, help="folder for weights and checkpoint (default: runs/mappers/MAPPER)")
+    add("--out", type=_path, help="folder for weights and checkpoint (default: results/mappers/MAPPER)")
     _add_overwrite(command)
     _add_device(command)
 

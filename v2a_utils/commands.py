@@ -294,7 +294,7 @@ def train(options: argparse.Namespace) -> int:
         elif number < PAIRS_WORTH_TRAINING:
             print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over "
                   "words, which needs none, comes nearer to the true sounds (try sound --mapper words)")
-    out = options.out or Path("runs/mappers") / options.mapper
+    out = options.out or Path("results/mappers") / options.mapper
     device = usable(options.device) if options.device else best_device()
     _, numbers = train_on_pairs(pairs, recipe, out, device, overwrite=options.overwrite)
     print(how_sure(numbers))
