@@ -4,15 +4,17 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import plain_scene
+from conftest import VIDEOS, plain_scene
 from random_audioldm import random_audioldm
 from soundworld import cut, events, film, make_scene, synthesise
 
 from v2a_utils.__main__ import main
+from v2a_utils.data.audio import load_audio
 from v2a_utils.data.exports import write_film
 from v2a_utils.data.media import thumbnails
-from v2a_utils.metrics.timing import matches
+from v2a_utils.metrics.timing import event_curve, matches, motion, offset, peaks, sound_curve
 from v2a_utils.models.audioldm import Generator
+from v2a_utils.models.mel import log_mel
 from v2a_utils.pipeline import SoundOptions, video_to_sound
 from v2a_utils.retiming import onsets, rearranged, retimed, wanted
 
@@ -134,3 +136,13 @@ def test_a_still_video_keeps_its_sound(stack, tmp_path):
     sounds = [video_to_sound(stack, tmp_path / "still.mp4", SoundOptions(steps=2, candidates=1), sync=sync).waveform
               for sync in (False, True)]
     assert np.array_equal(*sounds)
+
+
+@pytest.mark.skipif(not VIDEOS, reason="../shared/real/vggsound is absent")
+def test_a_real_drummer_is_seen_to_drum():
+    """Strokes on a pad: motion and sound fit within two frames, and far better than a third of a second apart."""
+    frames, rate = thumbnails(VIDEOS[0], 0, 10, 25)
+    curve, sound = event_curve(motion(frames), rate), load_audio(VIDEOS[0], RATE, 10)
+    seen, heard = peaks(curve, rate), onsets(sound, RATE)
+    assert abs(offset(curve, sound_curve(log_mel(torch.from_numpy(sound)[None])[0].numpy()), rate, 100)) <= 0.08
+    assert len(matches(heard, seen + 0.05, 0.05)) > 1.5 * len(matches(heard, seen + 0.37, 0.05))
