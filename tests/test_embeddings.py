@@ -294,7 +294,7 @@ def test_the_command_killed_twice_and_started_again_makes_the_same_table(tmp_pat
             os.killpg(run.pid, signal.SIGKILL)
         run.join()
         assert len(Store(path).shards()) >= shards
-    assert main(command) == 0
+    assert main(command) == (2 if Store(path).skipped() else 0)  # some clips of the folder are damaged
     assert_same(Store(path), whole)
     assert not list(path.glob(".*"))
 
@@ -352,15 +352,16 @@ def test_command_refuses_in_one_line(tmp_path, capsys, arguments, message):
 
 def test_bad_sounds_are_skipped_and_odd_ones_embedded(tmp_path, stack):
     sounds = {"silence": np.zeros(8000), "one sample": np.ones(1) / 2, "no sample": np.zeros(0),
-              "not a number": np.full(800, np.nan), "absurd": np.full(800, 1e38), "5.1": np.zeros((8000, 6)) + 0.1}
+              "not a number": np.full(800, np.nan), "absurd": np.tile([1e38, -1e38], 400), "5.1": np.tile(sine(440, samples=8000)[:, None], 6)}
     for name, samples in sounds.items():
         soundfile.write(tmp_path / f"{name}.wav", samples, SAMPLE_RATE, subtype="FLOAT")
         halves((0, 0, 0), (255, 0, 0)).save(tmp_path / f"{name}.png")
     write_video(tmp_path / "mute.mp4", [10, 20])
     store = embed(open_source(str(tmp_path)), stack, tmp_path / "store")
-    assert set(store.numpy("id")) == {"silence", "one sample", "5.1"}
+    assert set(store.numpy("id")) == {"5.1"}
     assert np.isfinite(store.numpy("audio")).all()
     reasons = dict(store.skipped())
+    assert "silent or constant" in reasons["silence"] and "silent or constant" in reasons["one sample"]
     assert "holds no sound" in reasons["no sample"] and "no numbers" in reasons["not a number"]
     assert "not finite" in reasons["absurd"] and "holds no sound" in reasons["mute"]
 

@@ -28,7 +28,7 @@ from v2a_utils.stacks.stack import load_stack
 
 CLIPS = 24
 WHOLE = {"config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors", "README.md",
-         "checkpoint.pt"}
+         "checkpoint.pt", "learned.txt"}
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +130,8 @@ def test_own_clips_become_a_mapper_and_a_sound_in_three_commands(folder, store, 
     assert main(["train", str(store), *quick, "--out", str(tmp_path / "mine")]) == 0
     said = capsys.readouterr().out
     assert "by a hash of the ids" in said or "as the table has them" in said
-    assert "bridge over words" in said and "95% intervals" in said
+    assert "knows drawings of 20 things only" in said and "--stack paper" in said and "bridge over words" not in said
+    assert "95% intervals" in said and "one constant answer" in said
     assert {path.name for path in (tmp_path / "mine").iterdir()} == WHOLE
     assert main(["sound", str(folder / "clip 3.png"), "--mapper", str(tmp_path / "mine"), "--steps", "2",
                  "--candidates", "1", "--out", str(tmp_path / "sounds")]) == 0
