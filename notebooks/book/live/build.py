@@ -39,13 +39,12 @@ def contents(stack, cache: Path) -> dict[str, bytes]:
     settings["map"], places = map_of(stack, settings["choices"])
     found = {"drawings": save(drawings()), "map": save(places), "numbers": save(numbers), **parts}
     modules = networks(stack, mappers)
-    own = {id(weight): weight.numel() for name, (module, *_) in modules.items() if name != "photo"
+    own = {id(weight): weight.numel() for name, (module, *_) in modules.items() if not name.startswith("photo")
            for weight in module.parameters()}
     settings["millions"] = round(sum(own.values()) / 1e6)
     found["settings"] = json.dumps(settings).encode()
     for name, (module, inputs, axes) in modules.items():
-        # the classifier's weights are the only ones in single precision
-        found[name] = exported(module, inputs, axes, halve_all=name == "photo").SerializeToString()
+        found[name] = exported(module, inputs, axes).SerializeToString()
     scripts = [(HERE / "js" / f"{name}.js").read_bytes() for name in ENGINE]
     found["engine"] = b"\n".join([found.pop("script"), *scripts])
     return found

@@ -109,14 +109,15 @@ def _sentence(thing: int, count: int, size: int, distance: int) -> str:
 def _photographs(stack) -> tuple[dict, dict[str, np.ndarray]]:
     """What the way of photographs needs: the classifier's settings, and the sounds that a class's name stands for."""
     bridge, eye = photographs._bridge(stack), stack.photo
-    resize, crop, *_ = eye.fit.transforms
     numbers = [sorted(i for part in photo.IMAGENET.get(name, []) for i in part) for name in CLASSES]
     names = [eye._info.index_to_description(i).split(",")[0] for i in range(1000)]
-    settings = {"resize": resize.size, "size": crop.size[0], "classes": numbers, "names": names,
-                "leastShare": photo.LEAST_SHARE}
+    fits = [{"resize": fit.transforms[0].size, "size": fit.transforms[1].size[0]} for fit in eye.fits]
+    settings = {"fits": fits, "classes": numbers, "names": names, "leastShare": photo.LEAST_SHARE,
+                "drawn": photo.DRAWN, "bias": float(eye.probe["bias"])}
+    probe = {"probe": eye.probe["weight"]}
     if not len(bridge.sounds):
-        return settings, {"sounds": bridge.heard, "soundsOfClass": np.eye(len(CLASSES))}
-    return settings, {"sounds": bridge.sounds, "soundsOfClass": bridge._sounds_of(slice(None))}
+        return settings, probe | {"sounds": bridge.heard, "soundsOfClass": np.eye(len(CLASSES))}
+    return settings, probe | {"sounds": bridge.sounds, "soundsOfClass": bridge._sounds_of(slice(None))}
 
 
 # ---------------------------------------------------------------------------------------------------------- pictures

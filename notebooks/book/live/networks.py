@@ -1,7 +1,8 @@
 """The networks of a stack as ONNX, each with its pre- and post-processing that is plain arithmetic.
 
 Weights that half precision holds exactly are stored so and cast back when a session opens, which halves the files and
-changes nothing: the embedded weights are in half precision already. All arithmetic is in single precision.
+changes nothing: the embedded weights are in half precision already. The classifiers of photographs are stored in bytes.
+All arithmetic is in single precision.
 """
 
 import io
@@ -13,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional as F
 
+from v2a_utils.models.photo import CLASSIFIERS
 from v2a_utils.models.vocoder import GriffinLimVocoder
 
 OPSET = 17
@@ -92,14 +94,16 @@ class Denoising(nn.Module):
 
 
 class Naming(nn.Module):
-    """Pixels (1, 3, size, size), 0 to 255, of a photograph -> ImageNet's class probabilities (1, 1000)."""
+    """Pixels (1, 3, side, side), 0 to 255, of a photograph -> ImageNet's class probabilities (1, 1000), and what the
+    network sees before it names them (1, features), unit norm."""
 
-    def __init__(self, eye):
+    def __init__(self, model):
         super().__init__()
-        self.model = eye.model
+        self.model = model
 
     def forward(self, pixels):
-        return self.model((pixels - 127) / 128).softmax(-1)
+        seen = self.model.forward_head(self.model.forward_features((pixels - 127) / 128), pre_logits=True)
+        return self.model.get_classifier()(seen).softmax(-1), F.normalize(seen, dim=-1)
 
 
 def networks(stack, mappers: dict[str, nn.Module]) -> dict[str, tuple[nn.Module, tuple, dict]]:
@@ -131,35 +135,61 @@ def networks(stack, mappers: dict[str, nn.Module]) -> dict[str, tuple[nn.Module,
         else:
             found[name] = Denoising(mapper), (labels[:1], torch.tensor([500]), visual), {}
     if stack.has("photo"):
-        side = stack.photo.fit.transforms[1].size[0]
-        found["photo"] = Naming(stack.photo), (255 * torch.rand(1, 3, side, side),), {}
+        for number, (model, classifier) in enumerate(zip(stack.photo.models, CLASSIFIERS)):
+            found[f"photo{number}"] = Naming(model), (255 * torch.rand(1, 3, classifier.side, classifier.side),), {}
     return found
 
 
-def exported(module: nn.Module, inputs: tuple, axes: dict, halve_all: bool = False) -> onnx.ModelProto:
-    """A module as ONNX; its inputs are named after `forward`'s arguments, its output "answer"."""
+def exported(module: nn.Module, inputs: tuple, axes: dict) -> onnx.ModelProto:
+    """A module as ONNX; its inputs are named after `forward`'s arguments, its outputs "answer" and "features".
+
+    The classifiers of photographs are the only ones whose weights half precision does not hold: they become bytes.
+    """
     buffer = io.BytesIO()
     names = list(module.forward.__code__.co_varnames[1 : 1 + len(inputs)])
+    naming = isinstance(module, Naming)
     with torch.no_grad():
         # PRESERVE: batch norms stay as they are, and so do the weights; the runtime folds them when it opens the file
         torch.onnx.export(module.eval(), inputs, buffer, opset_version=OPSET, dynamo=False, input_names=names,
-                          output_names=["answer"], dynamic_axes=axes, training=torch.onnx.TrainingMode.PRESERVE)
+                          output_names=["answer", "features"][: 1 + naming], dynamic_axes=axes,
+                          training=torch.onnx.TrainingMode.PRESERVE)
     model = onnx.load_from_string(buffer.getvalue())
-    _halve(model, halve_all)
+    _shrink(model, _as_bytes if naming else _as_halves)
     return model
 
 
-def _halve(model: onnx.ModelProto, halve_all: bool) -> None:
-    """Store large weights in half precision, with a cast to single; without `halve_all` only those it holds exactly."""
-    casts = []
+def _shrink(model: onnx.ModelProto, shrink) -> None:
+    """Store large weights as `shrink` says; the nodes that make single precision of them again come first."""
+    nodes, tensors = [], []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.size < LEAST:
-            continue
-        half = values.astype(np.float16)
-        if halve_all or np.array_equal(half.astype(np.float32), values):
-            name = tensor.name
-            tensor.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
-            casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-    for cast in reversed(casts):
-        model.graph.node.insert(0, cast)
+        large = tensor.data_type == TensorProto.FLOAT and values.size >= LEAST
+        kept, node = shrink(tensor.name, values) if large else ([tensor], None)
+        tensors += kept
+        nodes += [node] if node else []
+    nodes += model.graph.node
+    for field, content in ((model.graph.initializer, tensors), (model.graph.node, nodes)):
+        content = [type(one).FromString(one.SerializeToString()) for one in content]
+        del field[:]
+        field.extend(content)
+
+
+def _as_halves(name: str, values: np.ndarray) -> tuple[list, onnx.NodeProto | None]:
+    """In half precision, where that holds them exactly."""
+    half = values.astype(np.float16)
+    if not np.array_equal(half.astype(np.float32), values):
+        return [numpy_helper.from_array(values, name)], None
+    cast = helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT)
+    return [numpy_helper.from_array(half, f"{name}_half")], cast
+
+
+def _as_bytes(name: str, values: np.ndarray) -> tuple[list, onnx.NodeProto | None]:
+    """Matrices and kernels as whole numbers from -127 to 127, times a scale for each output."""
+    if values.ndim < 2:
+        return [numpy_helper.from_array(values, name)], None
+    scale = np.abs(values).reshape(len(values), -1).max(1) / 127 + 1e-12
+    whole = np.round(values / scale.reshape(-1, *[1] * (values.ndim - 1))).astype(np.int8)
+    inputs = [numpy_helper.from_array(whole, f"{name}_bytes"),
+              numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"),
+              numpy_helper.from_array(np.zeros(len(values), np.int8), f"{name}_zero")]
+    return inputs, helper.make_node("DequantizeLinear", [one.name for one in inputs], [name], axis=0)

@@ -9,7 +9,7 @@ const sessions = {},
   jobs = {};
 
 // A network by name on named inputs, [numbers, shape] each -> its answer.
-async function run(name, inputs) {
+async function run(name, inputs, output = "answer") {
   const session = sessions[name],
     feeds = {};
   for (const input of session.inputNames) {
@@ -19,7 +19,7 @@ async function run(name, inputs) {
         ? new ort.Tensor("int64", BigInt64Array.from(values, BigInt), shape)
         : new ort.Tensor("float32", Float32Array.from(values), shape);
   }
-  return (await session.run(feeds)).answer.data;
+  return (await session.run(feeds, [output]))[output].data;
 }
 
 const breath = () => new Promise(resolve => setTimeout(resolve)); // lets a message in that waits
@@ -47,11 +47,12 @@ jobs.see = async ({picture}) => {
 
 jobs.map = ({visual, ...settings}) => mapEmbedding(Float32Array.from(visual), settings);
 
-// A photograph -> what the classifier sees in it, and a sound's embedding where SoundWorld has a sound for it.
+// A picture of the reader's -> whether it is drawn; if not, what the classifiers see in it, and a sound's embedding where
+// SoundWorld has a sound for it.
 jobs.photograph = async ({picture, seed}) => {
-  const seen = await classified(picture),
-    known = photographIsKnown(seen);
-  return {...seen, known, ...(known ? drawnSound(seen.shares, seed) : {})};
+  if (await isDrawn(picture)) return {drawn: true};
+  const seen = await classified(picture);
+  return {...seen, mapped: seen.known ? drawnSound(seen.best, (seed + contentOf(picture)) % 2 ** 32) : null};
 };
 
 // A CLAP embedding -> a sound. Every step is reported, with the mel of the noisy latents where there is time.

@@ -56,15 +56,12 @@ function overWords(visual) {
   return unit(mapped);
 }
 
-// For a photograph, the bridge in its form "draw": a class by the classifier's shares, then one of the sounds that its
-// name stands for, with CLAP's p(sound | name).
-function drawnSound(shares, seed) {
+// For a photograph of a class, the bridge in its form "draw": one of the sounds that the class's name stands for, with
+// CLAP's p(sound | name).
+function drawnSound(number, seed) {
   const random = rowGenerator(seed, config.mapperSalt),
-    pick = weights => {
-      let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
-      const found = weights.findIndex(weight => (left -= weight) < 0);
-      return found < 0 ? weights.length - 1 : found;
-    };
-  const name = pick(shares);
-  return {name, mapped: Float32Array.from(rowOf(tensors.sounds, pick(rowOf(tensors.soundsOfClass, name))))};
+    weights = rowOf(tensors.soundsOfClass, number);
+  let left = random.uniform() * weights.reduce((a, b) => a + b, 0);
+  const found = weights.findIndex(weight => (left -= weight) < 0);
+  return Float32Array.from(rowOf(tensors.sounds, found < 0 ? weights.length - 1 : found));
 }

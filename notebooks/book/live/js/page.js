@@ -69,8 +69,11 @@ function openNetworks() {
 
 const open = (name, bytes) => engine.ask("open", {name, bytes}, null, [bytes.buffer]);
 
-// The classifier of photographs is opened with the first photograph.
-const openPhoto = () => (loaded.photo ??= asset("photo").then(bytes => open("photo", bytes)));
+// The classifiers of photographs are opened with the first picture that is no drawing of the strip.
+const openPhoto = () =>
+  (loaded.photo ??= (async () => {
+    for (let i = 0; i < settings.photo.fits.length; i++) await open(`photo${i}`, await asset(`photo${i}`));
+  })());
 
 async function openMap() {
   const tensors = readTensors(await asset("map"));
@@ -297,29 +300,32 @@ async function makeSound() {
   }
 }
 
-// The picture's way into CLAP's space: a mapper, or for a photograph the classifier and words, as the package goes.
+// The picture's way into CLAP's space: a mapper, or for a photograph classifiers and words, as the package goes.
 async function mapChosen(source, seen, options) {
-  if (seen.strange && options.mapper === settings.choices[0] && settings.photo) {
-    say("This is no drawing, so the classifier of photographs looks at it …");
+  if (source.own && settings.photo && options.mapper === settings.choices[0]) {
+    say("Is it a drawing or a photograph? Two classifiers look at it …");
     await openPhoto();
-    const {shares, names, known, mapped} = await engine.ask("photograph", {
-      picture: source.picture,
-      seed: options.seed,
-    });
-    const guesses = names.map(([name, share]) => `${name} ${percent(share)}`).join(", ");
-    if (!known) {
-      say(
-        `The picture shows nothing that SoundWorld has a sound for: the classifier's best guesses are ${guesses}. ` +
-          "With another mapper in the settings it gets a sound all the same.",
-        true,
-      );
-      return null;
-    }
-    return {mapped, way: [mapped], by: `seen by the classifier of photographs: ${guesses}`};
+    const look = await engine.ask("photograph", {picture: source.picture, seed: options.seed});
+    seen.strange = !look.drawn; // they are surer than the distance in CLIP's space
+    if (!look.drawn) return photographMapped(look);
   }
   say("The mapper carries it into the space of sounds …");
   await loaded[options.mapper];
   return engine.ask("map", {visual: seen.visual, ...options});
+}
+
+function photographMapped({names, known, mapped, best, share}) {
+  const guesses = names.map(([name, one]) => `${name} ${percent(one)}`).join(", ");
+  const {label} = settings.classes[best];
+  if (known)
+    return {mapped, way: [mapped], by: `the classifiers of photographs saw ${guesses}, so it sounds like a ${label}`};
+  say(
+    `A photograph of nothing that SoundWorld surely has a sound for: the classifiers saw ${guesses}; of SoundWorld's things ` +
+      `${label}, ${percent(share)}, where ${percent(settings.photo.leastShare)} are needed. With another mapper in the ` +
+      "settings it gets a meaningless sound all the same.",
+    true,
+  );
+  return null;
 }
 
 function working(on) {
@@ -369,7 +375,7 @@ function finish(made) {
   byId("steps-strip").replaceChildren(...buttons);
   present(made, steps, stopped ? `stopped after step ${steps}` : `all ${steps} steps`);
   const photo = settings.photo ? "" : " Photographs need the extra `photo` when this page is made.";
-  if (made.by) say(`Done; ${made.by}. Words did the rest.`);
+  if (made.by) say(`Done: ${made.by}.`);
   else if (made.strange) say(WARNING + (source.own ? photo : ""), true);
   else say("Done. Another seed gives another sound of the same picture.");
   progress(1);

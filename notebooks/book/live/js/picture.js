@@ -45,27 +45,41 @@ const halfEven = value => {
   return whole - value === 0.5 && whole % 2 ? whole - 1 : whole;
 };
 
+// A picture resampled to columns x rows -> bytes, channel after channel.
+function resampled({width, height, data}, columns, rows) {
+  const planes = [0, 1, 2].map(colour => {
+    const channel = Uint8Array.from({length: width * height}, (_, i) => data[4 * i + colour]);
+    if (width === columns && height === rows) return channel;
+    return resampledRows(resampledRows(channel, height, width, columns), columns, height, rows);
+  });
+  const all = new Uint8Array(3 * columns * rows);
+  planes.forEach((plane, colour) => all.set(plane, colour * columns * rows));
+  return all;
+}
+
+// Sides of a picture whose shorter one becomes `short`.
+const scaledSides = ({width, height}, short) =>
+  [width, height].map(side =>
+    side === Math.min(width, height) ? short : Math.trunc((short * side) / Math.min(width, height)),
+  );
+
 // torchvision's Resize(resize) and CenterCrop(size): the shorter side becomes `resize` pixels, the middle stays.
 // -> Float32Array (3 * size * size), channel after channel, 0 to 255.
 function fitted(picture, resize, size) {
-  const {width, height, data} = picture,
-    short = Math.min(width, height);
-  const [columns, rows] = [width, height].map(side =>
-    side === short ? resize : Math.trunc((resize * side) / short),
-  );
+  const [columns, rows] = scaledSides(picture, resize),
+    all = resampled(picture, columns, rows);
   const left = halfEven((columns - size) / 2),
     top = halfEven((rows - size) / 2);
-  const pixels = new Float32Array(3 * size * size);
-  for (let colour = 0; colour < 3; colour++) {
-    let channel = Uint8Array.from({length: width * height}, (_, i) => data[4 * i + colour]);
-    if (width !== columns || height !== rows)
-      channel = resampledRows(resampledRows(channel, height, width, columns), columns, height, rows);
-    for (let row = 0; row < size; row++)
-      for (let column = 0; column < size; column++)
-        pixels[(colour * size + row) * size + column] = channel[(row + top) * columns + column + left];
-  }
-  return pixels;
+  return Float32Array.from({length: 3 * size * size}, (_, i) => {
+    const column = i % size,
+      row = Math.floor(i / size) % size,
+      colour = Math.floor(i / (size * size));
+    return all[(colour * rows + row + top) * columns + column + left];
+  });
 }
+
+// The same pixels (channels of size x size) from left to right turned round.
+const mirrored = (pixels, size) => pixels.map((_, i) => pixels[i - (i % size) + size - 1 - (i % size)]);
 
 // A picture -> CLIP's unit-norm embedding.
 async function embedPicture(picture) {
@@ -98,16 +112,52 @@ function nearestWords(visual) {
   return found;
 }
 
-// What the classifier of photographs makes of a picture, v2a_utils.models.photo: shares of SoundWorld's classes, and
-// the likeliest names among ImageNet's.
-async function classified(picture) {
-  const {resize, size, classes, names} = config.photo;
-  const all = await run("photo", {pixels: [fitted(picture, resize, size), [1, 3, size, size]]});
-  const shares = classes.map(numbers => numbers.reduce((sum, i) => sum + all[i], 0));
-  return {shares, names: largest(all, 3).map(([i, share]) => [names[i], share])};
+// Whether a picture is a drawing in SoundWorld's manner, v2a_utils.models.photo.PhotoEye.is_drawn: a linear answer on
+// what the first classifier sees in it at a drawing's size, and in its mirror image.
+async function isDrawn(picture) {
+  const {
+    fits: [{resize, size}],
+    drawn,
+    bias,
+  } = config.photo;
+  const pixels = fitted(smaller(picture, drawn), resize, size);
+  let sum = 0;
+  for (const view of [pixels, mirrored(pixels, size)])
+    sum += dot(await run("photo0", {pixels: [view, [1, 3, size, size]]}, "features"), tensors.probe.values);
+  return sum / 2 + bias < 0;
 }
 
-// Whether things that SoundWorld has get enough of the probability: otherwise no sound is better than a guess.
-function photographIsKnown({shares}) {
-  return shares.reduce((a, b) => a + b, 0) >= config.photo.leastShare;
+function smaller(picture, short) {
+  if (Math.min(picture.width, picture.height) <= short) return picture;
+  const [width, height] = scaledSides(picture, short),
+    all = resampled(picture, width, height);
+  const area = width * height;
+  return {
+    width,
+    height,
+    data: Uint8Array.from({length: 4 * area}, (_, i) => (i % 4 < 3 ? all[(i % 4) * area + (i >> 2)] : 255)),
+  };
 }
+
+// What the classifiers of photographs make of a picture, the mean over both and three views each, PhotoEye.see: shares
+// of SoundWorld's classes, the likeliest names among ImageNet's, and the class whose sound it gets, if any is known.
+async function classified(picture) {
+  const {fits, classes, names, leastShare} = config.photo,
+    all = new Float64Array(names.length);
+  for (const [number, {resize, size}] of fits.entries()) {
+    const middle = fitted(picture, resize, size),
+      whole = Float32Array.from(resampled(picture, size, size));
+    for (const view of [middle, mirrored(middle, size), whole]) {
+      const shares = await run(`photo${number}`, {pixels: [view, [1, 3, size, size]]});
+      shares.forEach((share, i) => {
+        all[i] += share / (3 * fits.length);
+      });
+    }
+  }
+  const shares = classes.map(numbers => numbers.reduce((sum, i) => sum + all[i], 0));
+  const [[best, share]] = largest(shares, 1);
+  return {shares, best, share, known: share >= leastShare, names: largest(all, 3).map(([i, one]) => [names[i], one])};
+}
+
+// A number that differs from picture to picture (Fowler, Noll and Vo's hash of its bytes).
+const contentOf = ({data}) => data.reduce((hash, byte) => Math.imul(hash ^ byte, 16777619), 2166136261) >>> 0;
