@@ -47,8 +47,8 @@ jobs.see = async ({picture}) => {
 
 jobs.map = ({visual, ...settings}) => mapEmbedding(Float32Array.from(visual), settings);
 
-// A picture of the reader's -> whether it is drawn; if not, what the classifiers see in it, and a sound's embedding where
-// SoundWorld has a sound for it.
+// A picture of the reader's -> whether it is drawn; if not, what the classifiers see in it, and a sound's embedding
+// where SoundWorld has a sound for it.
 jobs.photograph = async ({picture, seed}) => {
   if (await isDrawn(picture)) return {drawn: true};
   const seen = await classified(picture);

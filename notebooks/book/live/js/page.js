@@ -320,9 +320,9 @@ function photographMapped({names, known, mapped, best, share}) {
   if (known)
     return {mapped, way: [mapped], by: `the classifiers of photographs saw ${guesses}, so it sounds like a ${label}`};
   say(
-    `A photograph of nothing that SoundWorld surely has a sound for: the classifiers saw ${guesses}; of SoundWorld's things ` +
-      `${label}, ${percent(share)}, where ${percent(settings.photo.leastShare)} are needed. With another mapper in the ` +
-      "settings it gets a meaningless sound all the same.",
+    `A photograph of nothing that SoundWorld surely has a sound for: the classifiers saw ${guesses}; of ` +
+      `SoundWorld's things ${label}, ${percent(share)}, where ${percent(settings.photo.leastShare)} are needed. ` +
+      "With another mapper in the settings it gets a meaningless sound all the same.",
     true,
   );
   return null;
