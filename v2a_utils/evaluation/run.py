@@ -528,8 +528,14 @@ def _version(source: Source) -> list:
     """What tells a clip from others of its name and from its own earlier versions."""
     if isinstance(source, WorldSource):
         return [source.id, source.seed, world_code()]
-    stats = [Path(path).stat() for path in (source.visual, source.sound) if path]
-    return [source.id, source.visual, *((stat.st_size, stat.st_ino) for stat in stats)]  # times differ between machines
+    paths = [Path(path) for path in (source.visual, source.sound) if path]
+    return [source.id, source.visual, *((path.stat().st_size, _beginning(path)) for path in paths)]
+
+
+def _beginning(path: Path) -> str:
+    """The first bytes of a file: times and inode numbers are not the same on every look at some file systems."""
+    with path.open("rb") as file:
+        return file.read(1024).hex()
 
 
 def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> Iterator[dict]:
