@@ -158,6 +158,24 @@ def test_every_mutation_has_its_one_place_and_its_tests(name, file, text, instea
     assert all((ROOT / "tests" / one).is_file() for one in tests.split())
 
 
+def test_the_version_is_written_once_and_told_twice():
+    from v2a_utils import __version__
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "v2a_utils.__version__"}
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    assert f"\n## {__version__}\n" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_hosted_workflow_does_what_a_developer_does():
+    job = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())["jobs"]["check"]
+    assert job["strategy"]["matrix"]["python"] == ["3.11", "3.12"]
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert commands == ["make check", "make test"] and {"check", "test"} <= set(targets)
+
+
 # ------------------------------------------------------------------------------------------------------------ README
 
 
