@@ -42,8 +42,8 @@ needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear i
 
 LONG = {f"test_{name}" for name in (  # files that take many seconds: whole commands, trainings, notebooks, wheels
     "ablations", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch", "films", "generation", "listening",
-    "nothing_is_lost", "own_data", "paper_stack", "pairs", "parity", "parts", "published", "recipes", "report",
-    "reproduction", "scale", "showcase", "sound_command", "training", "wheel",
+    "live", "nothing_is_lost", "own_data", "paper_stack", "pairs", "parity", "parts", "published", "recipes", "report",
+    "reproduction", "retiming", "scale", "showcase", "sight", "sound_command", "strangers", "training", "wheel",
 )}
 
 
@@ -55,7 +55,7 @@ def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="also run what takes minutes and gigabytes")
-    parser.addoption("--fast", action="store_true", help="leave out the files of LONG: what `make check` runs")
+    parser.addoption("--fast", action="store_true", help="what `make check` runs: all but the files of LONG")
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -246,7 +246,7 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--pictures", type=_path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
         "of them: for CS")
     add("--labels", type=_path, metavar="CSV", help="columns id and label: for accuracy")
-    add("--listeners", nargs="+", default=(), choices=("mini", "paper", "cnn14-32k", "passt"),
+    add("--listeners", nargs="+", default=(), metavar="NAME",
         help="who hears the sounds: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; passt needs the extra "
         "passt (default: the stack's own)")
     add("--stack", choices=("mini", "paper"), help="default: that of --listeners, $V2A_STACK, or mini")
