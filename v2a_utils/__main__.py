@@ -13,7 +13,7 @@ from v2a_utils.data.files import failure
 from v2a_utils.options import RANGES, check, program
 
 # options that name something to read, checked before any library is loaded
-READ = ("carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds")
+READ = ("carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds", "ids")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -254,8 +254,8 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
         "(default: results/scores)")
     add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
-    add("--clips", type=_path, metavar="FILE", help="write every sound's measures and top classes here, as .csv or "
-        ".parquet, to sort and to listen")
+    add("--clips", dest="per_clip", type=_path, metavar="FILE", help="write every sound's measures and top classes "
+        "here, as .csv or .parquet, to sort and to listen")
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:

@@ -436,7 +436,7 @@ def score(options: argparse.Namespace) -> int:
     if len(stacks) > 1:
         raise ValueError(f"audio backbones of {' and '.join(sorted(stacks))}: those of one stack at a time")
     table = score(load_stack(*stacks), options.sounds, options.reference, options.pictures, options.labels, options.out,
-                  options.listeners, options.seconds, options.ids, options.clips)
+                  options.listeners, options.seconds, options.ids, options.per_clip)
     print(table.drop(columns="interval_by").to_string(index=False, float_format="%.4g"))
     print(f"in {options.out}")
     return 0
