@@ -8,6 +8,7 @@ from conftest import VIDEOS, plain_scene
 from random_audioldm import random_audioldm
 from soundworld import cut, events, film, make_scene, synthesise
 
+from v2a_utils import pipeline
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
 from v2a_utils.data.exports import write_film
@@ -118,6 +119,16 @@ def test_a_video_sounds_in_time(stack, barking):
     hits = [len(matches(true, onsets(sound.waveform, RATE), 0.08)) for sound in (plain, made)]
     assert hits[1] >= max(hits[0], len(true) - 1)
     assert np.array_equal(made.mapped, plain.mapped)
+
+
+def test_a_sound_that_would_no_longer_be_itself_stays_out_of_time(stack, monkeypatch):
+    sound = synthesise(plain_scene("dog", count=2))[None]
+    condition, options = stack.audio.embed_audio(list(sound), RATE), SoundOptions(steps=1)
+    noise, tried = np.random.default_rng(0).normal(0, 0.1, sound.shape).astype(np.float32), []
+    monkeypatch.setattr(pipeline, "retimed", lambda *given, **_: tried.append(given[4]) or noise)
+    assert pipeline.in_time(stack, sound, condition, film_of([1.0]), options) is sound and len(set(tried)) == 2
+    monkeypatch.setattr(pipeline, "retimed", lambda *given, **_: np.roll(sound, 800, 1))
+    assert not np.array_equal(pipeline.in_time(stack, sound, condition, film_of([1.0]), options), sound)
 
 
 def test_the_command_writes_it_and_refuses_pictures(barking, tmp_path, capsys):

@@ -23,6 +23,7 @@ from v2a_utils.retiming import retimed
 from v2a_utils.stacks.stack import Stack
 
 OVERLAP = 0.25  # share of a video's window that the next one overlaps
+SYNC_STRENGTHS, LOSS = (0.5, 0.65), 0.2  # see `in_time`
 SYNC_RATE = 25  # frames a second in which motion is looked for
 WINDOWS_AT_ONCE = 2  # whose sounds are made on a CPU: each takes the real models' memory for a sound
 
@@ -272,15 +273,14 @@ def _window_sounds(
     With the windows' motion in `films` the sounds are in time with it; the cosines are those from before.
     """
     rank = options.candidates > 1
-    if rank:
+    if rank or (films and stack.has("clap")):
         stack.audio  # loaded here, so that no two lanes load it at once
 
     def window(number: int) -> tuple[np.ndarray, np.ndarray | None]:
         own = replace(options, seed=(options.seed + number) % 2**32)
         waves, cosines = best_candidates(stack, mapped[number][None], own, pool.check, rank)
         if films:
-            waves = retimed(stack.generator, waves, mapped[number][None], films[number : number + 1], steps=own.steps,
-                            guidance=own.guidance, seed=own.seed, scheduler=own.scheduler, progress=pool.check)
+            waves = in_time(stack, waves, mapped[number][None], films[number], own, pool.check)
         return waves, cosines
 
     with Lanes(min(lane_count(stack.device), len(mapped), WINDOWS_AT_ONCE)) as pool:
@@ -294,6 +294,25 @@ def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.I
     rate = MAX_FRAMES / (stop - start)
     first = round(start * rate)
     return sample_frames(path, rate, lambda number: range(min(first, number - 1), min(first + MAX_FRAMES, number)))
+
+
+def in_time(
+    stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarray, options: SoundOptions, progress=None
+) -> np.ndarray:
+    """A sound (1, samples) made for an embedding (1, d), with its events where its film's motion (frames,) shows some.
+
+    If CLAP no longer hears the embedding in it (its cosine falls by more than LOSS), more noise melts the seams; if
+    that does not help either, the sound stays as it was. Without CLAP the first attempt counts.
+    """
+    for strength in SYNC_STRENGTHS:
+        moved = retimed(stack.generator, waves, mapped, [film], strength, steps=options.steps, seed=options.seed,
+                        guidance=options.guidance, scheduler=options.scheduler, progress=progress)
+        if not stack.has("clap") or np.array_equal(moved, waves):
+            return moved
+        before, after = stack.audio.embed_audio([waves[0], moved[0]], stack.generator.sample_rate) @ mapped[0]
+        if after >= before - LOSS:
+            return moved
+    return waves
 
 
 def _motion_between(path: str | Path, start: float, stop: float) -> np.ndarray:
