@@ -25,8 +25,8 @@ from v2a_utils.stacks import stack as stacks
 pytestmark = [pytest.mark.filterwarnings("ignore:a Fréchet distance"), pytest.mark.usefixtures("hasty_vocoder")]
 FILMS, TEST, PICTURES = 56, 11, 4
 CONFIG = """
-videos = "{folder}/vggsound.csv"
-clips = "{folder}"
+videos = "{folder}/films/vggsound.csv"
+clips = "{folder}/films"
 pictures = "{folder}/imagehear"
 work = "{folder}/work"
 methods = ["reference", "no mapper", "nearest neighbour", "regression", "flow"]
@@ -45,7 +45,7 @@ sweeps = {{guidance = [1], aggregate = ["first"], size = {{wide = {{expansion = 
 def folder(tmp_path_factory):
     """Films and pictures of SoundWorld in the paper's form, a configuration, and caches of their own."""
     folder = tmp_path_factory.mktemp("reproduction")
-    assert main(["world", "--format", "vggsound", "--out", str(folder), "--count", str(FILMS)]) == 0
+    assert main(["world", "--format", "vggsound", "--out", str(folder / "films"), "--count", str(FILMS)]) == 0
     assert main(["world", "--format", "imagehear", "--out", str(folder / "imagehear"), "--count", str(PICTURES)]) == 0
     (folder / "config.toml").write_text(CONFIG.format(folder=folder))
     with pytest.MonkeyPatch.context() as patch:
