@@ -87,6 +87,8 @@ def slides(notebook: dict) -> dict:
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             cell["metadata"]["tags"].append("remove-input")
+        else:  # slides lie beside the book's pages
+            cell["source"] = [line.replace("](../", "](") for line in cell["source"]]
     title = re.sub(r"^# (\d\d · )?", "# A first lecture: ", "".join(cells[0]["source"]))
     cells[0]["source"] = title.replace("\n", '\n\n<div class="slides"></div>\n', 1)
     return notebook
