@@ -35,7 +35,7 @@ def test_the_list_is_vggsounds_and_every_row_has_its_film(folder):
     assert {len(row) for row in rows} == {4} and {row[3] for row in rows} == {"train", "test"}
     assert all(len(name) == 11 for name, *_ in rows) and len({name for name, *_ in rows}) == COUNT
     listing = open_source(str(folder / "vggsound.csv"), folder)
-    assert listing.name == "VGGSound" and not listing.left_out
+    assert listing.name == "films of SoundWorld" and not listing.left_out
     assert [source.id for source in listing.sources] == [
         f"{name}_{int(start) * 1000}_{(int(start) + 10) * 1000}" for name, start, _, _ in rows]
     assert [source.label for source in listing.sources] == [row[2] for row in rows]

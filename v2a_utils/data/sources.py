@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from soundworld import SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
+from soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
 from v2a_utils.data.files import complaint
@@ -240,7 +240,8 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
             sources.append(FileSource(name, label, split, videos[key], waves.get(key, videos[key])))
         seen.add(key)
     left_out += [(_printable(path.stem), "not in the list") for path in unknown]
-    return Listing("VGGSound", sources, left_out, settings=WINDOW)
+    ours = rows and {label for _, _, label, _ in rows} <= set(CLASSES)  # VGGSound's say more: "dog barking"
+    return Listing("films of SoundWorld" if ours else "VGGSound", sources, left_out, settings=WINDOW)
 
 
 def _is_video(path: Path) -> bool:

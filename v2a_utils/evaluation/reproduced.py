@@ -36,7 +36,8 @@ def paper_form(results: Results) -> pd.DataFrame:
 
 def _title(title: str, run: dict) -> str:
     """A column of the paper's table with the name of the data that it is measured on."""
-    pictures = Path(run["configuration"]["pictures"] or "").name
+    ours = run["data"] == "films of SoundWorld"  # whose pictures lie in a folder named as ImageHear's
+    pictures = "pictures of SoundWorld" if ours else Path(run["configuration"]["pictures"] or "").name
     for printed, name in (("(VGG)", run["data"]), ("(ImageHear)", pictures)):
         if name.lower() not in ("vggsound", "imagehear"):
             title = title.replace(printed, f"({name.removeprefix('folder ').rpartition('/')[2]})")
