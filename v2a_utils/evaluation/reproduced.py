@@ -52,11 +52,12 @@ def few_note(results: Results) -> list[str]:
 
 
 def beside_paper(results: Results) -> pd.DataFrame:
-    """Our rows, and below them the paper's own Table 1 as printed there: of other data and models, but on its own."""
+    """Our rows, and below them the paper's own Table 1 as printed there: "–" in the columns of the other's data."""
     here = paper_form(results)
     paper = PAPER_TABLE.map(lambda value: "–" if np.isnan(value) else f"{value:g}").assign(
         **{title: "–" for title in COLUMNS if title not in PAPER_TABLE})
-    return pd.concat({f"here, {results.run['stack']}": here, "the paper's": paper}, names=["who", "method"])
+    both = pd.concat({f"here, {results.run['stack']}": here, "the paper's": paper}, names=["who", "method"])
+    return both.fillna("–")
 
 
 def ablation(results: Results, group: str) -> pd.DataFrame:
