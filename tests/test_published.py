@@ -46,7 +46,7 @@ def folder(tmp_path, monkeypatch):
 
 def settings(folder, **more) -> Published:
     return Published(str(folder / "sounds"), str(folder / "ids.txt"), str(folder / "pictures"),
-                     out=str(folder / "out"), **{"draws": 20} | more)
+                     out=str(folder / "out"), **more)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_all_101_ids_are_scored_from_a_list_without_an_end(folder, paper, capsys
     assert len(IDS) == 101 and read_ids(folder / "ids.txt")[-1] == IDS[-1] and "people4" in IDS
     config = folder / "config.toml"
     config.write_text(f'sounds = "{folder}/sounds"\nids = "{folder}/ids.txt"\npictures = "{folder}/pictures"\n'
-                      f'out = "{folder}/out"\ndraws = 20\n')
+                      f'out = "{folder}/out"\n')
     assert main(["reproduce", str(config)]) == 0
     said = capsys.readouterr().out
     table = pd.read_csv(folder / "out" / "published.csv")
@@ -156,7 +156,7 @@ def test_the_published_triples_are_scored(system, row, tmp_path, paper):
     systems = REAL / "published" / "systems"
     (tmp_path / "ids.txt").write_text("\n".join(path.stem for path in sorted((systems / "pictures").glob("*.jpg"))))
     table = recompute(Published(str(systems / system), str(tmp_path / "ids.txt"), str(systems / "pictures"), system=row,
-                                out=str(tmp_path), draws=20), paper)
+                                out=str(tmp_path)), paper)
     assert (table.n == 9).all() and table.paper.nunique() == 1 and np.isfinite(table.value).all()
     assert {round(len(read_audio(path)[0])) for path in (systems / system).glob("*.wav")} == {LENGTHS[system]}
 
