@@ -17,9 +17,10 @@ from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, Listing, with_splits
 from v2a_utils.data.splits import part_of
 from v2a_utils.data.store import Store
+from v2a_utils.mappers.model import RegressionMapper
 from v2a_utils.mappers.own import how_sure, measure, train_on_pairs
 from v2a_utils.mappers.recipes import FEW_PAIRS, PAIRS, RECIPES, recipe_for
-from v2a_utils.mappers.registry import has_mapper, load_mapper, mapper_familiarity, trained_mapper
+from v2a_utils.mappers.registry import has_mapper, load_mapper, mapper_familiarity, save_mapper, trained_mapper
 from v2a_utils.mappers.training import TrainConfig, Validation, fit
 from v2a_utils.models.clip import Familiarity
 from v2a_utils.models.weights import load_weights
@@ -323,3 +324,9 @@ def test_a_checkpoint_alone_is_enough_to_write_the_folder_again(store, quick, tm
     assert main(["train", str(store), *quick, "--out", str(tmp_path / "mine")]) == 0
     load_weights(whole, tmp_path / "mine" / "model.safetensors")
     assert {path.name for path in (tmp_path / "mine").iterdir()} == WHOLE
+
+
+def test_a_mapper_of_another_size_is_named_in_a_sentence(stack, tmp_path):
+    save_mapper(RegressionMapper(256, 256), tmp_path / "wide")
+    with pytest.raises(ValueError, match="takes embeddings of 256 numbers.* gives 64"):
+        trained_mapper(stack, str(tmp_path / "wide"))

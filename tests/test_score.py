@@ -271,3 +271,13 @@ def test_many_short_sounds_are_one_note(folders, stack):
     run(folders, stack)
     assert sum("is shorter than" in note for note in notes_of(folders)) == 1
     assert any("(and 3 more)" in note for note in notes_of(folders))
+
+
+def test_labels_that_the_tagger_has_no_class_for_are_named_with_how_many_clips_count(folders, stack, capsys):
+    half = len(NAMES) // 2
+    (folders / "labels.csv").write_text("id,label\n" + "".join(
+        f"{name},{'dog' if place < half else 'barking'}\n" for place, name in enumerate(NAMES)))
+    table = run(folders, stack, labels=folders / "labels.csv").set_index("measure")
+    said = capsys.readouterr()
+    assert f"no class for barking; accuracy is over the other {half} of {len(NAMES)} clips" in said.out + said.err
+    assert table.n["accuracy"] == half

@@ -34,13 +34,13 @@ def sound(options: argparse.Namespace) -> int:
     for sentence in refused:
         print(f"error: {sentence}", file=sys.stderr)
     failed += refused
-    made, unsure = 0, []
+    unsure = []
     if targets:
-        made, unsure, broken = _make_sounds(targets, settings, options)
+        unsure, broken = _make_sounds(targets, settings, options)
         failed += broken
     if len(without := failed + unsure) > 1:  # they have scrolled away
         print(f"{len(without)} without a sound:", *without, sep="\n  ", file=sys.stderr)
-    return 2 if failed or not made else 0  # that some photographs of many show something else is no error
+    return 2 if failed else 0  # that a photograph shows something else is an answer, and no error
 
 
 def _readable(paths: list[Path], videos: bool) -> tuple[list[Path], list[str]]:
@@ -67,16 +67,16 @@ def _readable(paths: list[Path], videos: bool) -> tuple[list[Path], list[str]]:
 
 
 def _make_sounds(targets: dict[Path, Path], settings: SoundOptions,
-                 options: argparse.Namespace) -> tuple[int, list[str], list[str]]:
+                 options: argparse.Namespace) -> tuple[list[str], list[str]]:
     """Make the sounds and tell of each.
 
-    Returns their number, a sentence for each photograph of nothing that has a sound, and one for each other failure.
+    Returns a sentence for each photograph of nothing that has a sound, and one for each failure.
     """
     from v2a_utils.mappers.photographs import NoSoundError
     from v2a_utils.pipeline import settle
     from v2a_utils.stacks.stack import load_stack
 
-    stack, made, unsure, failed = load_stack(options.stack, options.device), 0, [], []
+    stack, unsure, failed = load_stack(options.stack, options.device), [], []
     if options.words or options.sounds:
         settings = _with_bridge(stack, settings, options)
     settled = settle(stack, settings)  # says what is missing before anything is made
@@ -86,12 +86,12 @@ def _make_sounds(targets: dict[Path, Path], settings: SoundOptions,
     for path, result in tqdm(making, unit="sound", total=len(targets), disable=len(targets) < 2):
         if isinstance(result, Exception):
             sentence = failure(result) if str(path) in str(result) else f"{path}: {failure(result)}"
-            (unsure if isinstance(result, NoSoundError) else failed).append(sentence)
-            tqdm.write(f"error: {sentence}", file=sys.stderr)
+            kind, sentences = ("no sound", unsure) if isinstance(result, NoSoundError) else ("error", failed)
+            sentences.append(sentence)
+            tqdm.write(f"{kind}: {sentence}", file=sys.stderr)
         else:
             _tell(path, targets[path], result, stack, settled.mapper)
-            made += 1
-    return made, unsure, failed
+    return unsure, failed
 
 
 def _picture_sounds(stack, targets: dict[Path, Path], settings):

@@ -52,7 +52,8 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
                   else {"tagger": load_tagger(name, stack.device)})
         truth, made, said = _listen(matched, Extractor(models, seconds), name, whole=ids is not None)
         names = list(truth)
-        right = _right(labels, names, models["tagger"].names) if labels else None
+        right, unknown = _right(labels, names, models["tagger"].names) if labels else (None, [])
+        notes += [note for note in unknown if note not in notes]
         visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
         scorer = Scorer(models, stack_clips(list(truth.values())), visual, right)
         stacked = stack_seeds([stack_clips(list(seed.values())) for seed in made])
@@ -183,8 +184,11 @@ def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
                      for name in tqdm(names, "pictures", unit="picture")])
 
 
-def _right(labels: Path, names: list[str], classes: list[str]) -> list[frozenset[str]]:
-    """Which classes are right for each sound, by a CSV of labels; several labels of one id are joined by +."""
+def _right(labels: Path, names: list[str], classes: list[str]) -> tuple[list[frozenset[str]], list[str]]:
+    """Which classes are right for each sound, by a CSV of labels; and a note on labels that the tagger does not have.
+
+    Several labels of one id are joined by +.
+    """
     try:
         table = pd.read_csv(labels, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
@@ -194,4 +198,8 @@ def _right(labels: Path, names: list[str], classes: list[str]) -> list[frozenset
     known = dict(zip(table.id, table.label))
     if lacking := [name for name in names if name not in known]:
         raise ValueError(f"{labels}: has no label of {lacking[0]} ({len(lacking)} of {len(names)} lacking)")
-    return [right_classes(known[name].split("+"), classes) for name in names]
+    right = [right_classes(known[name].split("+"), classes) for name in names]
+    strange = sorted({known[name] for name, found in zip(names, right) if not found})
+    note = (f"{labels}: the tagger has no class for {', '.join(strange[:3])}{' and others' if strange[3:] else ''}; "
+            f"accuracy is over the other {sum(map(bool, right))} of {len(names)} clips")
+    return right, [note] if strange else []

@@ -76,6 +76,10 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     if folder not in put and loaded.get(folder, (None,))[0] != written:  # not loaded yet, or trained anew since
         loaded[folder] = written, _opened(stack, which, folder)
     mapper = put[folder] if folder in put else loaded[folder][1]
+    taken = mapper.config.get("visual_dim")
+    if which not in KINDS and taken and taken != (given := stack.vision.embed_dim):
+        raise ValueError(f"{folder}: this mapper takes embeddings of {taken} numbers, and the CLIP of the stack "
+                         f"{stack.name} gives {given}; train one on embeddings of this stack")
     _check_encoders(stack, folder, getattr(mapper, "joins", {}))
     return mapper
 
