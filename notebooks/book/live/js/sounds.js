@@ -124,7 +124,7 @@ function keep({wave, heard, image, title, name}) {
   item.append(picture, words, play, save);
   list.prepend(item);
   while (list.children.length > KEPT) {
-    URL.revokeObjectURL(list.lastChild.querySelector("a").href);
-    list.lastChild.remove();
+    URL.revokeObjectURL(list.lastElementChild.querySelector("a").href);
+    list.lastElementChild.remove();
   }
 }
