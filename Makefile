@@ -110,7 +110,7 @@ bench-photographs: .venv/ready  ## set up, then make a sound for every photograp
 bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --out $(KEPT)/results/rates.csv
 
-bench-mutations: .venv/ready  ## set up, then break ten features on purpose, one at a time, and see a test fail for each
+bench-mutations: .venv/ready  ## set up, then break features on purpose, one at a time, and see a test fail for each
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations
 
 lock:  ## choose the pinned versions anew

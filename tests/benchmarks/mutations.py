@@ -1,4 +1,4 @@
-"""Do the tests notice when something breaks? Ten features are broken on purpose, one at a time, in a copy.
+"""Do the tests notice when something breaks? Features are broken on purpose, one at a time, in a copy.
 
 `python -m benchmarks.mutations` (`make bench-mutations`) prints which test file notices which; it ends with status 1
 when one goes unnoticed.
