@@ -13,7 +13,7 @@ from conftest import sine
 from v2a_utils.models.backbones import BACKBONES, AudioBackbone, AudioCnn, VggishNet, Wav2ClipNet, load_backbone
 from v2a_utils.models.clap import _htsat_class
 from v2a_utils.models.weights import sha256
-from v2a_utils.stacks.downloads import TABLE
+from v2a_utils.stacks.fetching import TABLE
 from v2a_utils.stacks.stack import load_tagger, public_folders, stack_config
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s

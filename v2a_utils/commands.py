@@ -179,13 +179,12 @@ def _shares(named: list[tuple[str, float]]) -> str:
 
 def fetch(options: argparse.Namespace) -> int:
     """The real models' public files."""
-    from v2a_utils.stacks.downloads import TABLE, describe, needed
-    from v2a_utils.stacks.fetching import fetch_all, take_all
+    from v2a_utils.stacks.fetching import TABLE, describe, fetch_all, needed, take_all
     from v2a_utils.stacks.stack import public_folders
 
     items, folders = needed(options.purpose), public_folders()
     if options.list:
-        print(describe(list(TABLE), folders))
+        print(describe(TABLE, folders))
         return 0
     if options.carried:
         take_all(items, folders, options.carried)

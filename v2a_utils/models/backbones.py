@@ -51,7 +51,7 @@ class AudioBackbone:
     rate = 16_000  # Hz; sounds are resampled to it
     dimensions = 128  # of what FD or FAD is computed on; CS: of the embedding
     multi_label = False
-    # where the weights are published: see `downloads.Public`
+    # where the weights are published: see `fetching.Public`
     what, purposes, licence, gigabytes = "", ("evaluation", "benchmark"), "", None
     urls: tuple[str, ...] = ()
     zenodo: int | None = None

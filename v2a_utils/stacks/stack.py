@@ -85,7 +85,7 @@ def stack_config(name: str) -> StackConfig:
 
 
 def public_folders() -> dict[str, Path]:
-    """Where the paper stack looks for each item of `downloads.TABLE`.
+    """Where the paper stack looks for each item of `fetching.TABLE`.
 
     ValueError for a variable that names a place that does not exist: what is fetched to another would not be found.
     """
