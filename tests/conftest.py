@@ -146,7 +146,7 @@ from v2a_utils.stacks.stack import load_stack
 stack = load_stack("mini", "cpu")
 stack.vision, stack.generator, stack.tagger, stack.audio.embed_texts(["a dog"])
 modules = sorted(sys.modules)
-from v2a_utils.evaluation.sound_files import generator_key
+from v2a_utils.sound_files import generator_key
 sys.path.insert(0, "tests")
 from test_soundworld import digest, make_scene
 print(json.dumps({"modules": modules, "key": generator_key(stack), "scene": digest(make_scene("train", 5, 1))}))

@@ -13,10 +13,11 @@ from scipy.linalg import sqrtm
 from soundworld import SAMPLE_RATE, other_take, synthesise
 from v2a_pretraining.data import SIZES
 
+from v2a_utils import sound_files
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
 from v2a_utils.evaluation import clips as evaluated_clips
-from v2a_utils.evaluation import run, sound_files
+from v2a_utils.evaluation import run
 from v2a_utils.evaluation.clips import Clips, conditions, missing, world_clips
 from v2a_utils.evaluation.features import stack_seeds
 from v2a_utils.evaluation.run import Evaluation

@@ -8,12 +8,12 @@ import soundfile
 from conftest import killed_after, unit_rows
 from soundworld import SAMPLE_RATE, make_scene, synthesise
 
+from v2a_utils import sound_files
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import Listing, soundworld
 from v2a_utils.data.store import Row, Store
-from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.sound_files import copy_references, file_names, generate, make_files
 from v2a_utils.pipeline import SoundOptions
+from v2a_utils.sound_files import copy_references, file_names, generate, make_files
 from v2a_utils.stacks import stack as stacks
 from v2a_utils.stacks.extraction import embed
 

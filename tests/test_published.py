@@ -14,7 +14,7 @@ from PIL import Image
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import loudness, read_audio
 from v2a_utils.data.files import write_json
-from v2a_utils.evaluation.published import BY_HAND, nearest, read_ids, recompute
+from v2a_utils.evaluation.scoring import BY_HAND, nearest, read_ids, recompute
 from v2a_utils.evaluation.settings import Published
 from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.weights import save_weights, sha256

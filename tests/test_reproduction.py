@@ -10,11 +10,20 @@ from conftest import ROOT, halves, sine
 from nbclient import NotebookClient
 from paper_weights import places
 
+from v2a_utils import sound_files
 from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
-from v2a_utils.evaluation import features, run, sound_files
-from v2a_utils.evaluation.reproduced import NOT_MEASURED, ablation, beside_paper, few_note, paper_form, to_fill
-from v2a_utils.evaluation.results import Results, claims
+from v2a_utils.evaluation import features, run
+from v2a_utils.evaluation.results import (
+    NOT_MEASURED,
+    Results,
+    ablation,
+    beside_paper,
+    claims,
+    few_note,
+    paper_form,
+    to_fill,
+)
 from v2a_utils.evaluation.run import Evaluation, evaluate
 from v2a_utils.evaluation.settings import Settings, read_settings
 from v2a_utils.models.backbones import AudioCnn

@@ -11,11 +11,11 @@ import pytest
 import soundfile
 from conftest import ROOT, killed_after
 
+from v2a_utils import sound_files
 from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.sound_files import Job, Maker, generate
 from v2a_utils.pipeline import SoundOptions
+from v2a_utils.sound_files import Job, Maker, generate
 from v2a_utils.stacks import extraction as embeddings
 from v2a_utils.stacks.extraction import embed
 

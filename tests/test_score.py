@@ -173,13 +173,13 @@ def test_files_that_do_not_fit_are_said(folders, stack, change, note):
 
 
 @pytest.mark.parametrize("change, message", [
-    (lambda folder: None, "no such folder"),
+    (lambda folder: None, "no sound file"),
     (lambda folder: (folder / "nowhere").mkdir(), "no sound file"),
     (lambda folder: [write(folder / "nowhere" / f"{name}.wav", np.zeros(0)) for name in NAMES], "fewer than two clips"),
     (lambda folder: write(folder / "nowhere" / "z.wav", np.ones(16_000)), r"0 name\(s\) in common"),
     (lambda folder: write(folder / "nowhere" / "a.wav", np.ones(16_000)), r"1 name\(s\) in common"),
     (lambda folder: [write(folder / "nowhere" / f"a.{kind}", np.ones(16_000)) for kind in ("wav", "flac")], "both the"),
-    (lambda folder: (folder / "nowhere").write_text("a file"), "no such folder"),
+    (lambda folder: (folder / "nowhere").write_text("a file"), "no sound file"),
 ], ids=["absent", "empty", "all empty", "another set", "one file", "two of one name", "a file"])
 def test_folders_that_cannot_be_compared_are_refused_in_a_sentence(folders, stack, change, message):
     change(folders)
@@ -203,7 +203,7 @@ def test_labels_that_do_not_fit_are_refused_in_a_sentence(folders, stack, conten
 
 
 @pytest.mark.parametrize("place, message", [
-    ("true", "no picture file in it"), ("nowhere", "no such folder"), ("few", "no picture of b c"),
+    ("true", "no picture file in it"), ("nowhere", "no picture file"), ("few", "no picture of b c"),
 ])
 def test_pictures_that_do_not_fit_are_refused_in_a_sentence(folders, stack, place, message):
     (folders / "few").mkdir()

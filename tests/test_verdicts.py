@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from benchmarks.null import features, wrong
 
-from v2a_utils.evaluation.robustness import JUDGES, PAIRS, SHORT, by_judge, by_training, reach
+from v2a_utils.evaluation.results import JUDGES, PAIRS, SHORT, by_judge, by_training, reach
 from v2a_utils.evaluation.scorer import Scorer
 from v2a_utils.metrics.sounds import Interval, bootstrap, rate_interval, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, RULE, judge, nearer, opposite

@@ -378,14 +378,13 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def _reproduce(settings) -> int:
-    from v2a_utils.evaluation.reproduced import few_note, paper_form
-    from v2a_utils.evaluation.results import Results
+    from v2a_utils.evaluation.results import Results, few_note, paper_form
     from v2a_utils.evaluation.run import evaluate
     from v2a_utils.evaluation.settings import Published
     from v2a_utils.stacks.stack import load_stack
 
     if isinstance(settings, Published):
-        from v2a_utils.evaluation.published import nearest, recompute
+        from v2a_utils.evaluation.scoring import nearest, recompute
 
         table = recompute(settings, load_stack(settings.stack))
         print(table.to_string(index=False, float_format="{:.3f}".format), nearest(table), sep="\n")
@@ -401,9 +400,9 @@ def _reproduce(settings) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """A sound file for every row of a store."""
+    from v2a_utils import sound_files
     from v2a_utils.data.sources import open_source
     from v2a_utils.data.store import Store
-    from v2a_utils.evaluation import sound_files
     from v2a_utils.stacks.stack import load_stack
 
     names = ("steps", "guidance", "candidates", "seed")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import spearmanr
 from soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
 from soundworld.captions import class_prompt
 from v2a_pretraining.data import SIZES
@@ -17,23 +18,15 @@ from v2a_pretraining.run import TEMPERATURE
 
 from v2a_utils.data.audio import read_audio
 from v2a_utils.data.files import cache_folder, key
-from v2a_utils.evaluation.attributes import harmonicity, measure_pitch, pitch_agreement
+from v2a_utils.evaluation.features import harmonicity, measure_pitch
 from v2a_utils.evaluation.settings import Method
-from v2a_utils.evaluation.sound_files import BATCH, generator_key, make_files
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.metrics.gap import pair_cosines
-from v2a_utils.metrics.sounds import (
-    Interval,
-    bootstrap,
-    diversity,
-    frechet_distance,
-    hits,
-    log_mel_error,
-    rate_interval,
-)
+from v2a_utils.metrics.sounds import Interval, bootstrap, diversity, frechet_distance, hits, rate_interval
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
+from v2a_utils.sound_files import BATCH, generator_key, make_files
 from v2a_utils.stacks.extraction import embed_world
 from v2a_utils.stacks.stack import MINI, Stack, load_stack
 
@@ -192,6 +185,11 @@ def _vocoder(test: Measured, rebuilt: np.ndarray):
 
 
 @torch.inference_mode()
+def log_mel_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Mean absolute difference in nats between log-mels (n, frames, mels), per sound (n,)."""
+    return np.abs(first - second).mean((1, 2))
+
+
 def _vae_error(test: Measured) -> float:
     mels, vae = log_mel(torch.from_numpy(test.sounds[:128])), test.stack.generator.vae
     rebuilt = torch.cat([vae(part[:, None].to(test.stack.device)).sample[:, 0].cpu() for part in mels.split(BATCH)])
@@ -203,6 +201,19 @@ def _heard(test: Measured, sounds: np.ndarray) -> Heard:
     things = [test.scenes[row].things[0] for row in rows]
     pitches = [measure_pitch(sounds[row], SAMPLE_RATE, thing.name) for row, thing in zip(rows, things)]
     return Heard(things, sounds[rows], np.array(pitches))
+
+
+def pitch_agreement(measured: np.ndarray, implied: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """Spearman correlation between measured and implied pitch (n,), for every class and their mean ("mean").
+
+    Within classes, so that knowing the class alone earns nothing. Classes with fewer than 5 sounds are left out.
+    """
+    found = {}
+    for name in np.unique(classes):
+        rows = (classes == name) & np.isfinite(measured)
+        if rows.sum() >= 5:
+            found[str(name)] = float(spearmanr(measured[rows], implied[rows]).statistic)
+    return found | {"mean": float(np.mean(list(found.values())))}
 
 
 def _agreement(heard: Heard) -> dict[str, float]:

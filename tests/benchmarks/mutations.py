@@ -62,7 +62,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "key(options=options,", "test_reproduction.py"),
     ("a mapper is not tested on what it learned", "evaluation/run.py", "if known := learned_from(self.clips(\"test\"), method):",
      "if known := set():", "test_reproduction.py"),
-    ("sounds of other conditions are not served", "evaluation/sound_files.py",
+    ("sounds of other conditions are not served", "sound_files.py",
      "key(conditions=np.asarray(conditions, np.float32), ids=names)", '""', "test_generate.py"),
     ("a key holds the version", "data/files.py", "[__version__, made_of]", "made_of", "test_numbers.py"),
     ("embeddings of another world", "stacks/extraction.py", "key(world=world_code(), **settings)", "key(**settings)",
@@ -79,7 +79,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
     ("no pair among its own negatives", "mappers/own.py", 'if hasattr(mapper, "add_noise") else 1', "if True else 1",
      "test_numbers.py"),
     ("hiss stays hiss", "data/audio.py", "if heard <= SILENCE:", "if heard <= -120:", "test_numbers.py"),
-    ("exactly the clips of a list", "evaluation/sound_folders.py", "return {name: known[same_clip(name)] for name in ids}",
+    ("exactly the clips of a list", "evaluation/scoring.py", "return {name: known[same_clip(name)] for name in ids}",
      "return files", "test_score.py"),
 )
 

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from v2a_utils.evaluation.results import TRUTHS, Results
+from v2a_utils.evaluation.results import NOT_MEASURED, TRUTHS, Results, ablation
 from v2a_utils.evaluation.settings import METHODS, Method
 from v2a_utils.metrics.sounds import Interval
 from v2a_utils.metrics.statistics import CLOUDS, judge
@@ -202,4 +202,24 @@ def tracking(found: dict[str, Interval]) -> Figure:
     show_intervals(axis, found, NEUTRAL, f"Do measures rank the {methods} methods as attribute fidelity does?")
     axis.set_xlabel("rank correlation with attribute fidelity over methods")
     axis.axvline(0, color="black", lw=0.6)
+    return figure
+
+
+def ablation_figure(results: Results, groups: list[str]) -> Figure:
+    """FD (down is better) and CS (up is better) along each sweep; the table's own setting is marked *."""
+    figure, axes = plt.subplots(2, len(groups), figsize=(2.4 * len(groups), 4.6), squeeze=False, sharex="col")
+    for column, group in zip(axes.T, groups):
+        found = ablation(results, group)
+        for axis, measure, label in zip(column, ("FD", "CS"), ("← FD (tagger features)", "CS (100 × cosine) →")):
+            if measure not in found:
+                axis.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axis.transAxes)
+                axis.set(xticks=[], yticks=[])
+                continue
+            axis.plot(range(len(found)), found[measure], "s-", color=MAPPED)
+            axis.set(xticks=range(len(found)), ylabel=label if group == groups[0] else "")
+            axis.set_title(f"{measure} {found[measure].min():.3g} to {found[measure].max():.3g}", fontsize=9)
+            axis.margins(0.15)
+        column[-1].set_xlabel(group)
+        if len(found):
+            column[-1].set_xticks(range(len(found)), found.index, rotation=30, ha="right")
     return figure

@@ -1,15 +1,17 @@
-"""The evaluation's summary read back: the table, the claims with their verdicts, and what the measures agree on."""
+"""The evaluation's summary read back: tables, claims with their verdicts, and how far they reach."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from v2a_utils.metrics.sounds import Interval, bootstrap
+from v2a_utils.evaluation.settings import SWEEPS, Method
+from v2a_utils.metrics.sounds import Interval, bootstrap, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, judge, nearer, opposite
 
 PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V2A-Mapper); VGG is VGGSound's test split
@@ -24,6 +26,15 @@ COLUMNS = {  # of our table: measure and split
     "s a sound ↓": ("seconds a sound", "test"), "trained, M ↓": ("trained parameters", "test"),
 }
 LOWER_IS_BETTER = ("FD", "FAD", "KAD", "KL softmax", "KL sigmoid", "seconds a sound", "trained parameters")
+NOT_MEASURED = "not measured here"
+PAPER_COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
+    ("FD", "test"), ("FAD", "test"), ("CS", "test"), ("CS", "ood"), ("seconds a sound", "test"),
+    ("trained parameters", "test")])) | {"accuracy ↑ (ImageHear)": ("accuracy", "ood")}
+OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that need true sounds, which the pictures of "ood" lack
+PAIRS = (("diffusion", "regression"), ("diffusion", "regression, deep"), ("regression, deep", "regression"))
+JUDGES = ("FD", "FAD", "KL softmax", "accuracy", "recall@10", "CS")
+TRAINED = ("regression", "regression, deep", "diffusion", "better mapper")  # on the same pairs
+SHORT = {"cosine": 1, "recall@10": 1, "Fréchet distance": -1}  # measures of the short trainings; -1: lower is better
 TRUTHS = ("size → pitch", "count → events", "distance → loudness")
 
 
@@ -128,6 +139,84 @@ def backbones(results: Results) -> pd.DataFrame:
     keys = list(wide.columns)
     wide = wide.fillna("–").reset_index().groupby(keys, sort=False).measure.agg(", ".join).reset_index()
     return wide.set_index("backbone")[["measure", *keys[1:]]]
+
+
+# --------------------------------------------------------------------------------- a reproduction, as the paper has it
+
+
+def paper_form(results: Results) -> pd.DataFrame:
+    """Every method in the paper's columns, as text: values with 95% intervals; NOT_MEASURED where there is none.
+
+    Columns name the data; rows are those that were asked for, and say which mappers are the stack's own.
+    """
+    run, measured = results.run, results.table[results.table.group == "table"]
+    rows = [*measured.method.unique(), *(name for name in run["configuration"]["methods"] if name in run["left_out"])]
+    columns = {_title(title, run): column for title, column in PAPER_COLUMNS.items()
+               if column[1] == "test" or run["sizes"]["ood"]}
+    table = pd.DataFrame(as_columns(results, columns, between=" ")).reindex(rows).astype(object)
+    table = table.fillna(NOT_MEASURED).rename_axis("method")
+    table.loc[[name for name in OF_SOUNDS if name in rows],
+              [title for title, (_, split) in columns.items() if split == "ood"]] = "–"
+    return table.rename(index={name: f"{name} (of the stack {run['stack']})" for name in run.get("of_the_stack", ())})
+
+
+def _title(title: str, run: dict) -> str:
+    """A column of the paper's table with the name of the data that it is measured on."""
+    ours = run["data"] == "films of SoundWorld"  # whose pictures lie in a folder named as ImageHear's
+    pictures = "pictures of SoundWorld" if ours else Path(run["configuration"]["pictures"] or "").name
+    for printed, name in (("(VGG)", run["data"]), ("(ImageHear)", pictures)):
+        if name.lower() not in ("vggsound", "imagehear"):
+            title = title.replace(printed, f"({name.removeprefix('folder ').rpartition('/')[2]})")
+    return title
+
+
+def few_note(results: Results) -> list[str]:
+    """What a * at a Fréchet distance means, where there is one: a sentence or none."""
+    few, n = results.run.get("few", []), results.run["sizes"]["pictures"]
+    return [f"* {n} clips are few for a Fréchet distance of the backbone's features, which raises it: compare "
+            f"{' and '.join(few)} only with values of as many clips"] if few else []
+
+
+def beside_paper(results: Results) -> pd.DataFrame:
+    """Our rows, and below them the paper's own Table 1 as printed there: "–" in the columns of the other's data."""
+    here = paper_form(results)
+    paper = PAPER_TABLE.map(lambda value: "–" if np.isnan(value) else f"{value:g}").assign(
+        **{title: "–" for title in PAPER_COLUMNS if title not in PAPER_TABLE})
+    both = pd.concat({f"here, {results.run['stack']}": here, "the paper's": paper}, names=["who", "method"])
+    return both.fillna("–")
+
+
+def ablation(results: Results, group: str) -> pd.DataFrame:
+    """One sweep's FD, FAD, CS and accuracy, as numbers by setting; the table's own setting, marked *, is among them.
+
+    All on the same test clips with one seed. Empty where the sweep was not measured.
+    """
+    table = results.table[(results.table.split == "sweep") & results.table.label.isna()]
+    rows = table[table.group == group]
+    if rows.empty:
+        return pd.DataFrame()
+    names = {name: name.replace(group, "").strip() for name in rows.method.unique()}
+    configuration = results.run["configuration"]
+    usual = configuration["sweep_mapper"]
+    own = {"size": "as in the table", "pairs": str(results.run["sizes"]["pairs"])}.get(
+        group, str(configuration.get(group) or Method.steps))
+    wide = table[table.method.isin([*names, usual])].pivot_table(index="method", columns="measure", values="value")
+    wide = wide.rename(index=names | {usual: f"{own} *"})
+    try:
+        order = sorted(wide.index, key=lambda name: float(name.strip(" *")))
+    except ValueError:  # settings with names
+        order = list(wide.index)
+    return wide.loc[order, [name for name in ("FD", "FAD", "CS", "accuracy", "trained parameters") if name in wide]]
+
+
+def to_fill(results: Results) -> pd.DataFrame:
+    """What the summary lacks, why, and the command that fills it once the reason is gone."""
+    command = "python -m v2a_utils reproduce CONFIG"
+    lacking = dict(results.run["left_out"])
+    there = set(results.table[results.table.group != "table"].group)
+    lacking |= {f"sweep of {group}": "not in the configuration" for group in SWEEPS if group not in there}
+    return pd.DataFrame([(name, reason, command) for name, reason in lacking.items()],
+                        columns=[NOT_MEASURED, "why", "what fills it"])
 
 
 # ----------------------------------------------------------------------------------------------------------- claims
@@ -240,3 +329,87 @@ def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
     if np.ptp(first) == 0 or np.ptp(second) == 0:  # one method drawn again and again
         return 0.0
     return float(spearmanr(first, second).statistic)
+
+
+# ----------------------------------------------------------------------------- how far the order of the mappers reaches
+
+
+def by_judge(results: Results) -> pd.DataFrame:
+    """For each pair of mappers and each judge: which is the better by the paired difference (one Holm family)."""
+    differences = {}
+    for first, second in PAIRS:
+        for measure in JUDGES:
+            found = results.difference(first, second, measure)
+            differences[f"{first} against {second}", measure] = opposite(found) if measure in LOWER_IS_BETTER else found
+    return _winners(differences)
+
+
+def by_training(order: pd.DataFrame) -> pd.DataFrame:
+    """The same for short trainings (benchmarks.order), by world: Student's intervals over training seeds, as text."""
+    differences = {}
+    for first, second in PAIRS:
+        for world, rows in order.groupby("world"):
+            wide = rows.pivot(index="seed", columns="mapper", values=list(SHORT))
+            for measure, sign in SHORT.items():
+                found = student_interval(sign * (wide[measure, first] - wide[measure, second]))
+                differences[f"{first} against {second}", f"{measure}, world {world}"] = found
+    return _winners(differences)
+
+
+def _winners(differences: dict[tuple[str, str], Interval | None]) -> pd.DataFrame:
+    """Verdicts on "the first is better", told as who is better, one row a pair."""
+    table: dict[str, dict[str, str]] = {}
+    for (pair, column), verdict in judge(differences, [asked for asked in differences if asked[1] in CLOUDS]).items():
+        first, second = pair.split(" against ")
+        told = {"holds": first, "does not hold": second}.get(verdict, verdict.split(" at this n")[0])
+        table.setdefault(pair, {})[column] = told
+    return pd.DataFrame(table).T
+
+
+def rank_agreement(results: Results, methods: tuple[str, ...] | None = None) -> tuple[float, float]:
+    """Lowest and highest Spearman correlation between two judges' orders of the methods (None: all of the table)."""
+    columns = {}
+    for measure in JUDGES:
+        values = results.find(measure, "test", "table").value
+        columns[measure] = -values if measure in LOWER_IS_BETTER else values
+    wide = pd.DataFrame(columns)
+    wide = wide.loc[[method for method in methods if method in wide.index]] if methods else wide
+    found = [float(spearmanr(wide[one], wide[two]).statistic) for one, two in combinations(wide.columns, 2)]
+    return min(found), max(found)
+
+
+def reach(results: Results, order: pd.DataFrame) -> pd.DataFrame:
+    """What an outsider would ask about the order of the mappers, and what the numbers answer."""
+    judged, trained = by_judge(results), by_training(order)
+    among, near = rank_agreement(results), rank_agreement(results, TRAINED)
+    seeds = results.find("FD").loc["diffusion"]
+    worlds, number = order.world.nunique(), order.seed.nunique()
+    rows = [
+        ("How much is the choice of the listener and of the measure?",
+         f"Two of the {len(JUDGES)} judges ({', '.join(JUDGES)}) order all methods with a rank correlation of "
+         f"{among[0]:.2f} to {among[1]:.2f}, the {len(TRAINED)} trained mappers with {near[0]:.2f} to {near[1]:.2f}."),
+        ("Does the order of the mappers survive another judge?", _sum_up(judged)),
+        ("... another seed of sampling?",
+         f"FD of the diffusion lies from {seeds.seed_low:.1f} to {seeds.seed_high:.1f} over {seeds.seeds:.0f} seeds "
+         f"and differs from that of the regression by {results.difference('diffusion', 'regression', 'FD')}."),
+        (f"... another training seed, another world seed? ({number} short trainings of each mapper on each of {worlds} "
+         "worlds, judged by embeddings)", _sum_up(trained) + " " + _worlds(trained)),
+    ]
+    return pd.DataFrame(rows, columns=["question", "answer"])
+
+
+def _sum_up(table: pd.DataFrame) -> str:
+    """For each pair how often either is the better, and how often it is undecided."""
+    parts = []
+    for pair, row in table.iterrows():
+        counts = row.value_counts()
+        parts.append(f"{pair}: " + ", ".join(f"{name} {count}" if name == "undecided" else f"{name} better {count}"
+                                             for name, count in counts.items()))
+    return f"Of {table.shape[1]} comparisons each: " + "; ".join(parts) + "."
+
+
+def _worlds(table: pd.DataFrame) -> str:
+    """Whether any comparison that is decided in one world is decided the other way in another."""
+    turned = [f"{pair} by {measure}" for pair, row in table.iterrows() for measure in SHORT
+              if len(set(row[[column for column in row.index if column.startswith(measure)]]) - {"undecided"}) > 1]
+    return f"Reversed between the worlds: {'; '.join(turned)}." if turned else "No decided comparison is reversed."

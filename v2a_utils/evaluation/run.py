@@ -20,13 +20,12 @@ import torch
 from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
+from v2a_utils import sound_files
 from v2a_utils.data.files import key, write_json, write_table
 from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, reopen, world_code
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation import sound_files
-from v2a_utils.evaluation.attributes import attribute_fidelity, seen_attributes
 from v2a_utils.evaluation.clips import (
     Clips,
     conditions,
@@ -36,7 +35,7 @@ from v2a_utils.evaluation.clips import (
     trained_parameters,
     world_clips,
 )
-from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features
+from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features, attribute_fidelity, seen_attributes
 from v2a_utils.evaluation.scorer import Rows, Score, Scorer
 from v2a_utils.evaluation.settings import COMPARED, METHODS, WORLD, Method, Settings
 from v2a_utils.mappers.model import MAPPERS

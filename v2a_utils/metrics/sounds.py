@@ -404,11 +404,3 @@ def unit_norm(rows: np.ndarray) -> np.ndarray:
     """Vectors (..., d) brought to unit norm, in double precision; a vector of zeros stays one."""
     rows = np.asarray(rows, np.float64)
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-
-
-# --------------------------------------------------------------------------------------------------------------- mels
-
-
-def log_mel_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Mean absolute difference in nats between log-mels (n, frames, mels), per sound (n,)."""
-    return np.abs(first - second).mean((1, 2))
