@@ -110,9 +110,8 @@ def map_embeddings(stack: Stack, visual: np.ndarray, mapper: str, seed: int = 0)
     return visual
 
 
-def map_picture(
-    stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], options: SoundOptions
-) -> tuple[np.ndarray, Look]:
+def map_picture(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]],
+                options: SoundOptions) -> tuple[np.ndarray, Look]:
     """What the generator is conditioned on for one picture, (d,), and who looked at it and what they saw.
 
     `visual` is its CLIP embedding (d,); `frames()` loads its pictures if the classifiers have to look at them, see
@@ -126,9 +125,8 @@ def map_picture(
     return map_embeddings(stack, visual[None], options.mapper, options.seed)[0], look
 
 
-def is_drawn(
-    stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]], mapper: str = TRAINED[0]
-) -> bool | None:
+def is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.Image]],
+             mapper: str = TRAINED[0]) -> bool | None:
     """Whether a picture is a drawing of the kind that a CLIP of drawings knows; None for any other CLIP.
 
     The classifiers of photographs tell, where they are installed, else the distance in CLIP's space, which is not sure.
@@ -169,9 +167,8 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     """
     audio = stack.audio if rank else None  # loaded first: an error comes before minutes of generation, not after
     repeated = np.repeat(mapped, options.candidates, axis=0)
-    waves = stack.generator.generate(
-        repeated, options.steps, options.guidance, options.seconds, options.seed, progress, options.scheduler
-    )
+    waves = stack.generator.generate(repeated, options.steps, options.guidance, options.seconds, options.seed, progress,
+                                     options.scheduler)
     if audio is None:
         return waves, None
     heard = audio.embed_audio(list(waves), stack.generator.sample_rate)
@@ -180,9 +177,8 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     return waves[best], cosines.max(1)
 
 
-def picture_to_sound(
-    stack: Stack, frames: list[Image.Image], options: SoundOptions = SoundOptions(), progress=None
-) -> Sound:
+def picture_to_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions = SoundOptions(),
+                     progress=None) -> Sound:
     """The sound of a picture (one frame) or a video (several RGB frames, averaged in CLIP's space).
 
     `progress(done, steps)` is called after every denoising step. The same options and frames give the same sound.
@@ -193,10 +189,8 @@ def picture_to_sound(
     return embedding_to_sound(stack, visual, mapped, options, progress, look)
 
 
-def embedding_to_sound(
-    stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None,
-    look: Look = Look(),
-) -> Sound:
+def embedding_to_sound(stack: Stack, visual: np.ndarray, mapped: np.ndarray, options: SoundOptions, progress=None,
+                       look: Look = Look()) -> Sound:
     """The sound of a picture that is already embedded, (d,), and mapped, (generator's d,).
 
     `options` come from `settle`, `mapped` and `look` from `map_picture`.
@@ -223,9 +217,7 @@ def _describer(stack: Stack, options: SoundOptions):
     return describe
 
 
-def video_to_sound(
-    stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), sync: bool = False
-) -> Sound:
+def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = SoundOptions(), sync: bool = False) -> Sound:
     """The sound of a whole video, of any length.
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
@@ -265,9 +257,8 @@ def _together(looks: list[Look]) -> Look:
                 max(chosen, key=itemgetter(1), default=None), all(drawn) if drawn else None)
 
 
-def _window_sounds(
-    stack: Stack, mapped: list[np.ndarray], options: SoundOptions, films: list[np.ndarray] | None = None
-) -> tuple[list, list]:
+def _window_sounds(stack: Stack, mapped: list[np.ndarray], options: SoundOptions,
+                   films: list[np.ndarray] | None = None) -> tuple[list, list]:
     """The best sound (samples,) for every window's embedding, and its cosine (1,), or None for one candidate.
 
     With the windows' motion in `films` the sounds are in time with it; the cosines are those from before.
@@ -296,9 +287,8 @@ def _frames_between(path: str | Path, start: float, stop: float) -> list[Image.I
     return sample_frames(path, rate, lambda number: range(min(first, number - 1), min(first + MAX_FRAMES, number)))
 
 
-def in_time(
-    stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarray, options: SoundOptions, progress=None
-) -> np.ndarray:
+def in_time(stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarray, options: SoundOptions,
+            progress=None) -> np.ndarray:
     """A sound (1, samples) made for an embedding (1, d), with its events where its film's motion (frames,) shows some.
 
     If CLAP no longer hears the embedding in it (its cosine falls by more than LOSS), more noise melts the seams; if

@@ -55,10 +55,8 @@ def spectrogram(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 def show_spectrogram(ax, waveform: np.ndarray, sample_rate: int, title: str = ""):
     """Mel spectrogram over seconds and Hz; returns the image, for a colour bar in dB below the loudest point."""
     seconds = len(waveform) / sample_rate
-    image = ax.imshow(
-        spectrogram(waveform, sample_rate), origin="lower", aspect="auto", vmin=-DYNAMIC, vmax=0,
-        extent=(0, seconds, 0, MELS), interpolation="nearest",
-    )
+    image = ax.imshow(spectrogram(waveform, sample_rate), origin="lower", aspect="auto", vmin=-DYNAMIC, vmax=0,
+                      extent=(0, seconds, 0, MELS), interpolation="nearest")
     top = sample_rate / 2
     centres = mel_to_hertz(np.linspace(0, hertz_to_mel(top, "slaney"), MELS + 2), "slaney")
     ticks = [hertz for hertz in TICKS if hertz <= top][::2]

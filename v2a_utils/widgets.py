@@ -48,10 +48,8 @@ def player(waveform: np.ndarray, sample_rate: int) -> Audio:
     return audio
 
 
-def cards(
-    pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str],
-    downloads: list[str] | None = None,
-) -> HTML:
+def cards(pictures: list[Image.Image], waveforms: list[np.ndarray], sample_rate: int, titles: list[str],
+          downloads: list[str] | None = None) -> HTML:
     """A row of pictures, each with its title above and the player of its sound below.
 
     `downloads` are names of wav files: each sound gets a link that saves it, 16-bit and at the loudness it plays at.
@@ -230,10 +228,8 @@ def explore_panel(scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, pl
     show_neighbours(scenes, audio, mapped, planes, 0, "class")
 
 
-def show_neighbours(
-    scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, planes: dict[str, np.ndarray], number: int,
-    colouring: str, neighbours: int = 3,
-) -> None:
+def show_neighbours(scenes: list[Scene], audio: np.ndarray, mapped: np.ndarray, planes: dict[str, np.ndarray],
+                    number: int, colouring: str, neighbours: int = 3) -> None:
     """One scene on the projection (see `explore_panel`), with players of its own sound and of those nearest to it."""
     near = np.argsort(-(audio @ mapped[number]))[:neighbours]
     figure, ax = plt.subplots(figsize=(7, 4))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pyarrow import compute, dataset
+from pyarrow import dataset
 
 from v2a_utils.data.files import complaint
 from v2a_utils.data.splits import PARTS, SHARES, part_of, place_of
@@ -57,7 +57,7 @@ def read_pairs(store: str | Path) -> Pairs:
     parts, note = choose_parts(ids, given, store)
     note += f"; by a hash of the ids in shares of {settings['splits']}" if "splits" in settings else ""
     notes, loaded = [note], []
-    if _is_list(_inner(table.schema.field("visual").type)):
+    if _has_frames(table.schema.field("visual").type):
         notes.append("the frames of each clip are averaged, as `embed --aggregate mean` does")
     for part in ("train", "val"):
         numbers = np.flatnonzero(parts == part)
@@ -140,45 +140,33 @@ def _unit_rows(column: pa.ChunkedArray, numbers: np.ndarray, side: str, store: s
 
     `numbers` (n,) are the rows' places in the table, for the ValueError about one of them.
     """
-    cells, frames = column.combine_chunks(), None
+    cells = column.combine_chunks()
     cells = cells.storage if isinstance(cells, pa.ExtensionArray) else cells
-    if _is_list(_inner(cells.type)):
-        frames, cells = _lengths(cells, numbers, side, store), compute.list_flatten(cells)
-    if not _is_list(cells.type) or not _is_number(_inner(cells.type)):
-        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size but {column.type}")
-    of_vectors = numbers if frames is None else np.repeat(numbers, frames)
-    lengths = _lengths(cells, of_vectors, side, store)
-    if len(wrong := np.flatnonzero(lengths != lengths[:1])):
-        raise ValueError(f"{store}: the column {side} does not hold lists of numbers of one size: "
-                         f"{lengths[wrong[0]]} in row {of_vectors[wrong[0]]}, {lengths[0]} in others")
-    rows = np.array(compute.list_flatten(cells).to_numpy(zero_copy_only=False), np.float32).reshape(len(lengths), -1)
-    if frames is not None:
-        rows = np.add.reduceat(rows, np.cumsum(frames) - frames)
-        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    wrong = np.flatnonzero(~(np.abs(np.linalg.norm(rows, axis=1) - 1) < 1e-2))  # NaN is wrong too
+    frames = _has_frames(cells.type)
+    rows = [_vector(cell, frames) for cell in cells.to_pandas()]
+    shape = Counter(row.shape for row in rows).most_common(1)[0][0]
+    for number, row in zip(numbers, rows):
+        if row.shape != shape or row.ndim != 1 or not row.size:
+            raise ValueError(f"{store}: row {number} does not hold a list of numbers in the column {side}, of one size "
+                             "with the others; leave such rows out")
+    found = np.stack(rows)
+    norms = np.linalg.norm(found, axis=1, keepdims=True)
+    found = found / norms if frames else found
+    wrong = np.flatnonzero(~(np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-2))  # NaN is wrong too
     if len(wrong):
         raise ValueError(f"{store}: the {side} embedding in row {numbers[wrong[0]]} is not of unit norm; embed it "
                          "again")
-    return rows
+    return found
 
 
-def _lengths(cells: pa.Array, numbers: np.ndarray, side: str, store: str | Path) -> np.ndarray:
-    """How many items each list holds, (n,); ValueError for one that is missing or empty."""
-    lengths = compute.fill_null(compute.list_value_length(cells), 0).to_numpy(zero_copy_only=False)
-    if len(empty := np.flatnonzero(lengths == 0)):
-        raise ValueError(f"{store}: row {numbers[empty[0]]} has no frame in the column {side}; leave such rows out")
-    return lengths
+def _vector(cell: np.ndarray | None, frames: bool) -> np.ndarray:
+    """A cell as float32 (d,), of several `frames` the mean; without a shape where it holds something else."""
+    try:
+        return np.array(np.stack(cell).mean(0) if frames else cell, np.float32)
+    except (TypeError, ValueError):
+        return np.array(np.nan, np.float32)
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return any(test(kind) for test in (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list,
-                                       pa.types.is_list_view, pa.types.is_large_list_view))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_floating(kind) or pa.types.is_integer(kind)
-
-
-def _inner(kind: pa.DataType) -> pa.DataType:
-    """The type of a list's items; of anything else, the type itself."""
-    return kind.value_type if _is_list(kind) else kind
+def _has_frames(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds several vectors in a cell."""
+    return hasattr(getattr(kind, "value_type", None), "value_type")

@@ -136,17 +136,16 @@ class Store:
         done = []
         for number in there:
             found = _metadata(parquet.read_schema(self._shard(number), filesystem=self.files))
-            self._check(found, settings)
+            if differing := _differing(found, settings):
+                key = differing[0]
+                raise ValueError(f"{self.path}: it was made with {key} {found.get(key)}, not {settings[key]}; "
+                                 "give another --out")
             clips = int(found["clips"])
             if found["clips_sha256"] != _digest(shards[number][:clips]):
                 raise ValueError(f"{self.path}: it was made from another list of clips; give another --out")
-            done += [number] if clips == len(shards[number]) else []
+            if clips == len(shards[number]):
+                done.append(number)
         return [number for number in range(len(shards)) if number not in done]
-
-    def _check(self, found: dict[str, str], settings: dict[str, str]) -> None:
-        for key in _differing(found, settings):
-            raise ValueError(f"{self.path}: it was made with {key} {found.get(key)}, not {settings[key]}; "
-                             "give another --out")
 
     def write(self, number: int, ids: list[str], rows: list[Row], skipped: list[tuple[str, str]],
               dims: dict[str, int], settings: dict[str, str]) -> None:

@@ -170,9 +170,8 @@ def seen_attributes(scenes: list[Scene]) -> dict[str, tuple[np.ndarray, np.ndarr
             "distance → loudness": (alone, np.array([-thing.distance for thing in things]))}
 
 
-def attribute_fidelity(
-    measured: np.ndarray, truth: np.ndarray, classes: np.ndarray, draws: int = 200, seed: int = 0
-) -> Interval:
+def attribute_fidelity(measured: np.ndarray, truth: np.ndarray, classes: np.ndarray, draws: int = 200,
+                       seed: int = 0) -> Interval:
     """Rank correlation within classes of an attribute measured in sounds with the one seen in pictures, (n,) each.
 
     Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes

@@ -216,10 +216,9 @@ class Attention(nn.Module):
         values = torch.cat([self.null[1].expand(b, 1, -1).to(keys.dtype), values], dim=1)  # (b, n + 1, d)
         queries, keys = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
         keys, values = (part[:, None].expand(-1, self.heads, -1, -1) for part in (keys, values))  # (b, h, n + 1, d)
-        attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=bias[:, asking].to(queries.dtype), scale=SHARPNESS,
-            dropout_p=self.dropout * self.training,
-        )  # (b, h, m, d)
+        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias[:, asking].to(queries.dtype),
+                                                  scale=SHARPNESS,
+                                                  dropout_p=self.dropout * self.training)  # (b, h, m, d)
         return self.out_norm(self.out(attended.transpose(1, 2).flatten(2)))  # (b, m, w)
 
 
@@ -285,10 +284,9 @@ def add_noise_straight(clean: torch.Tensor, noise: torch.Tensor, times: torch.Te
 
 
 @torch.inference_mode()
-def sample(
-    network, condition: torch.Tensor, steps: int, guidance: float, generator: torch.Generator | list[torch.Generator],
-    sampler: str = "ddim", eta: float = 1.0, temperature: float = 1.0,
-) -> torch.Tensor:
+def sample(network, condition: torch.Tensor, steps: int, guidance: float,
+           generator: torch.Generator | list[torch.Generator], sampler: str = "ddim", eta: float = 1.0,
+           temperature: float = 1.0) -> torch.Tensor:
     """Draw one clean embedding for every row of `condition` (b, v); returns (b, a), in the network's scale.
 
     `network(noisy, times, condition)` predicts the clean embedding; condition None is the dropped condition. The

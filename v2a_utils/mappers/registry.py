@@ -90,10 +90,8 @@ def _written(folder: Path) -> list[tuple[int, int, int]]:
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
-def words_bridge(
-    stack: Stack, words: str | Path | Sentences | None = None, sounds: str | Path | np.ndarray | None = None,
-    form: str = "mean",
-) -> WordsBridge:
+def words_bridge(stack: Stack, words: str | Path | Sentences | None = None,
+                 sounds: str | Path | np.ndarray | None = None, form: str = "mean") -> WordsBridge:
     """The bridge over words for a stack: without `words` and `sounds` the one stored with it, if there is one.
 
     words: a text file (`read_sentences`) or pairs of sentences; by default the stack's own vocabularies. sounds: a

@@ -39,11 +39,10 @@ class TrainConfig:
     muon: bool = False  # Muon for kernels and matrices, AdamW for the rest: learns more from each example
 
 
-def train_mapper(
-    mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, config: TrainConfig, checkpoint: Path | None = None,
-    device: str = "cpu", callback: Callable[[nn.Module, list[float]], bool | None] | None = None,
-    origin: dict[str, str] | None = None,
-) -> list[float]:
+def train_mapper(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, config: TrainConfig,
+                 checkpoint: Path | None = None, device: str = "cpu",
+                 callback: Callable[[nn.Module, list[float]], bool | None] | None = None,
+                 origin: dict[str, str] | None = None) -> list[float]:
     """Train a mapper with `fit` on unit-norm pairs (n, v) and (n, a), row by row; returns the loss of every step."""
     if len(visual) != len(audio):
         raise ValueError(f"{len(visual)} visual but {len(audio)} audio embeddings: rows must belong together")

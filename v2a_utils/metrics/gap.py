@@ -72,9 +72,8 @@ def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear"
 
 JUDGES = {
     "linear": lambda seed: LogisticRegression(C=100.0, max_iter=2000),  # the entries of unit-norm rows are small
-    "boosted": lambda seed: HistGradientBoostingClassifier(
-        max_iter=60, max_leaf_nodes=15, max_bins=63, max_features=0.3, random_state=seed
-    ),
+    "boosted": lambda seed: HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=15, max_bins=63,
+                                                           max_features=0.3, random_state=seed),
 }
 
 
@@ -167,9 +166,8 @@ def recall(ranks: np.ndarray, k: int = 10) -> float:
     return float(np.mean(ranks <= k))
 
 
-def measure(
-    cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: int = 200, seed: int = 0
-) -> dict[str, Interval]:
+def measure(cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: int = 200,
+            seed: int = 0) -> dict[str, Interval]:
     """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% intervals.
 
     Intervals are Wilson's for shares, Student's for means and the Fréchet distance, else from the bootstrap. The first

@@ -360,9 +360,8 @@ def _information(logits: np.ndarray) -> np.ndarray:
     return (np.exp(log_shares) * (log_shares - log_mean)).sum(1)
 
 
-def class_hits(
-    logits: np.ndarray, names: Sequence[str], right: Sequence[Collection[str]], ignored: Collection[str] = ()
-) -> np.ndarray:
+def class_hits(logits: np.ndarray, names: Sequence[str], right: Sequence[Collection[str]],
+               ignored: Collection[str] = ()) -> np.ndarray:
     """Whether the highest class of each row, leaving out those `ignored`, is among the row's `right` ones, (n,) bool.
 
     For the paper's accuracy on ImageHear (Im2Wav, arXiv 2211.03089) `right` and `ignored` come from

@@ -46,20 +46,16 @@ class Generator:
     rate and mel bins come from the folder's configurations, so AudioLDM's s, m and l all fit.
     """
 
-    def __init__(
-        self, unet, vae, vocoder, scheduler, null_embedding: np.ndarray, device: str = "cpu",
-        clip_seconds: float | None = None,
-    ):
+    def __init__(self, unet, vae, vocoder, scheduler, null_embedding: np.ndarray, device: str = "cpu",
+                 clip_seconds: float | None = None):
         self.unet, self.vae, self.vocoder = (part.to(device).eval() for part in (unet, vae, vocoder))
         self.scheduler, self.null_embedding, self.device = scheduler, null_embedding, device
         # the length that the UNet was trained on, in seconds
         self.clip_seconds = clip_seconds or self.unet.config.sample_size * self._factor * self.hop / self.sample_rate
 
     @classmethod
-    def load(
-        cls, folder: str | Path, null_embedding: np.ndarray, device: str = "cpu", clip_seconds: float | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> "Generator":
+    def load(cls, folder: str | Path, null_embedding: np.ndarray, device: str = "cpu",
+             clip_seconds: float | None = None, dtype: torch.dtype | None = None) -> "Generator":
         """From an AudioLDM folder in diffusers' layout. ValueError names one that is not.
 
         `dtype` is that of UNet and VAE: by default half precision on a GPU and single precision on a CPU.
@@ -95,10 +91,9 @@ class Generator:
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.inference_mode()
-    def generate(
-        self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
-        seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None, strength: float = 0.5,
-    ) -> np.ndarray:
+    def generate(self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
+                 seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None,
+                 strength: float = 0.5) -> np.ndarray:
         """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
@@ -147,11 +142,9 @@ class Generator:
         return waves.numpy()[:, : round(seconds * self.sample_rate)]
 
     @torch.inference_mode()
-    def denoise(
-        self, noise: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None,
-        scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
-        strength: float = 0.5,
-    ) -> torch.Tensor:
+    def denoise(self, noise: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None,
+                scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
+                strength: float = 0.5) -> torch.Tensor:
         """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim).
 
         Both branches of the guidance are one batch. A scheduler that adds noise draws each row's from its generator in

@@ -24,10 +24,9 @@ class GriffinLimVocoder(ModelMixin, ConfigMixin):
     config_name = "config.json"
 
     @register_to_config
-    def __init__(
-        self, sampling_rate: int = 16_000, model_in_dim: int = 64, n_fft: int = 1024, upsample_rates: tuple = (160,),
-        iterations: int = 32, momentum: float = 0.99, updates: int = 20, rescale_every: int = 0,
-    ):
+    def __init__(self, sampling_rate: int = 16_000, model_in_dim: int = 64, n_fft: int = 1024,
+                 upsample_rates: tuple = (160,), iterations: int = 32, momentum: float = 0.99, updates: int = 20,
+                 rescale_every: int = 0):
         super().__init__()
         filters = mel_filters(sampling_rate, n_fft, model_in_dim, 0, sampling_rate // 2)
         self.register_buffer("filters", filters, persistent=False)
@@ -110,14 +109,11 @@ class LearnedVocoder(GriffinLimVocoder):
     """
 
     @register_to_config
-    def __init__(
-        self, sampling_rate: int = 16_000, model_in_dim: int = 64, n_fft: int = 1024, upsample_rates: tuple = (160,),
-        iterations: int = 32, momentum: float = 0.99, updates: int = 8, rescale_every: int = 8,
-        width: int = 256, depth: int = 6,
-    ):
-        super().__init__(
-            sampling_rate, model_in_dim, n_fft, upsample_rates, iterations, momentum, updates, rescale_every
-        )
+    def __init__(self, sampling_rate: int = 16_000, model_in_dim: int = 64, n_fft: int = 1024,
+                 upsample_rates: tuple = (160,), iterations: int = 32, momentum: float = 0.99, updates: int = 8,
+                 rescale_every: int = 8, width: int = 256, depth: int = 6):
+        super().__init__(sampling_rate, model_in_dim, n_fft, upsample_rates, iterations, momentum, updates,
+                         rescale_every)
         self.enter = nn.Conv1d(model_in_dim, width, 3, padding=1)
         self.blocks = nn.Sequential(*(ConvNeXtBlock(width) for _ in range(depth)))
         self.leave = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_fft // 2 + 1))
@@ -135,9 +131,8 @@ class ConvNeXtBlock(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.over_time = nn.Conv1d(width, width, 7, padding=3, groups=width)
-        self.over_width = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.GELU(), nn.Linear(3 * width, width)
-        )
+        self.over_width = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.GELU(),
+                                        nn.Linear(3 * width, width))
         self.scale = nn.Parameter(torch.full((width,), 0.3))
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:

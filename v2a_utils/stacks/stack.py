@@ -231,10 +231,8 @@ class Stack:
 
 def load_mini_clip(folder: Path, device: str = "cpu") -> VisionEncoder:
     """A CLIP of our own from a folder with its open_clip config, weights and byte-pair vocabulary."""
-    return VisionEncoder.load(
-        MINI_CLIP, str(folder / "open_clip_model.safetensors"), folder / f"{MINI_CLIP}.json",
-        folder / "bpe_vocab.txt.gz", device,
-    )
+    return VisionEncoder.load(MINI_CLIP, str(folder / "open_clip_model.safetensors"), folder / f"{MINI_CLIP}.json",
+                              folder / "bpe_vocab.txt.gz", device)
 
 
 def load_stack(name: str | None = None, device: str | None = None) -> Stack:
