@@ -15,7 +15,7 @@ from v2a_utils import sound_files
 from v2a_utils.data.sources import Clip, Listing, WorldSource, soundworld
 from v2a_utils.data.store import Store
 from v2a_utils.pipeline import SoundOptions
-from v2a_utils.sound_files import Job, Maker, generate
+from v2a_utils.sound_files import Job, generate, make
 from v2a_utils.stacks import extraction as embeddings
 from v2a_utils.stacks.extraction import embed
 
@@ -70,16 +70,13 @@ def test_rows_are_those_of_one_machine_though_a_worker_was_killed(tmp_path, stac
     embed(Listing("there", deadly, []), stack, tmp_path / "there", resume=True, run=run_on_ray)  # nothing left to do
 
 
-class DeadlyMaker(Maker):
-    """Kills its process at the first job of rows that begin with the seed 2."""
-
-    def __call__(self, job: Job) -> np.ndarray:
-        """The sounds of the job, the second time."""
-        marker = job.paths[0].parents[1] / "killed"
-        if job.options.seed == 2 and not marker.exists():
-            marker.touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(job)
+def make_or_die(stack, job: Job) -> np.ndarray:
+    """Kills its process at the first job of rows that begin with the seed 2; the sounds of the job, the second time."""
+    marker = job.paths[0].parents[1] / "killed"
+    if job.options.seed == 2 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return make(stack, job)
 
 
 def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_path, stack, cluster, monkeypatch):
@@ -93,7 +90,7 @@ def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_pa
     monkeypatch.setattr(sound_files, "write_sound", killed_after(original, 3, calls))  # in the middle of the second job
     with pytest.raises(KeyboardInterrupt):
         generate(stack, store, "regression", tmp_path / "there" / "sounds", options,
-                 run=lambda stack, jobs: map_on_ray(jobs, DeadlyMaker, stack))
+                 run=lambda stack, jobs: map_on_ray(jobs, make_or_die, stack))
     assert (tmp_path / "there" / "killed").exists()
     monkeypatch.setattr(sound_files, "write_sound", original)
     first = {path: path.read_bytes() for path, *_ in calls}

@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        print(f"error: {_in_one_line(error)}; {_written_traceback()}", file=sys.stderr)
+        said = (str(error).strip() or "no message").splitlines()[0]
+        print(f"error: {type(error).__name__}: {said}; {_written_traceback()}", file=sys.stderr)
         return 1
 
 
@@ -62,21 +63,11 @@ def _check(options: argparse.Namespace) -> None:
 
 def _place(text: str) -> str:
     """A path or URL as typed, but `~` is the home folder also where the shell leaves it: --out=~/sounds."""
-    if os.path.lexists(text) or not text.startswith("~"):
-        return text
-    try:
-        return str(Path(text).expanduser())
-    except RuntimeError:  # nobody's home
-        return text
+    return text if os.path.lexists(text) else os.path.expanduser(text)  # noqa: PTH111 (Path's raises)
 
 
 def _path(text: str) -> Path:
     return Path(_place(text))
-
-
-def _in_one_line(error: Exception) -> str:
-    """An error's type and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def _written_traceback() -> str:
@@ -253,7 +244,6 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
     add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
         "(default: results/scores)")
-    add("--draws", type=int, help=argparse.SUPPRESS)  # scripts of before 0.3.0 give it; no interval needs draws now
     add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
     add("--clips", dest="per_clip", type=_path, metavar="FILE", help="write every sound's measures and top classes "
         "here, as .csv or .parquet, to sort and to listen")

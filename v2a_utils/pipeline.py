@@ -161,9 +161,8 @@ def _doubt(mapper: str) -> str:
 def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):
     """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
 
-    Returns the sounds (n, samples) as generated, and their cosines (n,). AudioLDM re-ranks its candidates by
-    similarity to the text; here the mapped embedding takes the text's place. Without `rank`, which one candidate
-    does not need, CLAP is not asked and the cosines are None.
+    Returns the sounds (n, samples) as generated, and their cosines (n,). Without `rank`, which one candidate does not
+    need, CLAP is not asked and the cosines are None.
     """
     audio = stack.audio if rank else None  # loaded first: an error comes before minutes of generation, not after
     repeated = np.repeat(mapped, options.candidates, axis=0)
@@ -222,10 +221,8 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
     of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the windows' mean
-    directions, `look` what was likeliest in any window.
-
-    With `sync` the sound's events are moved to where something happens in the pictures, see `retiming`. A window in
-    which nothing does keeps its sound.
+    directions, `look` what was likeliest in any window. With `sync` the sound's events are moved to where something
+    happens in the pictures (`retiming`); a window in which nothing does keeps its sound.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds

@@ -2,10 +2,9 @@
 
     store ──mapper──▶ conditions ──jobs of BATCH rows──▶ AudioLDM, here or on Ray ──▶ OUT/<id>.flac
 
-With several seeds each has its folder, OUT/seed0/<id>.flac and so on, so that a folder is what any evaluation kit
-reads: files matched by name. A job whose files are all there is not done again, and each row's noise depends on its
-place in the store only, so a run that was killed and resumed ends with the same files as one that was not. What else
-made the files, the conditions themselves among it, is written beside them; sounds made otherwise are never mixed in.
+With several seeds each has its folder, OUT/seed0/<id>.flac and so on. A job whose files are all there is not done
+again, and each row's noise depends on its place in the store only, so a run that was killed and resumed ends with the
+same files as one that was not. What made the files is written beside them; sounds made otherwise are never mixed in.
 """
 
 import json
@@ -43,15 +42,9 @@ class Job:
     options: SoundOptions
 
 
-class Maker:
-    """Makes the sounds of jobs with a stack's generator; on Ray one such actor holds each GPU."""
-
-    def __init__(self, stack: Stack):
-        self.stack = stack
-
-    def __call__(self, job: Job) -> np.ndarray:
-        """The sounds of a job, (rows, samples)."""
-        return best_candidates(self.stack, job.conditions, job.options, rank=job.options.candidates > 1)[0]
+def make(stack: Stack, job: Job) -> np.ndarray:
+    """The sounds of a job, (rows, samples)."""
+    return best_candidates(stack, job.conditions, job.options, rank=job.options.candidates > 1)[0]
 
 
 def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundOptions, seeds: int = 1,
@@ -59,10 +52,8 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
              limit: int | None = None) -> list[Path]:
     """A sound file for every row of a store and seed; returns all paths, those of earlier runs among them.
 
-    `limit` takes a random sample of so many rows.
-
-    mapper: a kind, the folder of a trained one, "none", or "true" for CLAP's own embedding of each sound. ValueError
-    when the store does not fit the stack, or `out` holds sounds that were made otherwise.
+    mapper: a kind, the folder of a trained one, "none", or "true" for CLAP's own embedding of each sound. `limit` takes
+    a random sample of so many rows. ValueError when the store does not fit the stack, or `out` holds other sounds.
     """
     if suffix not in FORMATS or seeds < 1:
         raise ValueError(f"{seeds} seeds as {suffix}: give 1 or more, as {' or '.join(FORMATS)}")
@@ -95,7 +86,10 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: np.ndarray, out: Pa
         seed = options.seed + place
         folder = out / f"seed{seed}" if seeds > 1 else out
         own = [folder / f"{name}.{suffix}" for name in names]
-        jobs += _jobs(rows, own, replace(options, seed=seed))
+        for start in range(0, len(own), BATCH):
+            part = slice(start, start + BATCH)
+            if not all(path.is_file() for path in own[part]):
+                jobs.append(Job(own[part], rows[part], batch_options(replace(options, seed=seed), start)))
         paths += own
     rate, began, count = stack.generator.sample_rate, time.perf_counter(), sum(len(job.paths) for job in jobs)
     with tqdm(total=len(paths), initial=len(paths) - count, unit="sound") as bar:
@@ -112,7 +106,7 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: np.ndarray, out: Pa
 
 
 def generator_key(stack: Stack) -> str:
-    """The key of all that determines a stack's generator: weights, configurations, null embedding, length."""
+    """The key of all that determines a stack's generator."""
     generator = stack.generator
     parts = (generator.unet, generator.vae, generator.vocoder)
     return key(weights=[state_sha256(part) for part in parts], clip_seconds=generator.clip_seconds,
@@ -133,14 +127,14 @@ def batch_options(options: SoundOptions, start: int) -> SoundOptions:
 
 def run_here(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:
     """The sounds of every job in order, on this machine."""
-    return map(Maker(stack), jobs)
+    return (make(stack, job) for job in jobs)
 
 
 def run_on_ray(stack: Stack, jobs: list[Job]) -> Iterator[np.ndarray]:
     """The sounds of every job in order, on a Ray cluster with one actor for each GPU."""
     from v2a_utils.stacks.extraction_on_ray import map_on_ray
 
-    return map_on_ray(jobs, Maker, stack)
+    return map_on_ray(jobs, make, stack)
 
 
 def copy_references(listing: Listing, out: Path, sample_rate: int, seconds: float, suffix: str = "flac") -> list[Path]:
@@ -202,11 +196,7 @@ def claim_folder(out: Path, record: dict) -> None:
     """Make `out` a folder of sounds made as `record` says. ValueError when it holds other sounds."""
     path, record = out / RECORD, json.loads(json.dumps(record))
     if path.is_file():
-        try:
-            found = json.loads(path.read_text())
-        except ValueError as error:
-            raise ValueError(f"{path}: damaged ({error}); give another --out") from error
-        if found != record:
+        if (found := json.loads(path.read_text())) != record:
             other = ", ".join(sorted(key for key in record.keys() | found.keys() if record.get(key) != found.get(key)))
             raise ValueError(f"{out}: its sounds were made otherwise ({other}); give another --out")
         return
@@ -228,9 +218,3 @@ def check_store(stack: Stack, store: Store) -> None:
         raise ValueError(f"{store.path}: was embedded by another CLIP than that of the stack {stack.name}; embed it "
                          "again, or give its --stack")
 
-
-def _jobs(conditions: np.ndarray, paths: list[Path], options: SoundOptions) -> list[Job]:
-    """The jobs of one seed of which a file is missing."""
-    return [Job(paths[start : start + BATCH], conditions[start : start + BATCH], batch_options(options, start))
-            for start in range(0, len(paths), BATCH)
-            if not all(path.is_file() for path in paths[start : start + BATCH])]

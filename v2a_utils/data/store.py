@@ -4,9 +4,8 @@
     STORE/part-000001.parquet   ...
     STORE/skipped.csv           id, reason of every clip that is not in the table
 
-Shard k holds the k-th run of `SHARD_CLIPS` clips of the listing. A shard appears whole or not at all: it is written
-under a temporary name of its own and renamed. Its schema's metadata holds the encoders and settings that made it and
-the clips it skipped, so that a run killed at any moment can go on from the shards that are there.
+Shard k holds the k-th run of `SHARD_CLIPS` clips of the listing; it appears whole or not at all. Its schema's metadata
+holds the encoders and settings that made it and the clips it skipped, so that a killed run can go on from it.
 """
 
 import csv

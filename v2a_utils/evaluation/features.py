@@ -159,8 +159,8 @@ def measure_attributes(wave: np.ndarray, sample_rate: int, scene: Scene) -> np.n
 def seen_attributes(scenes: list[Scene]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What is seen in pictures and should be heard: by measure, the rows (n,) that have it and its values (n,).
 
-    Pitches in Hz that the sizes imply, numbers of things, and distances times -1, which loudness follows: in the order
-    in which `features.ATTRIBUTES` are measured. Scenes of two things have none.
+    Pitches in Hz that the sizes imply, numbers of things, and distances times -1, in the order of ATTRIBUTES. Scenes of
+    two things have none.
     """
     things = [scene.things[0] for scene in scenes]
     alone = np.array([len(scene.things) == 1 for scene in scenes])
@@ -174,10 +174,9 @@ def attribute_fidelity(measured: np.ndarray, truth: np.ndarray, classes: np.ndar
                        seed: int = 0) -> Interval:
     """Rank correlation within classes of an attribute measured in sounds with the one seen in pictures, (n,) each.
 
-    Ranks are taken within each class, so that knowing the class alone earns nothing, and correlated over all classes
-    of 3 sounds or more. Size moves `measure_pitch`, count `count_events`, distance `audio.loudness`. Sounds in which
-    nothing could be measured (NaN) count as the middle of their class. For several sounds per picture,
-    `measured` (n, seeds), it is the mean of the seeds' correlations.
+    Ranks are taken within each class of 3 sounds or more, so that knowing the class alone earns nothing. Sounds in
+    which nothing could be measured (NaN) count as the middle of their class. For several sounds per picture, `measured`
+    (n, seeds), it is the mean of the seeds' correlations. ValueError where no class has 3 sounds.
     """
     groups = [np.flatnonzero(classes == name) for name in np.unique(classes)]
     groups = [rows for rows in groups if len(rows) >= 3]

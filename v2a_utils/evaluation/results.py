@@ -223,7 +223,7 @@ def to_fill(results: Results) -> pd.DataFrame:
 
 
 def claims(results: Results) -> pd.DataFrame:
-    """The claims of the paper's abstract in our words, each with a verdict by `verdicts.RULE`, and its evidence.
+    """The claims of the paper's abstract in our words, each with a verdict by `RULE`, and its evidence.
 
     One table, so corrected for all its questions together; differences are between methods on the same pictures.
     """
@@ -312,8 +312,7 @@ def _paper_against_im2wav() -> str:
 def agreement(results: Results, draws: int = 200) -> dict[str, Interval]:
     """Rank correlation, over all methods, of every measure with attribute fidelity (the mean of TRUTHS), as intervals.
 
-    Signs are turned so that 1 means: ranks methods as the truth does. All methods with the same pictures and one seed.
-    The interval resamples methods, so it is wide.
+    Signs are turned so that 1 means: ranks methods as the truth does. The interval resamples methods, so it is wide.
     """
     wide = results.table[(results.table.split == "sweep") & results.table.label.isna()].pivot_table(
         index="method", columns="measure", values="value")

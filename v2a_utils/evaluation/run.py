@@ -2,16 +2,15 @@
 
     videos, pictures ──embed──▶ stores ──train──▶ mappers ──generate──▶ files of sounds ──score──▶ summary
 
-`python -m v2a_utils evaluate` and `reproduce CONFIG` run it. Every step keeps its work in one folder, under a key of
-all that made it, so nothing is done twice and nothing blocks or replaces what was made otherwise. Where a part is
-missing, the steps that need it are left out, and a sentence says so. Rows are joined by the clips' ids.
+Every step (`evaluate`, `reproduce CONFIG`) keeps its work under a key of all that made it, so nothing is done twice.
+Where a part is missing, what needs it is left out, and a sentence says so. Rows are joined by the clips' ids.
 """
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -197,15 +196,16 @@ class Evaluation:
         for name in settings.methods:
             method = METHODS.get(name, Method(name))
             own = {} if method.group != "table" else {"guidance": settings.guidance}
-            self._add(name, replace(method, steps=settings.steps or method.steps, **own), self._source, method.source)
+            self._add(name, replace(method, steps=settings.steps or method.steps, **own),
+                      partial(self._source, method.source))
         for group, values in settings.sweeps.items():
             for value in values:
                 name = f"{value} {group}" if group in ("steps", "pairs") else f"{group} {value}"
                 how = {"steps": settings.steps or Method.steps, "guidance": settings.guidance}
                 method = Method("", group=group, **how | ({group: value} if group in how else {}))
-                self._add(name, method, self._swept, group, {
-                    "aggregate": value if group == "aggregate" else None,
-                    "sizes": values[value] if group == "size" else None, "number": value if group == "pairs" else None})
+                self._add(name, method, partial(
+                    self.mapper, settings.sweep_mapper, value if group == "aggregate" else None,
+                    values[value] if group == "size" else None, value if group == "pairs" else None))
                 if group == "aggregate":
                     self.aggregates[name] = value
 
@@ -215,15 +215,12 @@ class Evaluation:
             return source
         return self.words() if source == "words" else self.mapper(source)
 
-    def _swept(self, group: str, own: dict) -> str:
-        return self.mapper(self.settings.sweep_mapper, **own)
-
-    def _add(self, name: str, method: Method, source, *given) -> None:
+    def _add(self, name: str, method: Method, source: Callable[[], str]) -> None:
         trained = self.settings.sweep_mapper in self.settings.mappers
         if method.group in ("aggregate", "size", "pairs") and not trained:
             reason = f"the mapper {self.settings.sweep_mapper} is not trained here, so it cannot be trained otherwise"
         else:
-            method = replace(method, source=source(*given))
+            method = replace(method, source=source())
             reason = missing(self.clips("test"), method)
         if reason:
             self._leave_out(name, reason)
@@ -495,15 +492,14 @@ class Evaluation:
         for name, method in table.items() if len(clips.ids) >= GAP_FROM else ():
             if method.source == "true" or (method.source == "real" and not self.settings.of_world):
                 continue  # nothing is left of it
-            cloud = self._embedded_takes(clips) if method.source == "real" else conditions(
-                clips, method, self.settings.seed)
+            if method.source == "real":
+                takes = [synthesise(other_take(scene, 0)) for scene in clips.scenes]
+                cloud = self.stack.audio.embed_audio(takes, SAMPLE_RATE)
+            else:
+                cloud = conditions(clips, method, self.settings.seed)
             rows += [{"method": name, "measure": measure} | interval._asdict() for measure, interval in gap.measure(
                 cloud, clips.audio, draws=self.settings.draws).items()]
         return pd.DataFrame(rows, columns=["method", "measure", *Interval._fields])
-
-    def _embedded_takes(self, clips: Clips) -> np.ndarray:
-        takes = [synthesise(other_take(scene, 0)) for scene in clips.scenes]
-        return self.stack.audio.embed_audio(takes, SAMPLE_RATE)
 
     def _efficiency(self) -> Iterator[dict]:
         """How near mappers trained on few pairs come to the true sounds, by embeddings alone."""
@@ -527,14 +523,12 @@ def _version(source: Source) -> list:
     """What tells a clip from others of its name and from its own earlier versions."""
     if isinstance(source, WorldSource):
         return [source.id, source.seed, world_code()]
-    paths = [Path(path) for path in (source.visual, source.sound) if path]
-    return [source.id, source.visual, *((path.stat().st_size, _beginning(path)) for path in paths)]
-
-
-def _beginning(path: Path) -> str:
-    """The first bytes of a file: times and inode numbers are not the same on every look at some file systems."""
-    with path.open("rb") as file:
-        return file.read(1024).hex()
+    found: list = [source.id, source.visual]
+    for path in (source.visual, source.sound):
+        if path:  # times and inode numbers are not the same on every look at some file systems
+            with open(path, "rb") as file:
+                found += [Path(path).stat().st_size, file.read(1024).hex()]
+    return found
 
 
 def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> Iterator[dict]:

@@ -9,24 +9,8 @@ import numpy as np
 
 from v2a_utils.evaluation.features import Features
 from v2a_utils.metrics import gap
-from v2a_utils.metrics.sounds import (
-    Interval,
-    KernelReference,
-    Moments,
-    class_hits,
-    clip_scores,
-    diversity,
-    few_rows,
-    frechet_distance,
-    frechet_influence,
-    inception_rows,
-    inception_score,
-    infinite_frechet_distance,
-    kl_divergence,
-    rate_interval,
-    student_interval,
-    unit_norm,
-)
+from v2a_utils.metrics import sounds as measures
+from v2a_utils.metrics.sounds import Interval, KernelReference, Moments
 from v2a_utils.models.backbones import TOO_GENERAL, AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
@@ -102,17 +86,18 @@ class Scorer:
         """What is measured of all sounds of a seed together, (n,) by measure."""
         found = {}
         if self.truth is not None:
-            found["FD"] = _distance(made.features, self.moments) + frechet_influence(made.features, self.moments)
+            moved = measures.frechet_influence(made.features, self.moments)
+            found["FD"] = _distance(made.features, self.moments) + moved
             if "framewise" in self.models:
                 found["FAD"] = self._frames(made.frames)
             value, influence = self.kernel.compare(made.features)
             found["KAD"] = value + influence
-        return found | {"IS": inception_rows(made.logits)}
+        return found | {"IS": measures.inception_rows(made.logits)}
 
     def _frames(self, frames: np.ndarray) -> np.ndarray:
         """FAD clip by clip, (n,): all frames are one cloud, and a clip moves it as its frames do together."""
         lengths, pooled = [len(one) for one in frames], np.concatenate(list(frames))
-        each = frechet_influence(pooled, self.frame_moments) * len(frames) / len(pooled)
+        each = measures.frechet_influence(pooled, self.frame_moments) * len(frames) / len(pooled)
         return _distance(pooled, self.frame_moments) + np.add.reduceat(each, np.cumsum([0, *lengths[:-1]]))
 
     def _pairs(self, made: Features) -> Rows:
@@ -120,12 +105,12 @@ class Scorer:
         found = {}
         if self.truth is not None:
             for outputs in ("softmax", "sigmoid"):
-                found[f"KL {outputs}"] = kl_divergence(self.truth.logits, made.logits, outputs)
+                found[f"KL {outputs}"] = measures.kl_divergence(self.truth.logits, made.logits, outputs)
             found["recall@10"] = gap.retrieval_ranks(_directions(made.features), self.directions) <= 10
         if self.visual is not None and "wav2clip" in self.models:
-            found["CS"] = clip_scores(self.visual, made.clip)
+            found["CS"] = measures.clip_scores(self.visual, made.clip)
         if self.known.any():
-            hits = class_hits(made.logits, self.models["tagger"].names, self.right, TOO_GENERAL)
+            hits = measures.class_hits(made.logits, self.models["tagger"].names, self.right, TOO_GENERAL)
             found["accuracy"] = np.where(self.known, hits, np.nan)
         return {name: np.asarray(values, float) for name, values in found.items()}
 
@@ -136,7 +121,7 @@ class Scorer:
 
     def by_picture(self, made: Features) -> Rows:
         """What is measured of the several sounds of a picture, (n,) by measure."""
-        return {"diversity": diversity(made.features)} if made.logits.shape[1] > 1 else {}
+        return {"diversity": measures.diversity(made.features)} if made.logits.shape[1] > 1 else {}
 
     # ----------------------------------------------------------------------------------------- numbers and intervals
 
@@ -144,7 +129,7 @@ class Scorer:
         """Every measure of a method, from its rows."""
         for name, values in rows.items():
             values = values[~np.isnan(values).any(1)]
-            interval = rate_interval(values) if name in SHARES else student_interval(values.mean(1))
+            interval = measures.rate_interval(values) if name in SHARES else measures.student_interval(values.mean(1))
             if name in FROM_0:  # also where rounding leads below
                 interval = interval._replace(value=max(interval.value, 0.0)).within(0)
             yield self._score(name, interval, values.mean(0),
@@ -154,20 +139,20 @@ class Scorer:
         """Every measure of one method minus that of another for the same pictures, from their rows."""
         for name in (name for name in first if name in second):
             apart = first[name].mean(1) - second[name].mean(1)
-            yield name, student_interval(apart[~np.isnan(apart)])
+            yield name, measures.student_interval(apart[~np.isnan(apart)])
 
     def more_scores(self, made: Features) -> Iterator[Score]:
         """IS in ten parts, as the field has it, and FD and FAD at infinite n where clips are few for the backbone."""
         if len(made.logits) >= IS_PARTS:
-            parts = np.stack([inception_score(made.logits[:, seed], IS_PARTS) for seed in range(made.logits.shape[1])])
-            interval = student_interval(parts.mean(0))._replace(n=len(made.logits))
+            parts = np.stack([measures.inception_score(logits, IS_PARTS) for logits in made.logits.swapaxes(0, 1)])
+            interval = measures.student_interval(parts.mean(0))._replace(n=len(made.logits))
             yield self._score(f"IS in {IS_PARTS} parts", interval, parts.mean(1), "Student's t, over the parts")
         for name, (first, second) in self.few(made).items():
             if len(second) < LINE_FROM:
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that they are few is what this is for
-                each = np.array([infinite_frechet_distance(first[:, seed], second) for seed in range(first.shape[1])])
+                each = np.array([measures.infinite_frechet_distance(own, second) for own in first.swapaxes(0, 1)])
             yield self._score(f"{name} at infinite n", Interval(*each[:, :3].mean(0), len(second)), each[:, 0],
                               "jackknife, 10 groups of clips")
 
@@ -176,10 +161,10 @@ class Scorer:
         clouds = {}
         if self.truth is None:
             return {}
-        if few_rows(min(self.moments.n, len(made.features)), len(self.moments.mean)):
+        if measures.few_rows(min(self.moments.n, len(made.features)), len(self.moments.mean)):
             clouds["FD"] = made.features, self.truth.features
         frames = sum(map(len, made.frames[:, 0])) if "framewise" in self.models else 0
-        if frames and few_rows(min(self.frame_moments.n, frames), len(self.frame_moments.mean)):
+        if frames and measures.few_rows(min(self.frame_moments.n, frames), len(self.frame_moments.mean)):
             clouds["FAD"] = made.frames, self.truth.frames
         return clouds
 
@@ -189,11 +174,11 @@ class Scorer:
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
-    return unit_norm(features).astype(np.float32)
+    return measures.unit_norm(features).astype(np.float32)
 
 
 def _distance(first: np.ndarray, second: Moments) -> float:
     """The Fréchet distance without its warning, which `few` says once for all methods."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="a Fréchet distance of")
-        return frechet_distance(first, second)
+        return measures.frechet_distance(first, second)

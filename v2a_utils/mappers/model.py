@@ -14,13 +14,7 @@ from functools import cache
 
 import numpy as np
 import torch
-from diffusers import (
-    DDIMScheduler,
-    DDPMScheduler,
-    DPMSolverMultistepScheduler,
-    FlowMatchEulerDiscreteScheduler,
-    SchedulerMixin,
-)
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 from torch.nn import functional as F
@@ -216,9 +210,10 @@ class Attention(nn.Module):
         values = torch.cat([self.null[1].expand(b, 1, -1).to(keys.dtype), values], dim=1)  # (b, n + 1, d)
         queries, keys = F.normalize(queries, dim=-1), F.normalize(keys, dim=-1)
         keys, values = (part[:, None].expand(-1, self.heads, -1, -1) for part in (keys, values))  # (b, h, n + 1, d)
-        attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias[:, asking].to(queries.dtype),
-                                                  scale=SHARPNESS,
-                                                  dropout_p=self.dropout * self.training)  # (b, h, m, d)
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=bias[:, asking].to(queries.dtype), scale=SHARPNESS,
+            dropout_p=self.dropout * self.training,
+        )  # (b, h, m, d)
         return self.out_norm(self.out(attended.transpose(1, 2).flatten(2)))  # (b, m, w)
 
 
@@ -315,7 +310,7 @@ def sample(network, condition: torch.Tensor, steps: int, guidance: float,
     return noisy
 
 
-def _scheduler(sampler: str, steps: int) -> SchedulerMixin:
+def _scheduler(sampler: str, steps: int):
     """A scheduler ready to take `steps` steps from pure noise."""
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}: use {', '.join(SAMPLERS)}")

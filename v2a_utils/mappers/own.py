@@ -97,9 +97,9 @@ def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray,
             constant: np.ndarray | None = None) -> dict[str, Interval]:
     """Measures on held-out pairs with Student's 95% intervals over the pairs, wide enough for a handful.
 
-    "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds,
-    which is 0 for a mapper that answers every picture alike. With `constant` (d,), the mean of the training's sounds,
-    also "above constant": how much higher the cosine is than that of this one answer for all pictures.
+    "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds.
+    With `constant` (d,), the mean of the training's sounds, also "above constant": how much higher the cosine is than
+    that of this one answer for all pictures.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)

@@ -3,9 +3,8 @@
     picture ──CLIP──▶ its words: a posterior over sentences ──CLAP──▶ unpaired sounds
 
 The cosines of a contrastive encoder, times its learned scale, are log-ratios of densities (van den Oord et al. 2018,
-arXiv 1807.03748, section 2.3). So its softmax is a posterior, and the temperatures need no pairs and no tuning: the
-encoders learned them against text. C-MCR (arXiv 2305.14381) joins CLIP and CLAP through texts for retrieval; here the
-path ends among real sounds, where the generator was trained.
+arXiv 1807.03748, section 2.3). So its softmax is a posterior, and the temperatures need no tuning. C-MCR (arXiv
+2305.14381) joins CLIP and CLAP through texts for retrieval; here the path ends among real sounds.
 """
 
 from collections.abc import Sequence

@@ -122,8 +122,7 @@ def mutual_neighbours(first: np.ndarray, second: np.ndarray, k: int = 10) -> np.
 def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> np.ndarray:
     """How often each target is among the k nearest neighbours of a query, (n,); the counts' skewness is the hubness.
 
-    It is about 0 when all targets are found equally often, and large when a few hubs are the neighbours of nearly all
-    queries (Radovanovic, Nanopoulos and Ivanovic 2010, JMLR 11).
+    It is large when a few hubs are the neighbours of nearly all queries (Radovanovic, Nanopoulos and Ivanovic 2010).
     """
     _check(queries, targets)
     near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)
@@ -131,10 +130,7 @@ def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> n
 
 
 def widened(cloud: np.ndarray, width: int) -> np.ndarray:
-    """The cloud (n, d) with zeros up to `width`: lengths and angles within it stay the same.
-
-    So are spaces of different width compared here: a projection of the wider one would lose part of it.
-    """
+    """The cloud (n, d) with zeros up to `width`: lengths and angles within it stay the same."""
     if cloud.shape[1] > width:
         raise ValueError(f"a cloud of {cloud.shape[1]} dimensions cannot be widened to {width}: widen the other one")
     return np.pad(cloud, ((0, 0), (0, width - cloud.shape[1])))
@@ -170,9 +166,7 @@ def measure(cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: i
             seed: int = 0) -> dict[str, Interval]:
     """All numbers of the gap between a cloud and the sounds, (n, d) each, with 95% intervals.
 
-    Intervals are Wilson's for shares, Student's for means and the Fréchet distance, else from the bootstrap. The first
-    five and the centroid share ask whether the clouds lie in the same place; the others, for pairs only, whether each
-    point lies in its right place.
+    Intervals are Wilson's for shares, Student's for means and the Fréchet distance, else from the bootstrap.
     """
     cells = {
         "centroid distance": bootstrap(centroid_distance, cloud, sounds, draws=draws, seed=seed).within(0),

@@ -53,9 +53,8 @@ class Interval(NamedTuple):
 def bootstrap(function: Callable[..., float], *arrays: np.ndarray, draws: int = 200, seed: int = 0) -> Interval:
     """`function(*arrays)` with its 95% interval: the standard error of resampled rows (Efron 1979) times Student's t.
 
-    Quantiles of the draws would be too near to each other for few rows. Arrays of one length are resampled together,
-    row by row. Resample ranks and hits, not the clouds they were computed from: a row that is there twice would be its
-    own neighbour. For a mean, `student_interval` needs no draws.
+    Arrays of one length are resampled together, row by row. Resample ranks and hits, not the clouds they were computed
+    from: a row that is there twice would be its own neighbour. For a mean, `student_interval` needs no draws.
     """
     n = len(arrays[0])
     if any(len(array) != n for array in arrays):
@@ -217,8 +216,8 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     """Fréchet distance of the Gaussians fitted to two clouds (Heusel et al. 2017, arXiv 1706.08500); 0 or more.
 
     |m1 - m2|^2 + tr(S1 + S2 - 2 (S1^1/2 S2 S1^1/2)^1/2) with unbiased covariances, in float64, of arrays (n, d) or of
-    `Moments`. It is called FD on features of clips, FAD on those of frames (pooled over the clips). It is biased
-    upwards for small n, so compare only values of equal n; with fewer rows than dimensions it warns.
+    `Moments`: FD on features of clips, FAD on those of frames. It is biased upwards for small n, so compare only values
+    of equal n; with fewer rows than dimensions it warns.
     """
     one, two = (cloud if isinstance(cloud, Moments) else Moments(_batches(cloud)) for cloud in (first, second))
     rows, width = min(one.n, two.n), len(one.mean)
@@ -249,11 +248,9 @@ def infinite_frechet_distance(first: np.ndarray, second: np.ndarray, groups: int
     Clip by clip: (n, d), or (n, frames, d), or an array of arrays (frames, d) whose frames are pooled. The distance of
     n clips exceeds that of infinitely many by about a / n (Chong and Forsyth 2020, arXiv 1911.07023; Gui et al. 2023,
     arXiv 2311.01616, fadtk): a line over 1 / n, fitted to the distances of all clips, of halves and of thirds (split at
-    random by `seed`), is read at 0. Similar clouds may give less than 0. Both clouds are split, since both are small;
-    fadtk splits only the generated one, and draws with replacement, whose line leads back to the distance of all rows.
-    The line fits well where rows outnumber the directions in which the features vary. The interval leaves out one of
-    `groups` groups of clips at a time (jackknife, Student's t). ValueError unless both have equally many clips, and at
-    least 3 * groups.
+    random by `seed`), is read at 0. Both clouds are split, since both are small; fadtk splits only the generated one,
+    and draws with replacement, whose line leads back to the distance of all rows. The interval is a jackknife over
+    `groups` of clips, with Student's t. ValueError unless both have equally many clips, and at least 3 * groups.
     """
     n = len(first)
     if len(second) != n or n < 3 * groups:
@@ -305,8 +302,7 @@ def _root_trace_of_few(centred: np.ndarray, other: np.ndarray) -> float:
 def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
     """Share of the true sounds (t, d) that have a made one (m, d) within the distance of their k-th true neighbour.
 
-    Naeem et al. 2020, arXiv 2002.09797. Given the sounds that a picture could have and several made for it, it says how
-    much of the true conditional distribution is covered; few made sounds cannot cover many, so compare at equal m.
+    Naeem et al. 2020, arXiv 2002.09797. Few made sounds cannot cover many true ones, so compare at equal m.
     """
     if len(true) <= k:
         raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
@@ -364,8 +360,7 @@ def class_hits(logits: np.ndarray, names: Sequence[str], right: Sequence[Collect
                ignored: Collection[str] = ()) -> np.ndarray:
     """Whether the highest class of each row, leaving out those `ignored`, is among the row's `right` ones, (n,) bool.
 
-    For the paper's accuracy on ImageHear (Im2Wav, arXiv 2211.03089) `right` and `ignored` come from
-    `v2a_utils.models.audioset`.
+    The paper's accuracy on ImageHear (Im2Wav, arXiv 2211.03089) takes both from `v2a_utils.models.backbones`.
     """
     kept = [column for column, name in enumerate(names) if name not in ignored]
     best = np.asarray(logits)[:, kept].argmax(1)

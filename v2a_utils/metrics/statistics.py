@@ -1,21 +1,9 @@
-"""The standard by which all comparisons here are judged: when a claim holds, and when nothing is decided.
+"""The standard by which all comparisons are judged: when a claim holds, and when nothing is decided.
 
-1. Methods that made something for the same pictures are compared by their paired differences, picture by picture, all
-   seeds of one together, with Student's 95% interval. Of a measure of a whole cloud, such as FD, a picture's value is
-   how its sound moves the distance (`metrics.frechet_influence` and the like). Whether two intervals overlap decides
-   nothing.
-2. Shares have Wilson's interval, a few answers of listeners the exact one (`metrics.rate_interval`).
-3. What is to hold for trainings, not for one trained mapper, has Student's interval over training seeds.
-4. The rule is fixed before the results, `RULE`: it is two-sided at 5%, and a table that asks several questions answers
-   them by Holm's correction (1979), so that the chance of one wrong "holds" or "does not hold" in the whole table is 5%
-   at most. From fewer than `LEAST` values, or a cloud of fewer than `LEAST_CLOUD` clips, no verdict is drawn; nor from
-   values that do not vary at all, for they say nothing of how far others might lie.
-   `python -m benchmarks.null` counts wrong verdicts where nothing differs.
-5. Where nothing is decided, the difference and its interval are told, and how wide the interval would be with four
-   times as many pictures. What a difference of that size would have needed is not: power after the fact says no more
-   than the interval does.
-6. A measure without a better end, such as diversity, is judged by its distance from the value of true sounds
-   (`nearer`), or not at all.
+`RULE` was fixed before the results; notebooks/book/statistics.md says why it is so, and which interval belongs to what.
+No verdict is drawn from fewer than LEAST values, from a cloud of fewer than LEAST_CLOUD clips, or from values that do
+not vary at all, for they say nothing of how far others might lie. `python -m benchmarks.null` counts wrong verdicts
+where nothing differs.
 """
 
 from collections.abc import Collection

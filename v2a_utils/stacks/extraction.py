@@ -175,19 +175,7 @@ def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device
 
 def prepare_ahead(jobs: list[Job], prepare: Preparation) -> Iterator[Prepared]:
     """What `prepare` makes of every job, in order, made ahead of its use by DECODERS processes."""
-    return iter(DataLoader(_Prepared(jobs, prepare), batch_size=None, num_workers=min(DECODERS, len(jobs))))
-
-
-@dataclass(frozen=True)
-class _Prepared(torch.utils.data.Dataset):
-    jobs: list[Job]
-    prepare: Preparation
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __getitem__(self, index: int) -> Prepared:
-        return self.prepare(self.jobs[index])
+    return iter(DataLoader(jobs, batch_size=None, collate_fn=prepare, num_workers=min(DECODERS, len(jobs))))
 
 
 def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOptions = EmbedOptions(),

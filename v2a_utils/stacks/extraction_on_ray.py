@@ -20,14 +20,14 @@ except ImportError as error:
 
 
 class Actor:
-    """Holds a stack, and answers each item by what `make(stack)` makes of it."""
+    """Holds a stack, and answers each item by `function(stack, item)`."""
 
-    def __init__(self, make: Callable, config: StackConfig):
-        self.answer = make(Stack(config))
+    def __init__(self, function: Callable, config: StackConfig):
+        self.function, self.stack = function, Stack(config)
 
     def __call__(self, row: dict) -> dict:
         """{"number", "item"} -> {"number", "answer"}."""
-        return {"number": row["number"], "answer": self.answer(row["item"])}
+        return {"number": row["number"], "answer": self.function(self.stack, row["item"])}
 
 
 def run_on_ray(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator[tuple[Job, Encoded]]:
@@ -35,26 +35,22 @@ def run_on_ray(jobs: list[Job], stack: Stack, options: EmbedOptions) -> Iterator
 
     Every machine needs this package, the weights and the data at the same paths.
     """
-    make = partial(_towers, aggregate=options.aggregate)
-    for number, encoded in _on_ray(jobs, make, stack.config, preparation(stack, options)) if jobs else ():
+    towers = partial(encode, aggregate=options.aggregate)
+    for number, encoded in _on_ray(jobs, towers, stack.config, preparation(stack, options)) if jobs else ():
         yield jobs[number], encoded
 
 
-def _towers(stack: Stack, aggregate: str) -> Callable:
-    return partial(encode, stack, aggregate=aggregate)
-
-
-def map_on_ray(items: list, make: Callable, stack: Stack) -> Iterator:
-    """`make(stack)` of every item, in order, by one actor for each GPU of the cluster (or one for the CPUs)."""
+def map_on_ray(items: list, function: Callable, stack: Stack) -> Iterator:
+    """`function(stack, item)` of every item, in order, by an actor for each GPU of the cluster or one for the CPUs."""
     early, wanted = {}, 0
-    for number, answer in _on_ray(items, make, stack.config) if items else ():
+    for number, answer in _on_ray(items, function, stack.config) if items else ():
         early[number] = answer
         while wanted in early:
             yield early.pop(wanted)
             wanted += 1
 
 
-def _on_ray(items: list, make: Callable, config: StackConfig,
+def _on_ray(items: list, function: Callable, config: StackConfig,
             prepare: Preparation | None = None) -> Iterator[tuple[int, object]]:
     """(number, answer) of every item as soon as it is done: by `prepare` on CPUs, if given, then by an actor."""
     ray.init(ignore_reinit_error=True, log_to_driver=False)
@@ -64,7 +60,7 @@ def _on_ray(items: list, make: Callable, config: StackConfig,
                                override_num_blocks=len(items))
     if prepare is not None:
         rows = rows.map(_prepare, fn_kwargs={"prepare": prepare})
-    done = rows.map(Actor, fn_constructor_args=(make, config), concurrency=max(gpus, 1), num_gpus=min(gpus, 1))
+    done = rows.map(Actor, fn_constructor_args=(function, config), concurrency=max(gpus, 1), num_gpus=min(gpus, 1))
     for row in done.iter_rows():
         yield row["number"], row["answer"]
 
