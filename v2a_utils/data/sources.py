@@ -12,7 +12,7 @@ import mimetypes
 import os
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -222,9 +222,9 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder; give --clips the folder of VGGSound's videos")
     rows, left_out, sources, seen = _vggsound_rows(Path(listing)), [], [], set()
-    known: dict[str, set[int]] = {}
+    known: dict[str, set[int]] = defaultdict(set)
     for youtube_id, start, _, _ in rows:
-        known.setdefault(youtube_id, set()).add(start)
+        known[youtube_id].add(start)
     files = _files(folder, left_out)
     videos, unknown = _by_clip((path for path in files if _is_video(path)), known)
     beside = _files(folder.parent / "wav", left_out) if folder.name == "video" else []
@@ -314,38 +314,31 @@ def pairs(folder: str | Path) -> Listing:
     A subfolder's name is the label. A video without such a sound brings its own. The id is the path within the folder
     without suffix, in canonical Unicode: one system may have written an accent of the name otherwise than another.
     """
-    visuals, sounds, films, left_out = {}, {}, set(), []
+    found, left_out = defaultdict(list), []
     for path in _files(Path(folder), left_out):
         within = path.relative_to(folder)
         kind = kind_of(path) or _kind_by_name(path)  # a damaged one is named when it is read
         if kind is None:
             left_out.append((_printable(within.as_posix()), "neither a picture, a video nor a sound"))
         else:
-            films |= {path} if kind == "video" else set()
-            group = sounds if kind == "sound" else visuals
-            group.setdefault(_printable(within.with_suffix("").as_posix()), []).append(path)
+            found[_printable(within.with_suffix("").as_posix())].append((kind, str(path)))
     sources = []
-    for name in sorted(visuals.keys() | sounds.keys()):
-        seen, heard = visuals.get(name, []), sounds.get(name, [])
-        heard = heard or [path for path in seen if path in films]
+    for name, files in sorted(found.items()):
+        seen = [path for kind, path in files if kind != "sound"]
+        heard = [path for kind, path in files if kind == "sound"] or [path for kind, path in files if kind == "video"]
         if len(seen) == len(heard) == 1:
-            label = name.rpartition("/")[0] or None
-            sources.append(FileSource(name, label, None, str(seen[0]), str(heard[0])))
+            sources.append(FileSource(name, name.rpartition("/")[0] or None, None, seen[0], heard[0]))
+        elif seen and heard:
+            left_out.append((name, "several files that could be its picture or sound"))
         else:
-            left_out.append((name, _why_no_pair(len(seen), len(heard))))
+            left_out.append((name, "a picture without a sound of its name" if seen else
+                             "a sound without a picture or video of its name"))
     return Listing(f"folder {Path(folder)}", sources, left_out, settings=WINDOW)
 
 
-def _why_no_pair(seen: int, heard: int) -> str:
-    if not seen:
-        return "a sound without a picture or video of its name"
-    return "a picture without a sound of its name" if not heard else "several files that could be its picture or sound"
-
-
 def _kind_by_name(path: Path) -> str | None:
-    suffix = path.suffix.lower()
-    return next((kind for kind, suffixes in (("picture", PICTURES), ("video", VIDEOS), ("sound", SOUNDS))
-                 if suffix in suffixes), None)
+    kinds = {"picture": PICTURES, "video": VIDEOS, "sound": SOUNDS}
+    return next((kind for kind, suffixes in kinds.items() if path.suffix.lower() in suffixes), None)
 
 
 def _files(folder: Path, left_out: list[tuple[str, str]]) -> list[Path]:

@@ -32,14 +32,19 @@ def _colour(method: str) -> str:
     return COLOURS.get(method, NEUTRAL)
 
 
+def _sides(cells: list) -> list[list[float]]:
+    """How far intervals reach below and above their values, as error bars want it."""
+    return [[cell.value - cell.low for cell in cells], [cell.high - cell.value for cell in cells]]
+
+
 def trade_off(results: Results) -> Figure:
     """CS against FD of every method, and beside it the curves along which draws and guidance move the diffusion."""
     figure, axes = plt.subplots(1, 2, figsize=(12, 5), width_ratios=(1.25, 1))
     across, up = (results.find(measure, "test", "table") for measure in ("CS", "FD"))
     for method in across.index:
         x, y = across.loc[method], up.loc[method]
-        axes[0].errorbar(x.value, y.value, xerr=[[x.value - x.low], [x.high - x.value]], color=_colour(method),
-                         yerr=[[y.value - y.low], [y.high - y.value]], fmt=MARKS[method], lw=0.8, ms=8, label=method)
+        axes[0].errorbar(x.value, y.value, xerr=_sides([x]), yerr=_sides([y]), color=_colour(method),
+                         fmt=MARKS[method], lw=0.8, ms=8, label=method)
     _enlarge(axes[0], across.value, up.value)
     for (group, title), mark in zip(CURVES.items(), "sD"):
         points = sweep_points(results, group, ("CS", "FD"))
@@ -115,8 +120,7 @@ def steps_quality(results: Results) -> Figure:
     methods = ["diffusion" if number == Method.steps else f"{number:g} steps" for number in steps]
     for axis, measure, label in zip(axes, ("FD", "accuracy"), ("← FD (tagger features)", "right class (share) →")):
         cells = [results.interval(method, measure, "sweep") for method in methods]
-        sides = [[cell.value - cell.low for cell in cells], [cell.high - cell.value for cell in cells]]
-        axis.errorbar(steps, [cell.value for cell in cells], sides, color=MAPPED, marker="s", capsize=3)
+        axis.errorbar(steps, [cell.value for cell in cells], _sides(cells), color=MAPPED, marker="s", capsize=3)
         axis.set(xscale="log", xticks=steps, xticklabels=[f"{number:g}" for number in steps], xlabel="denoising steps",
                  ylabel=label, ylim=(0, 1.08 * max(cell.high for cell in cells)),
                  title=f"{measure}: {cells[0].value:.3g} at {steps[0]:g} steps, {cells[-1].value:.3g} at {steps[-1]:g}")
@@ -148,8 +152,7 @@ def per_class(results: Results, methods: tuple[str, ...] = SHOWN) -> Figure:
     """Accuracy by class: a bar for the last method, marks for the others."""
     rows = results.table[(results.table.measure == "accuracy") & (results.table.split == "test")
                          & results.table.label.notna()]
-    wide = rows.pivot_table(index="label", columns="method", values="value")[list(methods)]
-    wide = wide.sort_values(methods[-1])
+    wide = rows.pivot_table(index="label", columns="method", values="value")[list(methods)].sort_values(methods[-1])
     figure, axis = plt.subplots(figsize=(9, 3))
     axis.bar(wide.index, wide[methods[-1]], color=MAPPED, alpha=0.6, label=methods[-1])
     for method in methods[:-1]:

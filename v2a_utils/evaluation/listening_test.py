@@ -63,8 +63,6 @@ class BlindTest:
         """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""
         if choice not in ANSWERS or self.finished:
             raise ValueError(f"{choice!r} is no answer: give one of {', '.join(ANSWERS)}, while there are pairs")
-        if self.path.is_file() and not self.path.read_text().startswith("test,"):  # as earlier versions wrote it
-            self.path.rename(self.path.with_suffix(".old.csv"))
         new = not self.path.is_file()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a", newline="") as file:

@@ -5,7 +5,7 @@
 
 import json
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from v2a_utils.data.files import cache_folder
@@ -138,10 +138,6 @@ class Settings:
         """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
         return store if store is not None and store.shards() else None
-
-    def as_json(self) -> dict:
-        """All settings, for the summary."""
-        return json.loads(json.dumps(asdict(self)))
 
 
 def world_settings(quick: bool = False) -> dict:
