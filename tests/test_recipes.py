@@ -101,7 +101,7 @@ def test_embeddings_that_are_not_of_unit_norm_are_refused_by_row(tmp_path, bad):
     audio = unit_rows(4, 8, 1)
     audio[2] *= bad
     path = write_store(tmp_path / "bad.parquet", unit_rows(4, 10, 0), audio, ["train"] * 3 + ["val"])
-    with pytest.raises(ValueError, match="audio embedding in row 2"):
+    with pytest.raises(ValueError, match="audio in row 2"):
         read_pairs(path)
 
 

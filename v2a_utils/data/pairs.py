@@ -126,8 +126,7 @@ def _train_and_val(ids: list[str], store: str | Path) -> np.ndarray:
     parts = np.array([part_of(name, WITHOUT_TEST) for name in ids], dtype=object)
     places = np.array([place_of(name) for name in ids])
     if len(set(places)) < 2:
-        raise ValueError(f"{store}: holds {len(ids)} pair(s) of one clip; training and validation need two clips or "
-                         "more")
+        raise ValueError(f"{store}: holds {len(ids)} pair(s) of one clip; two clips or more are needed")
     if "val" not in parts:
         parts[places == places.max()] = "val"
     if "train" not in parts:
@@ -154,8 +153,7 @@ def _unit_rows(column: pa.ChunkedArray, numbers: np.ndarray, side: str, store: s
     found = found / norms if frames else found
     wrong = np.flatnonzero(~(np.abs(np.linalg.norm(found, axis=1) - 1) < 1e-2))  # NaN is wrong too
     if len(wrong):
-        raise ValueError(f"{store}: the {side} embedding in row {numbers[wrong[0]]} is not of unit norm; embed it "
-                         "again")
+        raise ValueError(f"{store}: {side} in row {numbers[wrong[0]]} is not of unit norm; embed it again")
     return found
 
 

@@ -75,8 +75,7 @@ class FileSource:
         # by way of 16 kHz, as AudioLDM's own sounds reach its CLAP: nothing above 8 kHz may come through
         waveform = load_audio(self.sound, HEARING_RATE, seconds + MARGIN) if self.sound else None
         if waveform is not None and np.ptp(waveform) < STILL:
-            raise ValueError(f"{self.sound}: silent or constant in its first {seconds:g} seconds; nothing can be "
-                             "learned from it")
+            raise ValueError(f"{self.sound}: silent or constant in its first {seconds:g} seconds; leave it out")
         return Clip(frames, waveform, HEARING_RATE)
 
 
@@ -176,8 +175,7 @@ def with_splits(listing: Listing, shares: tuple[float, ...] | None = None) -> Li
                    for source in listing.sources]
         said = f"of its own train {train} train, {val} val; its test as it is"
     elif shares is not None:
-        raise ValueError(f"{listing.name}: has splits of its own ({', '.join(sorted(map(str, there)))}); leave out "
-                         "--splits")
+        raise ValueError(f"{listing.name}: has splits of its own; leave out --splits")
     else:
         return listing
     return replace(listing, sources=sources, settings=listing.settings | {"splits": said})

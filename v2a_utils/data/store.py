@@ -129,9 +129,8 @@ class Store:
         grew at its end counts as the same; its last shard, if not full, is made anew.
         """
         there = self.shards()
-        if surplus := [number for number in there if number >= len(shards)]:
-            raise ValueError(f"{self.path}: it holds more clips than are listed now ({len(surplus)} shards more); "
-                             "give another --out")
+        if there and there[-1] >= len(shards):
+            raise ValueError(f"{self.path}: it holds more clips than are listed now; give another --out")
         done = []
         for number in there:
             found = _metadata(parquet.read_schema(self._shard(number), filesystem=self.files))

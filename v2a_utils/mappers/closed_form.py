@@ -19,7 +19,6 @@ Map = Callable[[np.ndarray], np.ndarray]
 
 def mean_shift(visual: np.ndarray, audio: np.ndarray) -> Map:
     """Add the gap vector: the centres meet, the axes stay unrelated (Liang et al. 2022, section 5)."""
-    _check_widths(visual, audio)
     gap_vector = audio.mean(0) - widened(visual, audio.shape[1]).mean(0)
     return lambda rows: unit_norm(widened(rows, audio.shape[1]) + gap_vector)
 
@@ -29,7 +28,6 @@ def coral(visual: np.ndarray, audio: np.ndarray) -> Map:
 
     CORAL (Sun, Feng and Saenko 2016). It does not know which direction corresponds to which.
     """
-    _check_widths(visual, audio)
     width = audio.shape[1]
     centre, target = widened(visual, width).mean(0), audio.mean(0)
     matrix = _root(_covariance(widened(visual, width)), -0.5) @ _root(_covariance(audio), 0.5)
@@ -82,11 +80,3 @@ def _root(matrix: np.ndarray, power: float) -> np.ndarray:
     """Power of a symmetric matrix, its eigenvalues kept away from 0."""
     values, vectors = np.linalg.eigh(matrix)
     return (vectors * values.clip(1e-6 * values.max()) ** power) @ vectors.T
-
-
-def _check_widths(visual: np.ndarray, audio: np.ndarray) -> None:
-    if visual.shape[1] > audio.shape[1]:
-        raise ValueError(
-            f"pictures of {visual.shape[1]} dimensions do not fit into sounds' {audio.shape[1]}: use a map "
-            "fitted to pairs, such as Procrustes or ridge"
-        )

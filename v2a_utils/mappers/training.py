@@ -109,8 +109,7 @@ def fit(
             loss = objective(rows[rank::processes], generator)
         losses.append(accelerator.reduce(loss.detach(), "mean").item())
         if not math.isfinite(losses[-1]):
-            raise FloatingPointError(f"the loss is {losses[-1]} at step {step}: lower the learning rate or check the "
-                                     "data")
+            raise FloatingPointError(f"the loss is {losses[-1]} at step {step}: lower the learning rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(objective.parameters(), config.grad_norm)
@@ -232,14 +231,12 @@ def load_run(path: Path, parts: dict, config: TrainConfig, origin: dict[str, str
     other = [name for name, value in origin.items() if known.get(name) != value]
     other += ["settings"] if made_with != config else []
     if other:
-        raise ValueError(f"{path}: this checkpoint was made with other {' and '.join(other)}; delete it or use another "
-                         "folder")
+        raise ValueError(f"{path}: made with other {' and '.join(other)}; delete it or use another folder")
     try:
         for name, part in parts.items():
             part.load_state_dict(state[name])
     except (RuntimeError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: this checkpoint was made with other sizes; delete it or use another folder"
-                         ) from error
+        raise ValueError(f"{path}: made with other sizes; delete it or use another folder") from error
     return state["losses"], state.get("stopped", False)
 
 

@@ -37,8 +37,6 @@ class WordsBridge(nn.Module):
     def __init__(self, visual_dim: int, audio_dim: int, sentences: Sequence[Sequence[str]], sounds: int,
                  visual_scale: float, audio_scale: float, form: str = "mean"):
         super().__init__()
-        if form not in FORMS:
-            raise ValueError(f"form is {form!r}: use {' or '.join(FORMS)}")
         self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "sentences": [list(s) for s in sentences],
                        "sounds": sounds, "visual_scale": visual_scale, "audio_scale": audio_scale, "form": form}
         self.sentences = [seen for seen, _ in sentences]

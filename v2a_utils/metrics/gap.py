@@ -191,9 +191,7 @@ def measure(cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: i
 
 def _check(first: np.ndarray, second: np.ndarray) -> None:
     if first.shape[1] != second.shape[1]:
-        raise ValueError(
-            f"embeddings of {first.shape[1]} and of {second.shape[1]} dimensions share no space: map one of them first"
-        )
+        raise ValueError(f"embeddings of {first.shape[1]} and of {second.shape[1]} dimensions share no space: map one")
     for cloud in (first, second):
         if len(cloud) < 2:
             raise ValueError(f"a cloud of {len(cloud)} row(s) has no shape: give two rows or more")
