@@ -444,15 +444,16 @@ class Evaluation:
               method: Method) -> Iterator[dict]:
         """Rows of evaluation.csv for one method and split."""
         n, tagger = len(made.logits), scorer.models["tagger"]
-        yield _row(Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0))
         trained = trained_parameters(self.stack, method)
-        yield _row(Score("trained parameters", Interval(trained, trained, trained, n), np.array([trained]), "", 0))
-        for score in self.scores(made, split):
-            yield _row(score)
+        scores = [Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0),
+                  Score("trained parameters", Interval(trained, trained, trained, n), np.array([trained]), "", 0)]
+        for score in scores + self.scores(made, split):
+            yield score.row() | {"label": ""}
         labels = np.array([names[0] if names else "" for names in self.clips(split).labels])
         for label in sorted(set(labels[scorer.known])):
             hits = measured["accuracy"][(labels == label) & scorer.known]
-            yield _row(Score("accuracy", rate_interval(hits), hits.mean(0), tagger.backbone, tagger.sample_rate), label)
+            score = Score("accuracy", rate_interval(hits), hits.mean(0), tagger.backbone, tagger.sample_rate)
+            yield score.row() | {"label": label}
 
     def attributes(self, made: Features, split: str) -> Iterator[Score]:
         """What SoundWorld's pictures say of their sounds, as far as it is heard in them; nothing for other clips."""
@@ -537,12 +538,6 @@ def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> I
                            ("recall@10", gap.recall(gap.retrieval_ranks(mapped, audio))),
                            ("FD of embeddings", frechet_distance(mapped, audio))):
         yield {"mapper": kind, "pairs": pairs, "measure": measure, "value": value, "n": len(mapped)}
-
-
-def _row(score: Score, label: str = "") -> dict:
-    return {"measure": score.measure, "label": label} | score.interval._asdict() | {
-        "seeds": len(score.by_seed), "seed_low": score.by_seed.min(), "seed_high": score.by_seed.max(),
-        "backbone": score.backbone, "sample_rate": score.sample_rate}
 
 
 def evaluate(settings: Settings, stack: Stack) -> pd.DataFrame:

@@ -31,6 +31,12 @@ class Score(NamedTuple):
     sample_rate: int  # Hz, at which the backbone gets the sounds
     interval_by: str = ""  # what the interval comes from
 
+    def row(self) -> dict:
+        """As a row of a table."""
+        return {"measure": self.measure} | self.interval._asdict() | {
+            "seeds": len(self.by_seed), "seed_low": self.by_seed.min(), "seed_high": self.by_seed.max(),
+            "backbone": self.backbone, "sample_rate": self.sample_rate, "interval_by": self.interval_by}
+
 
 class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.

@@ -30,7 +30,7 @@ from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Extractor, Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.results import PAPER_TABLE
-from v2a_utils.evaluation.scorer import LINE_FROM, Rows, Score, Scorer
+from v2a_utils.evaluation.scorer import LINE_FROM, Rows, Scorer
 from v2a_utils.evaluation.settings import Published
 from v2a_utils.metrics.sounds import Interval, clip_scores, student_interval
 from v2a_utils.metrics.statistics import CLOUDS
@@ -82,7 +82,8 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
         visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
         scorer = Scorer(models, truth, visual, right or None)
         rows = scorer.rows(made)
-        tables.append(_table([*scorer.scores(rows), *scorer.more_scores(made)]))
+        scores = [*scorer.scores(rows), *scorer.more_scores(made)]
+        tables.append(pd.DataFrame([one.row() for one in scores]).drop(columns=["seed_low", "seed_high"]))
         said = [*_unlabelled(given, right), *_notes(extractor), *_unlike(heard),
                 *_too_few(tables[-1], scorer.few(made))]
         notes += [note for note in said if note not in notes]
@@ -248,13 +249,6 @@ def _listen(clips: Matched, extractor: Extractor, title: str, whole: bool) -> di
 
 
 # -------------------------------------------------------------------------------------------------- tables and notes
-
-
-def _table(scores: list[Score]) -> pd.DataFrame:
-    return pd.DataFrame([
-        {"measure": one.measure} | one.interval._asdict()
-        | {"seeds": len(one.by_seed), "backbone": one.backbone, "sample_rate": one.sample_rate,
-           "interval_by": one.interval_by} for one in scores])
 
 
 def _each(names: list[str], rows: Rows, made: Features, tagger: AudioBackbone) -> pd.DataFrame:

@@ -163,8 +163,8 @@ Joins {joins}; with others its answers mean nothing.
 
 {how_sure(numbers).replace(chr(10), "; ")}.
 
-The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, where the validation loss was
-lowest. They were chosen on the same pairs, so new pictures will do a little worse.
+The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, chosen by the loss on the same
+pairs, so new pictures will do a little worse.
 
 ## Use
 
