@@ -119,7 +119,7 @@ lock:  ## choose the pinned versions anew
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
 	    notebooks/book/requirements.in -o notebooks/book/requirements.txt
 	$(BOOT)/bin/uv pip compile --universal --python-version 3.11 --no-emit-index-url --no-header --no-annotate \
-	    -c requirements.txt notebooks/book/live/requirements.in -o notebooks/book/live/requirements.txt
+	    --generate-hashes -c requirements.txt notebooks/book/live/requirements.in -o notebooks/book/live/requirements.txt
 
 # the book's builder has an environment of its own, so that its pins and the project's do not meet
 .venv-book/ready: notebooks/book/requirements.txt | $(BOOT)/bin/uv

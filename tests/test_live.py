@@ -55,7 +55,9 @@ def test_the_runtime_and_the_builder_are_pinned():
     build = (SOURCE / "runtime.py").read_text()
     assert re.search(r'RUNTIME = "onnxruntime-web@\d+\.\d+\.\d+"', build)
     assert re.search(r'RUNTIME_SHA512 = \(?"[\w+/]{86}=="', build)
-    pins = (SOURCE / "requirements.txt").read_text().split()
+    blocks = re.split(r"\n(?=\S)", (SOURCE / "requirements.txt").read_text().strip())
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+    pins = [block.split()[0] for block in blocks]
     own = set((ROOT / "requirements.txt").read_text().split())
     assert pins and all(re.fullmatch(r"[\w.-]+==[\w.]+", pin) for pin in pins)
     shared = {pin for pin in pins if any(one.startswith(pin.split("==")[0] + "==") for one in own)}

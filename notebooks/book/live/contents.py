@@ -90,7 +90,7 @@ def _sampling(mapper) -> dict:
 
 
 def _class_names() -> list[dict]:
-    return [{"name": name, "label": noun(name)} for name in CLASSES]
+    return [{"name": name, "label": noun(name), "plural": noun(name, 2)} for name in CLASSES]
 
 
 def _vocabulary(stack) -> dict:

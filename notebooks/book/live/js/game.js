@@ -9,7 +9,7 @@ class Game {
     this.truths = Object.keys(map.tensors)
       .filter(name => name.startsWith("truth "))
       .map(name => Number(name.slice(6)));
-    byId("game-start").onclick = () => this.start();
+    Object.assign(byId("game-start"), {onclick: () => this.start(), disabled: false});
     byId("next-round").onclick = () => this.next();
     for (const button of document.querySelectorAll("[data-hear]"))
       button.onclick = () => this.hear(Number(button.dataset.hear));
@@ -26,6 +26,7 @@ class Game {
     });
     byId("game-start").textContent = "Begin again";
     byId("round").hidden = false;
+    byId("round").scrollIntoView({block: "nearest"});
     this.ready = this.prepare();
     this.next();
   }
@@ -54,8 +55,10 @@ class Game {
     byId("verdict").textContent = "";
     byId("round-title").textContent = `Round ${round} of ${ROUNDS}: making a sound …`;
     const asked = this.ready,
-      now = await asked;
-    if (asked !== this.ready) return; // begun again meanwhile
+      now = await asked.catch(error => {
+        byId("round-title").textContent = `No sound: ${error.message}`;
+      });
+    if (!now || asked !== this.ready) return; // begun again meanwhile
     this.now = now;
     byId("round-picture").src = this.map.picture(now.pair);
     byId("round-picture").alt = `A drawing: ${this.map.classes[this.map.labels[now.pair]].label}`;

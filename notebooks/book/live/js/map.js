@@ -140,8 +140,7 @@ class WorldMap {
       ["visibility", "visible"],
     ])
       this.mark.setAttribute(key, value);
-    card.hidden = false;
-    card.querySelector("img").src = this.picture(pair);
+    Object.assign(card.querySelector("img"), {src: this.picture(pair), hidden: false});
     card.querySelector("span").textContent = `${i < this.pairs ? "picture" : "sound"} of a ${name}`;
     say(`${i < this.pairs ? "Picture" : "Sound"} of a ${name}`);
     if (aloud) playBuffer(await decodeSound(this.tensors[`sound ${pair}`].values));

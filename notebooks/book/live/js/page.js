@@ -4,11 +4,15 @@
 let settings, engine, worldMap, drawings;
 let chosen = null; // {picture: pixels, image: address, name, label or null, own: whether it is the reader's}
 let sound = null; // the last sound, with everything that it was made from
-let begun; // the worker with its runtime, a promise
+let begun; // the worker with its runtime, a promise; `loaded` is there from then on
+let choosing; // the drawing chosen last is being unpacked, a promise
+let beside = null; // a stop's own small picture of the sound that is being made
 let crossing = null; // what the map shows of the reader's picture
 let busy = false,
-  loaded; // loaded: name of a network -> promise
+  loaded, // name of a network -> promise; `all`: of all that a sound needs
+  opening = "Opening the page …"; // what was last said of it, and may be said over
 
+const TRIED = 3; // answers that stay under a stop
 const NETWORKS = {clip: "CLIP", unet: "the UNet", vae: "the decoder", vocoder: "the vocoder", tagger: "the listener"};
 const LEVELS = {
   size: ["small", "medium", "large"],
@@ -21,6 +25,11 @@ function say(text, warn = false) {
   byId("status").classList.toggle("warn", warn);
 }
 
+// Of the models that are opened meanwhile, where nothing else was said to the reader.
+function sayOpening(text) {
+  if (!busy && byId("status").textContent === opening) say((opening = text));
+}
+
 const progress = share => {
   byId("progress").value = share;
 };
@@ -31,6 +40,7 @@ async function showPictures() {
   settings = JSON.parse(readText(await asset("settings")));
   fillControls();
   drawings = readTensors(await asset("drawings"));
+  listenToControls();
   fillStrip();
   await choose(Math.floor(Math.random() * settings.classes.length));
 }
@@ -58,13 +68,14 @@ function openNetworks() {
   names.forEach((name, i) => {
     const content = (unpacked = unpacked.then(() => asset(name)));
     loaded[name] = before = before.then(async () => {
-      if (!busy)
-        say(`Opening ${NETWORKS[name] ?? `the ${name} mapper`}: ${i + 1} of ${names.length}. You may press already.`);
+      sayOpening(
+        `Opening ${NETWORKS[name] ?? `the ${name} mapper`}: ${i + 1} of ${names.length}. You may press already.`,
+      );
       await open(name, await content);
       if (!busy) progress((i + 1) / names.length);
     });
   });
-  return before;
+  loaded.all = before;
 }
 
 const open = (name, bytes) => engine.ask("open", {name, bytes}, null, [bytes.buffer]);
@@ -81,6 +92,7 @@ async function openMap() {
   worldMap.highlight(chosen.label);
   new Game(worldMap, (visual, seed) =>
     queue(async () => {
+      await loaded.all;
       const options = {mapper: settings.choices[0], seed, mapperSteps: settings.mappers[settings.choices[0]]?.steps};
       const {mapped} = await engine.ask("map", {visual, ...options});
       return engine.ask("make", {mapped, seed, steps: settings.steps, guidance: settings.guidance, preview: false});
@@ -143,9 +155,11 @@ function drawingAddress(...levels) {
   return (drawing.address ??= URL.createObjectURL(new Blob([drawing.values], {type: "image/webp"})));
 }
 
-async function choose(number) {
+const choose = number => (choosing = chooseDrawing(number));
+
+async function chooseDrawing(number) {
   const [size, count, distance] = ["size", "count", "distance"].map(name => Number(byId(name).value));
-  const {label, name} = settings.classes[number],
+  const {label, plural, name} = settings.classes[number],
     image = new Image();
   image.src = drawingAddress(number, size, count, distance);
   [...byId("strip").children].forEach((button, i) => {
@@ -158,7 +172,7 @@ async function choose(number) {
     byId(scale).setAttribute("aria-valuetext", word);
   }
   await image.decode();
-  const what = `${LEVELS.count[count]} ${label}, ${LEVELS.size[size]}, ${LEVELS.distance[distance]}`;
+  const what = `${LEVELS.count[count]} ${count ? plural : label}, ${LEVELS.size[size]}, ${LEVELS.distance[distance]}`;
   take({
     ...pixelsOf(image, image.naturalWidth, image.naturalHeight),
     image: image.src,
@@ -243,6 +257,7 @@ function takeNoise() {
     what: "noise",
     label: null,
     own: true,
+    anyway: true, // it gets a sound, meaningless as it is
   });
 }
 
@@ -267,17 +282,41 @@ function readSettings() {
   };
 }
 
+// Settings other than the usual ones are said below the folded settings: a stop leaves its own behind.
+function showUnusual() {
+  const {mapper, mapperSteps, steps, guidance} = readSettings();
+  const unusual = [
+    [mapper !== settings.choices[0], mapper === "none" ? "no mapper" : `mapper ${mapper}`],
+    [mapperSteps !== (settings.mappers[mapper]?.steps || 1), `${mapperSteps} of its steps`],
+    [steps !== settings.steps, `${steps} denoising steps`],
+    [guidance !== settings.guidance, `guidance ${guidance}`],
+  ].flatMap(([is, words]) => (is ? [words] : []));
+  byId("unusual").hidden = !unusual.length;
+  byId("unusual").firstElementChild.textContent = `Now with ${unusual.join(", ")}.`;
+}
+
+function backToUsual() {
+  byId("mapper").value = settings.choices[0];
+  Object.assign(byId("steps"), {value: settings.steps});
+  Object.assign(byId("guidance"), {value: settings.guidance});
+  showMapperSteps();
+  showUnusual();
+  byId("make").focus();
+}
+
 // From the chosen picture to a sound that plays. A second press while one is being made does nothing.
 async function makeSound() {
   wakeAudio();
   if (busy) return null;
   working(true);
+  showUnusual();
   try {
     return await queue(async () => {
+      await choosing;
       const options = readSettings(),
         source = chosen;
       say("Opening the models …");
-      await begun; // `loaded` is there from then on
+      await begun;
       await loaded.clip;
       say("CLIP looks at the picture …");
       const seen = (source.seen ??= await engine.ask("see", {picture: source.picture}));
@@ -285,11 +324,11 @@ async function makeSound() {
       const mapping = await mapChosen(source, seen, options);
       if (!mapping) return null;
       showMapped(seen.visual, mapping.way, mapping.mapped);
-      await loaded[settings.tagger ? "tagger" : "vocoder"];
+      await loaded.all;
       const made = await engine.ask("make", {mapped: mapping.mapped, ...options}, report =>
         showStep(report, options.steps),
       );
-      finish({...made, ...mapping, visual: seen.visual, options, source, strange: seen.strange});
+      finish({...made, ...mapping, ...seen, options, source});
       return sound;
     });
   } catch (error) {
@@ -300,6 +339,13 @@ async function makeSound() {
   }
 }
 
+// A press of the page's own buttons. Where the stages lie below them, as on a phone, they come into sight.
+function pressed() {
+  const below = getComputedStyle(document.querySelector(".go")).position === "fixed";
+  if (below && !busy) document.querySelector(".stages").scrollIntoView();
+  makeSound();
+}
+
 // The picture's way into CLAP's space: a mapper, or for a photograph classifiers and words, as the package goes.
 async function mapChosen(source, seen, options) {
   if (source.own && settings.photo && options.mapper === settings.choices[0]) {
@@ -307,7 +353,7 @@ async function mapChosen(source, seen, options) {
     await openPhoto();
     const look = await engine.ask("photograph", {picture: source.picture, seed: options.seed});
     seen.strange = !look.drawn; // they are surer than the distance in CLIP's space
-    if (!look.drawn) return photographMapped(look);
+    if (!look.drawn && !source.anyway) return photographMapped(look);
   }
   say("The mapper carries it into the space of sounds …");
   await loaded[options.mapper];
@@ -320,9 +366,9 @@ function photographMapped({names, known, mapped, best, share}) {
   if (known)
     return {mapped, way: [mapped], by: `the classifiers of photographs saw ${guesses}, so it sounds like a ${label}`};
   say(
-    `A photograph of nothing that SoundWorld surely has a sound for: the classifiers saw ${guesses}; of ` +
-      `SoundWorld's things ${label}, ${percent(share)}, where ${percent(settings.photo.leastShare)} are needed. ` +
-      "With another mapper in the settings it gets a meaningless sound all the same.",
+    `The classifiers of photographs saw ${guesses}: nothing that SoundWorld surely has a sound for (${label} ` +
+      `${percent(share)}, where ${percent(settings.photo.leastShare)} are needed). Another mapper in the settings ` +
+      "makes a meaningless one all the same.",
     true,
   );
   return null;
@@ -332,7 +378,8 @@ function working(on) {
   busy = on;
   byId("make").setAttribute("aria-disabled", on);
   byId("another").setAttribute("aria-disabled", on);
-  byId("make-word").textContent = on ? "Listening …" : "Make its sound";
+  byId("make-word").textContent = on ? "Making …" : "Make its sound";
+  byId("status").setAttribute("aria-busy", on); // no screen reader counts the steps aloud
   byId("stop").hidden = !on;
 }
 
@@ -353,8 +400,12 @@ function showMapped(visual, way, mapped) {
   worldMap?.show(...crossing);
 }
 
+function showMel(mel) {
+  for (const canvas of [byId("mel"), beside]) if (canvas) drawMel(canvas, mel, settings.mels);
+}
+
 function showStep({step, mel}, steps) {
-  if (mel) drawMel(byId("mel"), mel, settings.mels);
+  if (mel) showMel(mel);
   say(step ? `AudioLDM takes the noise away: step ${step} of ${steps}` : "AudioLDM begins with noise …");
   byId("mel-caption").textContent = step ? `after step ${step} of ${steps}` : "pure noise";
   progress((step + 0.01) / steps);
@@ -376,8 +427,10 @@ function finish(made) {
   present(made, steps, stopped ? `stopped after step ${steps}` : `all ${steps} steps`);
   const photo = settings.photo ? "" : " Photographs need the extra `photo` when this page is made.";
   if (made.by) say(`Done: ${made.by}.`);
-  else if (made.strange) say(WARNING + (source.own ? photo : ""), true);
-  else say("Done. Another seed gives another sound of the same picture.");
+  else if (made.strange) {
+    say(WARNING + (source.own ? photo : ""), true);
+    byId("heard").append(` ${WARNING}`);
+  } else say(`Done: a listener hears ${describe(made.heard)}.`);
   progress(1);
   const title =
     `${source.what}; ${made.by ? "words" : options.mapper}, ${stopped ? `stopped at ${steps} of ` : ""}` +
@@ -390,7 +443,7 @@ function finish(made) {
 
 // Show a finished sound, or the guess at a step of it, and play it.
 function present({mel, wave, heard}, step, caption) {
-  drawMel(byId("mel"), mel, settings.mels);
+  showMel(mel);
   byId("mel-caption").textContent = caption;
   [...byId("steps-strip").children].forEach((button, i) => button.setAttribute("aria-pressed", i + 1 === step));
   byId("heard").textContent = `A listening model hears: ${describe(heard)}.`;
@@ -408,7 +461,7 @@ function present({mel, wave, heard}, step, caption) {
 
 // What the sound would be if denoising had stopped at a step: the model's guess of the clean sound there.
 async function hearStep(step) {
-  if (busy || !sound) return;
+  if (busy || !sound) return null;
   wakeAudio();
   const own = sound,
     place = step < 0 ? own.guesses.length : Math.min(step, own.guesses.length);
@@ -418,8 +471,10 @@ async function hearStep(step) {
     const guess = last ? own : await queue(() => engine.ask("sound", {latents: own.guesses[place - 1]}));
     present(guess, place, last ? `all ${place} steps` : `the guess at step ${place} of ${own.options.steps}`);
     say(last ? "The whole sound." : `The guess at step ${place}: ${describe(guess.heard)}.`);
+    return guess;
   } catch (error) {
     say(`No sound: ${error.message}`, true);
+    return null;
   } finally {
     working(false);
   }
@@ -431,29 +486,55 @@ const nextSeed = () => {
   byId("seed").value = (numberIn("seed", 0) + 1) % 2 ** 32;
 };
 
+// What a stop asks for is made, and its answer stands under its button: to play, the mel, and what is heard.
+async function tried(button, title, make) {
+  const list = button.closest("li").querySelector(".tried"),
+    item = document.createElement("li"),
+    play = Object.assign(document.createElement("button"), {type: "button", textContent: "▶", disabled: true}),
+    words = Object.assign(document.createElement("span"), {textContent: `${title} …`});
+  beside = Object.assign(document.createElement("canvas"), {width: 256, height: 64});
+  beside.setAttribute("role", "img");
+  beside.setAttribute("aria-label", `Mel spectrogram: ${title}`);
+  play.setAttribute("aria-label", `Play: ${title}`);
+  item.append(play, beside, words);
+  [...list.children].find(one => one.dataset.title === title)?.remove();
+  item.dataset.title = title;
+  list.append(item);
+  while (list.children.length > TRIED) list.firstElementChild.remove();
+  const done = await make();
+  beside = null;
+  if (!done) item.replaceChildren(`${title}: ${byId("status").textContent}`);
+  Object.assign(play, {disabled: false, onclick: () => playWave(done.wave)});
+  if (done)
+    words.textContent =
+      `${title}: ${done.strange ? `CLIP reads ${describe(done.words.thing)}; ` : ""}a listener hears ` +
+      `${describe(done.heard)}.${done.strange ? ` ${WARNING}` : ""}`;
+  return done;
+}
+
 const STOPS = {
-  mapper: async name => {
+  mapper: async (button, name) => {
     byId("mapper").value = name || settings.choices[0];
     showMapperSteps();
-    await makeSound();
+    await tried(button, button.textContent, makeSound);
   },
-  guidance: async scale => {
+  guidance: async (button, scale) => {
     byId("guidance").value = scale;
-    await makeSound();
+    await tried(button, `Guidance ${scale}`, makeSound);
   },
-  step: async step => {
-    if (sound || (await makeSound())) await hearStep(Number(step));
+  step: async (button, step) => {
+    if (sound || (await makeSound())) await tried(button, button.textContent, () => hearStep(Number(step)));
   },
-  seeds: async number => {
+  seeds: async (button, number) => {
     for (let i = 0; i < Number(number); i++) {
       nextSeed();
-      await makeSound();
+      if (!(await tried(button, `Seed ${byId("seed").value}`, makeSound))) return;
       await played();
     }
   },
-  noise: async () => {
+  noise: async button => {
     takeNoise();
-    await makeSound();
+    await tried(button, button.textContent, makeSound);
   },
 };
 
@@ -467,18 +548,19 @@ async function tryStop(button) {
   if (busy) return;
   wakeAudio();
   const [stop, value] = button.dataset.try.split(":");
-  byId("mel").scrollIntoView({block: "center", behavior: "smooth"});
-  await STOPS[stop](value);
+  await STOPS[stop](button, value);
 }
 
 // ------------------------------------------------------------------------------------------------------------- all
 
 function listenToControls() {
-  byId("make").onclick = makeSound;
+  byId("make").onclick = pressed;
+  byId("usual").onclick = backToUsual;
+  byId("settings").onchange = showUnusual;
   byId("another").onclick = () => {
     if (!busy) {
       nextSeed();
-      makeSound();
+      pressed();
     }
   };
   byId("stop").onclick = () => engine?.ask("stop");
@@ -502,15 +584,15 @@ function listenToControls() {
 
 async function start() {
   try {
-    say("Opening the page …");
+    say(opening);
     await showPictures();
-    listenToControls();
-    begun = beginEngine();
-    await begun.then(openNetworks);
-    if (!busy) say("Ready. Press the button.");
-    await openMap();
+    document.querySelector("main").inert = false;
+    await (begun = beginEngine().then(openNetworks));
+    await Promise.all([loaded.all, openMap()]);
+    sayOpening("Ready. Press the button.");
     document.body.dataset.ready = "true";
   } catch (error) {
+    document.querySelector("main").inert = false;
     say(`This page could not open: ${error.message}. It needs a browser of 2023 or newer.`, true);
   }
 }
