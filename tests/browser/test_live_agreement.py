@@ -65,8 +65,8 @@ def rows(browser) -> list[dict]:
         away = {name: np.abs(np.ravel(page[name]) - np.ravel(package[name])) for name in ("visual", "mapped", "mel")}
         levels = np.corrcoef(page["wave"], package["wave"])[0, 1]
         found.append({"number": number, "mapper": mapper, "visual": away["visual"].max(),
-                      "mapped": away["mapped"].max(), "mel": away["mel"].mean(), "correlation of waves": levels, "page hears": page["heard"][0][0],
-                      "package hears": package["heard"][0][0]})
+                      "mapped": away["mapped"].max(), "mel": away["mel"].mean(), "correlation of waves": levels,
+                      "page hears": page["heard"][0][0], "package hears": package["heard"][0][0]})
     live.context.close()
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with open(SCREENSHOTS / "live-agreement.csv", "w", newline="") as file:

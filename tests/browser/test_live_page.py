@@ -120,7 +120,7 @@ def test_stopping_gives_what_the_model_guesses_then(live):
     live.page.evaluate("byId('steps').value = 50")
     live.page.locator("#make").click()
     live.page.wait_for_function("() => /step [3-9]/.test(byId('status').textContent)")
-    live.page.get_by_role("button", name="Stop here").click()
+    live.page.get_by_role("button", name="Stop", exact=True).click()
     live.settle()
     assert live.page.evaluate("sound.steps") < 50 and "stopped at" in live.page.locator("#kept li").first.inner_text()
     live.page.evaluate("byId('steps').value = 12")

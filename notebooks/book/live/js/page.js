@@ -282,7 +282,7 @@ function readSettings() {
   };
 }
 
-// Settings other than the usual ones are said below the folded settings: a stop leaves its own behind.
+// Settings other than the usual ones are said below the folded settings.
 function showUnusual() {
   const {mapper, mapperSteps, steps, guidance} = readSettings();
   const unusual = [
@@ -301,7 +301,6 @@ function backToUsual() {
   Object.assign(byId("guidance"), {value: settings.guidance});
   showMapperSteps();
   showUnusual();
-  byId("make").focus();
 }
 
 // From the chosen picture to a sound that plays. A second press while one is being made does nothing.
@@ -406,7 +405,7 @@ function showMel(mel) {
 
 function showStep({step, mel}, steps) {
   if (mel) showMel(mel);
-  say(step ? `AudioLDM takes the noise away: step ${step} of ${steps}` : "AudioLDM begins with noise …");
+  say(step ? `AudioLDM denoises: step ${step} of ${steps}` : "AudioLDM begins with noise …");
   byId("mel-caption").textContent = step ? `after step ${step} of ${steps}` : "pure noise";
   progress((step + 0.01) / steps);
 }
@@ -514,8 +513,7 @@ async function tried(button, title, make) {
 
 const STOPS = {
   mapper: async (button, name) => {
-    byId("mapper").value = name || settings.choices[0];
-    showMapperSteps();
+    if (name) byId("mapper").value = name;
     await tried(button, button.textContent, makeSound);
   },
   guidance: async (button, scale) => {
@@ -548,6 +546,7 @@ async function tryStop(button) {
   if (busy) return;
   wakeAudio();
   const [stop, value] = button.dataset.try.split(":");
+  if (stop !== "step") backToUsual(); // what the stop before has changed is not its matter
   await STOPS[stop](button, value);
 }
 
@@ -555,7 +554,10 @@ async function tryStop(button) {
 
 function listenToControls() {
   byId("make").onclick = pressed;
-  byId("usual").onclick = backToUsual;
+  byId("usual").onclick = () => {
+    backToUsual();
+    byId("make").focus();
+  };
   byId("settings").onchange = showUnusual;
   byId("another").onclick = () => {
     if (!busy) {
