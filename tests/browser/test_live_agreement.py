@@ -1,4 +1,4 @@
-"""A hundred sounds by the live page against the package's, from the same pictures, seeds and settings: `make live` first.
+"""A hundred sounds by the live page against the package's: the same pictures, seeds, settings. `make live` comes first.
 
 The table of all differences is out/browser/live-agreement.csv. It takes some ten minutes.
 """
