@@ -18,6 +18,8 @@ from v2a_utils import __version__
 if TYPE_CHECKING:  # pandas would double the time to the first sound
     import pandas as pd
 
+_INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
+DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data"
 LONGEST_NAME = 240  # bytes of a name without suffix and number; file systems take 255 in all
 
 

@@ -11,6 +11,7 @@ import json
 import mimetypes
 import os
 import re
+import tomllib
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -23,7 +24,7 @@ from PIL import Image
 from soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import complaint
+from v2a_utils.data.files import DATA, complaint
 from v2a_utils.data.media import PICTURES, VIDEOS, kind_of, sample_frames
 from v2a_utils.data.splits import SHARES, check_shares, part_of, sample
 
@@ -32,16 +33,12 @@ VGGSOUND_SECONDS = 10
 STILL = 2e-4  # peak to peak: what stays below -80 dB is no sound
 MARGIN = 0.1  # seconds of sound read beyond the window: resampling smears the cut into the last samples
 WINDOW = {"window": "pictures and sound of a clip from the same first seconds"}  # setting of a store of films
-IMAGEHEAR_CLASSES = (  # RoySheffer/im2wav, Data/meta.py
-    "accordion", "bass", "bells", "bird", "bongo", "car", "cat", "chicken", "cow", "cricket", "dog", "drums", "duck",
-    "flute", "frog", "guitar", "gun", "harmonica", "horse", "lion", "motorcycle", "people", "piano", "police", "rain",
-    "saxophone", "sheep", "train", "trumpet", "waterfall",
-)
+IMAGEHEAR = tomllib.loads((DATA / "vocabularies" / "imagehear.toml").read_text())  # what its 30 classes are
 # of VGGSound's videos, as they are spread: id, start and end in seconds or milliseconds; id and start; the id alone
 CLIP_NAMES = [re.compile(rf"(?P<id>.+){end}") for end in (
     r"[_-](?P<start>\d+(?:\.\d+)?)[_-](?P<stop>\d+(?:\.\d+)?)", r"[_-](?P<start>\d+(?:\.\d+)?)", "")]
 NAMES_IN_WORDS = "ID_34000_44000, ID_34_44, ID_000034, ID_34 or ID alone, with any suffix of a video"
-IMAGEHEAR_NAME = re.compile(rf"({'|'.join(IMAGEHEAR_CLASSES)})\d+\.jpg", re.IGNORECASE)
+IMAGEHEAR_NAME = re.compile(rf"({'|'.join(IMAGEHEAR['right'])})\d+\.jpg", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from soundworld import SAMPLE_RATE, other_take, synthesise
 from tqdm.auto import tqdm
 
 from v2a_utils import sound_files
-from v2a_utils.data.files import key, write_json, write_table
+from v2a_utils.data.files import DATA, key, write_json, write_table
 from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, reopen, world_code
 from v2a_utils.data.splits import sample
@@ -47,9 +47,9 @@ from v2a_utils.metrics.sounds import Interval, coverage, frechet_distance, rate_
 from v2a_utils.models.backbones import right_classes
 from v2a_utils.pipeline import SoundOptions, best_candidates
 from v2a_utils.stacks import extraction
-from v2a_utils.stacks.stack import BACKBONES, MINI, Stack
+from v2a_utils.stacks.stack import BACKBONES, Stack
 
-SUMMARY = MINI.parent / "results"  # the committed summary, of the mini stack
+SUMMARY = DATA / "results"  # the committed summary, of the mini stack
 SOUNDS_OF_WORDS = 10_000  # that the bridge over words chooses from, at most
 GAP_FROM = 11  # test clips: some of its numbers look for ten neighbours
 TIMED = 3  # sounds made one by one to say how long one takes

@@ -344,7 +344,7 @@ def nearest(table: pd.DataFrame) -> str:
             f"{row.value:.3f}; its interval {'holds' if row.low <= row.paper <= row.high else 'misses'} that")
 
 
-def _imagehear(settings: Published, stack: Stack) -> Iterator[tuple]:
+def _imagehear(settings: Published, stack: Stack) -> Iterator[dict]:
     """CS on ImageHear, whole and cut, at the published level and at peak 1."""
     fetched = public_folders()
     ids = read_ids(Path(settings.ids or fetched["v2a-mapper"] / "imagehear_id.txt"))
@@ -357,8 +357,9 @@ def _imagehear(settings: Published, stack: Stack) -> Iterator[tuple]:
         heard = [stack.wav2clip.embed([LEVELS[level](wave[: seconds and round(seconds * rate)])], rate)
                  for wave, rate in tqdm(sounds, f"CS, {seconds or 'whole'}, {level}")]
         interval = student_interval(clip_scores(visual, np.concatenate(heard)))
-        yield ("CS", "ImageHear", seconds or "whole", level, stack.wav2clip.sample_rate, *interval,
-               PAPER_TABLE["CS ↑ (ImageHear)"][settings.system])
+        yield {"measure": "CS", "data": "ImageHear", "seconds": seconds or "whole", "level": level,
+               "rate": stack.wav2clip.sample_rate} | interval._asdict() | {
+                   "paper": PAPER_TABLE["CS ↑ (ImageHear)"][settings.system]}
 
 
 def _all_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
@@ -367,12 +368,12 @@ def _all_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
             if path.suffix.lower() in suffixes}
 
 
-def _vggsound(settings: Published, stack: Stack) -> Iterator[tuple]:
+def _vggsound(settings: Published, stack: Stack) -> Iterator[dict]:
     """FD, FAD and, with pictures or videos, CS on the test split of VGGSound, by `score`; nothing without sounds."""
     if not settings.vggsound:
         return
     found = score(stack, Path(settings.vggsound), Path(settings.reference), settings.videos and Path(settings.videos),
                   out=Path(settings.out) / "vggsound", seconds=settings.seconds)
-    for one in found[found.measure.isin(list(PRINTED))].itertuples():
-        yield (one.measure, "VGGSound", settings.seconds, "as published", one.sample_rate, one.value, one.low, one.high,
-               one.n, PAPER_TABLE[PRINTED[one.measure]][settings.system])
+    for row in found[found.measure.isin(list(PRINTED))].rename(columns={"sample_rate": "rate"}).to_dict("records"):
+        yield row | {"data": "VGGSound", "seconds": settings.seconds, "level": "as published",
+                     "paper": PAPER_TABLE[PRINTED[row["measure"]]][settings.system]}

@@ -14,13 +14,13 @@ from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import cache_folder, key, whole_file
+from v2a_utils.data.files import DATA, cache_folder, key, whole_file
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.weights import sha256, state_sha256
-from v2a_utils.stacks.stack import MINI, Stack
+from v2a_utils.stacks.stack import Stack
 
-VOCABULARIES = MINI.parent / "vocabularies"
+VOCABULARIES = DATA / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
 START_SCALE = 1 / 0.07  # CLIP's and CLAP's before training; stored, but not used, where there are no sounds
 BATCH = 256  # sentences embedded at once

@@ -26,6 +26,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.data.audio import resample
 from v2a_utils.data.files import complaint
+from v2a_utils.data.sources import IMAGEHEAR
 from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import SUMS, load_weights, read_checkpoint, sha256
 
@@ -387,52 +388,9 @@ class PasstNet(nn.Module):
 
 NUM_CLASSES = 527
 
-_WATER = ("Waterfall", "Rain", "Raindrop", "Rain on surface", "Waves, surf", "Water", "Gush", "Gurgling", "Patter",
-          "Slosh")
-# the definition of Im2Wav's accuracy (RoySheffer/im2wav, Data/meta.py); SoundWorld's classes have ImageHear's names
-RIGHT_FOR_IMAGEHEAR = {
-    "accordion": ("Accordion",),
-    "bass": ("Bass guitar",),
-    "bells": ("Bell", "Church bell", "Jingle bell"),
-    "bird": ("Bird", "Bird vocalization, bird call, bird song", "Chirp, tweet", "Squawk", "Pigeon, dove",
-             "Bird flight, flapping wings"),
-    "bongo": ("Drum", "Percussion", "Tabla"),
-    "car": ("Car", "Vehicle"),
-    "cat": ("Cat", "Purr", "Meow", "Hiss", "Caterwaul"),
-    "chicken": ("Chicken, rooster", "Crowing, cock-a-doodle-doo", "Turkey"),
-    "cow": ("Cattle, bovinae", "Moo", "Cowbell"),
-    "cricket": ("Cricket", "Insect"),
-    "dog": ("Dog", "Bark", "Yip", "Howl", "Bow-wow", "Growling", "Whimper (dog)"),
-    "drums": ("Drum kit", "Drum machine", "Drum", "Snare drum", "Rimshot", "Drum roll", "Bass drum", "Timpani",
-              "Cymbal", "Hi-hat", "Percussion"),
-    "duck": ("Duck", "Quack", "Goose"),
-    "flute": ("Flute",),
-    "frog": ("Frog", "Croak"),
-    "guitar": ("Guitar", "Acoustic guitar", "Steel guitar, slide guitar"),
-    "gun": ("Gunshot, gunfire", "Machine gun", "Cap gun", "Explosion", "Firecracker", "Burst, pop", "Thump, thud",
-            "Whack, thwack"),
-    "harmonica": ("Harmonica",),
-    "horse": ("Horse", "Clip-clop", "Neigh, whinny"),
-    "lion": ("Roaring cats (lions, tigers)", "Roar"),
-    "motorcycle": ("Motorcycle", "Vehicle"),
-    "people": ("Speech", "Male speech, man speaking", "Female speech, woman speaking", "Conversation"),
-    "piano": ("Piano", "Electric piano", "Keyboard (musical)", "Organ", "Electronic organ", "Hammond organ"),
-    "police": ("Siren", "Police car (siren)", "Ambulance (siren)", "Emergency vehicle"),
-    "rain": (*_WATER, "Thunderstorm"),
-    "saxophone": ("Saxophone", "Brass instrument"),
-    "sheep": ("Sheep", "Bleat"),
-    "train": ("Train", "Steam whistle"),
-    "trumpet": ("Trumpet", "Trombone", "French horn", "Brass instrument"),
-    "waterfall": _WATER,
-}
-TOO_GENERAL = frozenset({  # ignored in the search for the highest class, as Im2Wav does
-    "Animal", "Domestic animals, pets", "Livestock, farm animals, working animals", "Wild animals", "Music",
-    "Musical instrument", "Sound effect", "Effects unit", "Outside, rural or natural", "Ambient music",
-    "Classical music", "Disco", "Electronic music", "Folk music", "Funny music", "Heavy metal", "Jazz",
-    "Middle Eastern music", "Music of Africa", "Music of Bollywood", "Music of Latin America", "Punk rock",
-    "Rock and roll", "Rock music", "Salsa music", "Scary music", "Soundtrack music", "Swing music", "Techno",
-    "Theme music", "Traditional music", "Video game music", "Vocal music",
-})
+# the definition of Im2Wav's accuracy; SoundWorld's classes have ImageHear's names
+RIGHT_FOR_IMAGEHEAR: dict[str, list[str]] = IMAGEHEAR["right"]
+TOO_GENERAL = frozenset(IMAGEHEAR["too_general"])  # ignored in the search for the highest class
 
 
 def right_classes(labels: Iterable[str], names: Collection[str]) -> frozenset[str]:

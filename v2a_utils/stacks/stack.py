@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import cache_folder, complaint
+from v2a_utils.data.files import DATA, cache_folder, complaint
 from v2a_utils.models import backbones
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import AudioBackbone, find_weights, load_backbone
@@ -24,8 +24,7 @@ from v2a_utils.models.clip import FAMILIARITY, Familiarity, VisionEncoder
 from v2a_utils.models.photo import PROBE, PhotoEye
 from v2a_utils.models.weights import check_sums
 
-_INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
-MINI = (_INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data") / "mini"
+MINI = DATA / "mini"
 MINI_CLIP = "v2a-mini-clip"  # the mini CLIP's model name in open_clip
 PLACES = ("clip", "clap", "audioldm", "extras")
 # each part of a stack: its name in the error when it is missing, and the purpose that `fetch --for` brings it for
