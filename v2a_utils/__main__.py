@@ -91,6 +91,25 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+SHARED = {  # options that several commands have
+    "--stack": {"choices": ("mini", "paper"), "help": "default: $V2A_STACK, or mini"},
+    "--device": {"help": "cpu, cuda, cuda:1, mps (default: the GPU if there is one)"},
+    "--engine": {"default": "local", "choices": ("local", "ray"), "help": "this machine, or a Ray cluster"},
+    "--overwrite": {"action": "store_true", "help": "replace what is in --out already"},
+    "--steps": {"type": int, "default": 25, "help": "denoising steps (default: 25)"},
+    "--guidance": {"type": float, "default": 2.0, "help": "guidance scale, 1 is none (default: 2)"},
+    "--words": {"type": _path, "metavar": "FILE", "help": "sentences for the mapper words, one a line "
+                "(default: those of the stack)"},
+    "--sounds": {"type": _place, "metavar": "FOLDER_OR_STORE", "help": "sounds of any kind for the mapper words "
+                 "(default: those of the stack, if it has any)"},
+}
+
+
+def _share(command: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        command.add_argument(name, **SHARED[name])
+
+
 def _sound(command: argparse.ArgumentParser) -> None:
     """Make a sound for each picture, video or folder of them."""
     add = command.add_argument
@@ -98,33 +117,26 @@ def _sound(command: argparse.ArgumentParser) -> None:
     add("--out", type=_path, default=Path("out"), help="folder for the wav files (default: out)")
     add("--video", action="store_true", help="write videos with a sound of their length, as mp4")
     add("--sync", action="store_true", help="with --video: let it sound when something happens in the pictures")
-    _add_overwrite(command)
     add("--mapper", type=_place, metavar="KIND_OR_FOLDER", help="diffusion, regression, flow, words (no training), "
         "none, or the folder of a trained one (default: diffusion where one is trained, else words)")
-    _add_words(command)
     add("--vision", default="auto", choices=("auto", "clip", "photo"), help="who looks at the picture: "
         "CLIP, or a classifier of photographs (default: CLIP, but for photographs on a stack of drawings)")
-    add("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    add("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     add("--scheduler", default="dpm++", choices=("dpm++", "ddim", "ddpm", "euler", "unipc"),
         help="of the denoising (default: dpm++, which needs the fewest steps)")
     add("--seconds", type=float, help="length (default: the stack's clip length)")
     add("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     add("--seed", type=int, default=0)
-    add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    _add_device(command)
+    _share(command, "--words", "--sounds", "--steps", "--guidance", "--overwrite", "--stack", "--device")
 
 
 def _fetch(command: argparse.ArgumentParser) -> None:
     """Get the public models and lists that the stack paper needs."""
     add = command.add_argument
-    add("--for", dest="purpose", default="sound",
-        choices=("sound", "training", "evaluation", "benchmark"), help="what they are needed for; "
-        "benchmark: the audio backbones of av-benchmark (default: sound)")
+    add("--for", dest="purpose", default="sound", choices=("sound", "training", "evaluation", "benchmark"),
+        help="what they are needed for; benchmark: the audio backbones of av-benchmark (default: sound)")
     add("--yes", action="store_true", help="agree to sizes and licences beforehand, as scripts must")
     add("--list", action="store_true", help="only print what there is, and what of it is here")
-    add("--from", dest="carried", type=_path, metavar="FOLDER",
-        help="take the files from here, without a network")
+    add("--from", dest="carried", type=_path, metavar="FOLDER", help="take the files from here, without a network")
 
 
 def _world(command: argparse.ArgumentParser) -> None:
@@ -137,7 +149,7 @@ def _world(command: argparse.ArgumentParser) -> None:
         "train and, every fifth, of test, ImageHear's pictures of ood")
     add("--count", type=int, default=20, help="pairs, films or pictures (default: 20)")
     add("--seed", type=int, default=0)
-    _add_overwrite(command)
+    _share(command, "--overwrite")
 
 
 def _embed(command: argparse.ArgumentParser) -> None:
@@ -147,7 +159,6 @@ def _embed(command: argparse.ArgumentParser) -> None:
         "VGGSound's .csv file with --clips")
     add("--clips", type=_path, help="folder of VGGSound's videos")
     add("--out", type=_place, required=True, metavar="STORE", help="folder, or URL of an object store")
-    add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     add("--aggregate", default="mean", choices=("mean", "middle", "random", "first", "none"),
         help="what becomes of a video's frames; none keeps them all (default: mean)")
     add("--frame-rate", type=float, default=1.0, help="frames of a video per second (default: 1)")
@@ -156,8 +167,7 @@ def _embed(command: argparse.ArgumentParser) -> None:
         "that has no splits, drawn by a hash of each clip's id (default: 80 10 10)")
     add("--seed", type=int, default=0, help="of SoundWorld and of random frames")
     add("--resume", action="store_true", help="go on with a store that an earlier run began")
-    add("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
-    _add_device(command)
+    _share(command, "--stack", "--device", "--engine")
 
 
 def _train(command: argparse.ArgumentParser) -> None:
@@ -168,21 +178,15 @@ def _train(command: argparse.ArgumentParser) -> None:
     add("--stack", choices=("mini", "paper"), help="whose recipe (default: the store's)")
     add("--config", type=_path, help="JSON file of changes to the recipe")
     add("--out", type=_path, help="folder for weights and checkpoint (default: results/mappers/MAPPER)")
-    _add_overwrite(command)
-    _add_device(command)
+    _share(command, "--overwrite", "--device")
 
 
 def _bridge(command: argparse.ArgumentParser) -> None:
     """Make a mapper from sentences and sounds, without a single pair."""
     add = command.add_argument
-    _add_words(command)
-    add("--out", type=_path, required=True, metavar="FOLDER", help="for the mapper, which "
-        "`sound --mapper FOLDER` uses")
-    add("--draw", action="store_true", help="draw one sound at random, not the mean of all that "
-        "fit")
-    _add_overwrite(command)
-    add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    _add_device(command)
+    add("--out", type=_path, required=True, metavar="FOLDER", help="for the mapper: `sound --mapper FOLDER`")
+    add("--draw", action="store_true", help="draw one sound at random, not the mean of all that fit")
+    _share(command, "--words", "--sounds", "--overwrite", "--stack", "--device")
 
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
@@ -193,12 +197,11 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     add("--clips", type=_path, help="folder of VGGSound's videos, for --data")
     add("--methods", nargs="+", metavar="METHOD", help="only these (default: all, sweeps included); "
         "with --data also folders of trained mappers")
-    add("--n", type=int, help="pictures of the test split; half as many of the others (default: 256; "
-        "with --data all)")
+    add("--n", type=int, help="pictures of the test split, half as many of the others (default: 256; of --data all)")
     add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
-    add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
     add("--out", type=_path, help="folder of the summary (default: results/evaluation/STACK, or the data's name)")
     add("--quick", action="store_true", help="a few pictures and one step: does it run?")
+    _share(command, "--stack")
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
@@ -218,15 +221,12 @@ def _generate(command: argparse.ArgumentParser) -> None:
         "(the true sounds themselves)")
     add("--out", type=_path, required=True, help="folder for the sounds, named by the clips' ids")
     add("--clips", type=_path, help="folder of VGGSound's videos, for --mapper reference")
-    add("--steps", type=int, default=25, help="denoising steps (default: 25)")
-    add("--guidance", type=float, default=2.0, help="guidance scale, 1 is none (default: 2)")
     add("--candidates", type=int, default=1, help="sounds to choose the best from (default: 1)")
     add("--seeds", type=int, default=1, help="sounds of each row, each seed in a folder of its own")
     add("--seed", type=int, default=0, help="the first seed (default: 0)")
     add("--limit", type=int, help="at most so many clips, a random sample")
     add("--format", default="flac", choices=("flac", "wav"))
-    add("--stack", choices=("mini", "paper"), help="default: $V2A_STACK, or mini")
-    add("--engine", default="local", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    _share(command, "--steps", "--guidance", "--stack", "--engine")
 
 
 def _score(command: argparse.ArgumentParser) -> None:
@@ -234,36 +234,17 @@ def _score(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("sounds", type=_path, metavar="SOUNDS", help="folder of sound files, or of one folder a seed")
     add("--reference", type=_path, required=True, metavar="SOUNDS", help="folder of the true sounds")
-    add("--pictures", type=_path, metavar="FOLDER_OR_STORE", help="of the pictures, or what `embed` wrote "
-        "of them: for CS")
+    add("--pictures", type=_path, metavar="FOLDER_OR_STORE", help="pictures, or what `embed` wrote of them: for CS")
     add("--labels", type=_path, metavar="CSV", help="columns id and label: for accuracy")
     add("--listeners", nargs="+", default=(), metavar="NAME",
         help="who hears the sounds: paper is CNN14 at 16 kHz, VGGish and Wav2CLIP; passt needs the extra "
         "passt (default: the stack's own)")
     add("--stack", choices=("mini", "paper"), help="default: that of --listeners, $V2A_STACK, or mini")
     add("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
-    add("--out", type=_path, default=Path("results/scores"), help="folder for scores.csv and scores.json "
-        "(default: results/scores)")
+    add("--out", type=_path, default=Path("results/scores"), help="folder for the tables (default: results/scores)")
     add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
     add("--clips", dest="per_clip", type=_path, metavar="FILE", help="write every sound's measures and top classes "
         "here, as .csv or .parquet, to sort and to listen")
-
-
-def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the GPU if there is one)")
-
-
-def _add_overwrite(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--overwrite", action="store_true", help="replace what is in --out already")
-
-
-def _add_words(command: argparse.ArgumentParser) -> None:
-    """The options that say what a bridge over words is made of."""
-    add = command.add_argument
-    add("--words", type=_path, metavar="FILE", help="sentences for the mapper words, one a line "
-        "(default: those of the stack)")
-    add("--sounds", type=_place, metavar="FOLDER_OR_STORE", help="sounds of any kind for the mapper words "
-        "(default: those of the stack, if it has any)")
 
 
 COMMANDS = {  # the options of each, and the example below them in `--help`; a test parses each example
