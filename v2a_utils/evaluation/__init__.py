@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
     "figures": ["ablation_figure"],
     "listening_test": ["BlindTest"],
     "results": ["PAPER_TABLE", "Results", "ablation", "agreement", "backbones", "beside_paper", "by_judge",
-                "by_training", "claims", "gap_left", "our_table", "paper_form", "reach", "to_fill"],
+                "by_training", "claims", "gap_left", "headline", "our_table", "paper_form", "reach", "to_fill"],
     "run": ["SUMMARY", "Evaluation", "evaluate"],
     "scorer": ["Scorer"],
     "settings": ["METHODS", "Settings", "world_settings"],
