@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from benchmarks.null import features, wrong
+from conftest import ROOT
 
-from v2a_utils.evaluation.results import JUDGES, PAIRS, SHORT, by_judge, by_training, reach
+from v2a_utils.evaluation.results import JUDGES, PAIRS, SHORT, Results, by_judge, by_training, headline, reach
 from v2a_utils.evaluation.scorer import Scorer
+from v2a_utils.evaluation.run import SUMMARY
 from v2a_utils.metrics.sounds import Interval, bootstrap, rate_interval, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, RULE, judge, nearer, opposite
 
@@ -137,6 +139,20 @@ def test_trainings_decide_by_cosine_and_a_world_that_turns_the_order_is_told():
     assert "diffusion against regression: undecided 4, diffusion better 2;" in answers.iloc[1]
     assert "1.00" in answers.iloc[0]
     assert "Reversed between the worlds: diffusion against" in reach(Compared(), trainings(turned=True)).answer.iloc[-1]
+
+
+def test_the_headline_counts_what_is_decided_at_equal_size_and_says_the_interval():
+    found = headline(Compared(), trainings())
+    assert found[1:] == (0, 4, 8) and found.won + found.lost + found.undecided == len(JUDGES) + 2 * len(SHORT)
+    assert "beats the diffusion mapper in 0 of the 4 decided" in found.sentence and "higher by -0.05" in found.sentence
+    turned = headline(Compared(), trainings(turned=True))
+    assert (turned.won, turned.lost) == (1, 3) and "Of 6 comparisons of their sounds 2 are decided" in turned.sentence
+
+
+def test_the_readme_says_the_headline_as_the_lessons_do():
+    """With a new evaluation the sentence is another one: copy it from the message into README.md."""
+    said = headline(Results.read(SUMMARY), pd.read_csv(SUMMARY / "order.csv")).sentence
+    assert said in " ".join((ROOT / "README.md").read_text().split())
 
 
 # ------------------------------------------------------------------------------------- where nothing differs at all

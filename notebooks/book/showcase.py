@@ -9,12 +9,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.evaluation.results import Results, claims
+from v2a_utils.evaluation.results import Results, claims, headline
 from v2a_utils.evaluation.run import SUMMARY
 from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.pipeline import map_embeddings
@@ -125,12 +126,12 @@ def pictures_with_sounds(stack: Stack, seed: int) -> tuple[Figure, dict[str, np.
 # -------------------------------------------------------------------------------------------------------- the claims
 
 
-def verdicts(results: Results) -> Figure:
-    """The paper's claims, each with its verdict here; colour and sign say the same as the word."""
+def verdicts(results: Results, found: str) -> Figure:
+    """The paper's claims, each with its verdict here, and `found`, the main finding; colour and sign say the same."""
     rows = [(textwrap.wrap(claim, 84), verdict) for claim, verdict in claims(results).verdict.items()]
     heights = [0.75 + 0.75 * len(text) for text, _ in rows]
-    figure, ax = plt.subplots(figsize=(9, 0.24 * sum(heights) + 0.4))
-    ax.set(xlim=(0, 100), ylim=(sum(heights), 0))
+    figure, ax = plt.subplots(figsize=(9, 0.24 * sum(heights) + 1.2))
+    ax.set(xlim=(0, 100), ylim=(sum(heights) + 3.5, 0))
     ax.set_axis_off()
     top = 0.0
     for (text, verdict), height in zip(rows, heights):
@@ -142,6 +143,7 @@ def verdicts(results: Results) -> Figure:
         ax.text(78, middle, word, va="center", fontsize=10, weight="bold" if word == "holds" else "normal")
         top += height
         ax.axhline(top, color="#DDDDDD", linewidth=0.6)
+    ax.text(0, top + 0.4, "\n".join(textwrap.wrap(found, 112)), va="top", fontsize=9.5, weight="bold")
     stack, count = results.run["stack"], results.run["sizes"]["pictures"]
     ax.set_title(f"What the paper claims, and what came out here (stack {stack}, {count} pictures, 95% intervals)",
                  loc="left", fontsize=11)
@@ -151,10 +153,10 @@ def verdicts(results: Results) -> Figure:
 def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
     """Write all figures and sounds into `out`; returns their paths."""
     use_style()
-    stack = load_stack("mini")
+    stack, results = load_stack("mini"), Results.read(summary)
     row, sounds = pictures_with_sounds(stack, seed)
     figures = {"idea.svg": idea(), "gap.png": gap(stack, count, seed), "sounds.png": row,
-               "claims.svg": verdicts(Results.read(summary))}
+               "claims.svg": verdicts(results, headline(results, pd.read_csv(summary / "order.csv")).sentence)}
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         with whole_file(out / name) as temporary, plt.rc_context({"svg.hashsalt": name}):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -345,14 +346,41 @@ def by_judge(results: Results) -> pd.DataFrame:
 
 def by_training(order: pd.DataFrame) -> pd.DataFrame:
     """The same for short trainings (benchmarks.order), by world: Student's intervals over training seeds, as text."""
-    differences = {}
-    for first, second in PAIRS:
-        for world, rows in order.groupby("world"):
-            wide = rows.pivot(index="seed", columns="mapper", values=list(SHORT))
-            for measure, sign in SHORT.items():
-                found = student_interval(sign * (wide[measure, first] - wide[measure, second]))
-                differences[f"{first} against {second}", f"{measure}, world {world}"] = found
-    return _winners(differences)
+    return _winners({(f"{first} against {second}", column): found for first, second in PAIRS
+                     for column, found in _leads(order, first, second).items()})
+
+
+def _leads(order: pd.DataFrame, first: str, second: str) -> dict[str, Interval]:
+    """By how much the first mapper is better than the second, by measure and world, over training seeds."""
+    wide = {world: rows.pivot(index="seed", columns="mapper", values=list(SHORT))
+            for world, rows in order.groupby("world")}
+    return {f"{measure}, world {world}": student_interval(sign * (table[measure, first] - table[measure, second]))
+            for world, table in wide.items() for measure, sign in SHORT.items()}
+
+
+class Headline(NamedTuple):
+    """The main finding in words, and how many comparisons at equal size the regression won, lost, and left open."""
+
+    sentence: str
+    won: int
+    lost: int
+    undecided: int
+
+
+def headline(results: Results, order: pd.DataFrame) -> Headline:
+    """What was found of the paper's fourth claim at equal size: lessons, poster and README say it in these words."""
+    pair = "diffusion against regression, deep"
+    heard, told = by_judge(results).loc[pair], by_training(order).loc[pair]
+    won, lost, undecided = (int((pd.concat([heard, told]) == name).sum())
+                            for name in ("regression, deep", "diffusion", "undecided"))
+    number = int((heard != "undecided").sum())
+    decided = {0: "none is", 1: "1 is"}.get(number, f"{number} are")
+    higher = [str(lead) for name, lead in _leads(order, "regression, deep", "diffusion").items() if "cosine" in name]
+    return Headline(
+        f"At equal size the regression beats the diffusion mapper in {'all' if won and not lost else f'{won} of the'} "
+        f"{won + lost} decided comparisons. Over {order.seed.nunique()} trainings on each of {order.world.nunique()} "
+        f"worlds its cosine to the true sound is higher by {' and '.join(higher)}. Of {len(heard)} comparisons of their "
+        f"sounds {decided} decided.", won, lost, undecided)
 
 
 def _winners(differences: dict[tuple[str, str], Interval | None]) -> pd.DataFrame:
