@@ -9,8 +9,8 @@ from benchmarks.null import features, wrong
 from conftest import ROOT
 
 from v2a_utils.evaluation.results import JUDGES, PAIRS, SHORT, Results, by_judge, by_training, headline, reach
-from v2a_utils.evaluation.scorer import Scorer
 from v2a_utils.evaluation.run import SUMMARY
+from v2a_utils.evaluation.scorer import Scorer
 from v2a_utils.metrics.sounds import Interval, bootstrap, rate_interval, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, RULE, judge, nearer, opposite
 

@@ -379,8 +379,8 @@ def headline(results: Results, order: pd.DataFrame) -> Headline:
     return Headline(
         f"At equal size the regression beats the diffusion mapper in {'all' if won and not lost else f'{won} of the'} "
         f"{won + lost} decided comparisons. Over {order.seed.nunique()} trainings on each of {order.world.nunique()} "
-        f"worlds its cosine to the true sound is higher by {' and '.join(higher)}. Of {len(heard)} comparisons of their "
-        f"sounds {decided} decided.", won, lost, undecided)
+        f"worlds its cosine to the true sound is higher by {' and '.join(higher)}. Of {len(heard)} comparisons of "
+        f"their sounds {decided} decided.", won, lost, undecided)
 
 
 def _winners(differences: dict[tuple[str, str], Interval | None]) -> pd.DataFrame:
