@@ -76,15 +76,6 @@ def test_true_embeddings_and_no_mapper_are_conditions_too(stack, store, tmp_path
         assert np.array_equal(asked.pop(), store.numpy(column))
 
 
-def test_what_all_of_vggsound_would_cost_is_told_of_vggsound_only(stack, store, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sound_files, "best_candidates", lambda stack, rows, options, rank: (
-        np.zeros((len(rows), 100), np.float32), None))
-    for number, (source, told) in enumerate((("soundworld:test", False), ("/clips/vggsound.csv", True))):
-        settings = {"clip_sha256": store.settings["clip_sha256"], "source": json.dumps({"source": source, "seed": 0})}
-        generate(stack, other_store(tmp_path / str(number), settings), "none", tmp_path / f"out{number}", ONE_STEP)
-        assert ("15,446 test clips would take" in capsys.readouterr().out) == told
-
-
 def test_other_conditions_of_the_same_pictures_are_never_served_from_old_files(stack, store, tmp_path, monkeypatch):
     """The mapper true depends on the sounds' embeddings, a trained one on its settings and not on its weights alone."""
     monkeypatch.setattr(sound_files, "best_candidates", lambda stack, rows, options, rank: (

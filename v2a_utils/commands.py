@@ -407,8 +407,6 @@ def generate(options: argparse.Namespace) -> int:
 
     names = ("steps", "guidance", "candidates", "seed")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
-    if options.limit is not None and options.limit < 1:
-        raise ValueError(f"limit is {options.limit}: give 1 or more")
     stack = load_stack(options.stack)
     if options.mapper == sound_files.REFERENCE:
         listing = open_source(options.store, options.clips, limit=options.limit)
@@ -428,8 +426,6 @@ def score(options: argparse.Namespace) -> int:
     from v2a_utils.evaluation.scoring import score
     from v2a_utils.stacks.stack import TAGGERS, load_stack
 
-    if options.seconds is not None and options.seconds <= 0:
-        raise ValueError(f"{options.seconds:g} seconds: give more than 0")
     stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
     if len(stacks) > 1:
         raise ValueError(f"audio backbones of {' and '.join(sorted(stacks))}: those of one stack at a time")

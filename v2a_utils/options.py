@@ -12,7 +12,7 @@ VISIONS = ("auto", "clip", "photo")
 SCHEDULERS = ("dpm++", "ddim", "ddpm", "euler", "unipc")
 RANGES = {  # of every number that a command or a function takes: lowest and highest; (command, name) goes before name
     "steps": (1, 1000), "guidance": (0, 50), "seconds": (0.5, 60), "candidates": (1, 64), "seed": (0, 2**32 - 1),
-    "seeds": (1, 1000), "count": (1, 1_000_000), "limit": (1, 10**9), "n": (1, 10**6), "draws": (2, 100_000),
+    "seeds": (1, 1000), "count": (1, 1_000_000), "limit": (1, 10**9), "n": (1, 10**6),
     "frame_rate": (0.01, 100), ("score", "seconds"): (0.01, 3600),
 }
 

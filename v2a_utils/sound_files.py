@@ -27,8 +27,6 @@ from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
 from v2a_utils.stacks.stack import Stack
 
 BATCH = 16
-FORMATS = ("flac", "wav")
-VGGSOUND_TEST = 15_446  # clips of its test split
 RECORD = "generation.json"  # what made the sounds of a folder
 TRUE, REFERENCE = "true", "reference"  # in a mapper's place: the sound's own CLAP embedding; the sound itself
 
@@ -42,21 +40,21 @@ class Job:
     options: SoundOptions
 
 
+Run = Callable[[Stack, list[Job]], Iterable[np.ndarray]]  # the sounds of every job in order, by some engine
+
+
 def make(stack: Stack, job: Job) -> np.ndarray:
     """The sounds of a job, (rows, samples)."""
     return best_candidates(stack, job.conditions, job.options, rank=job.options.candidates > 1)[0]
 
 
 def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundOptions, seeds: int = 1,
-             suffix: str = "flac", run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None,
-             limit: int | None = None) -> list[Path]:
+             suffix: str = "flac", run: Run | None = None, limit: int | None = None) -> list[Path]:
     """A sound file for every row of a store and seed; returns all paths, those of earlier runs among them.
 
     mapper: a kind, the folder of a trained one, "none", or "true" for CLAP's own embedding of each sound. `limit` takes
     a random sample of so many rows. ValueError when the store does not fit the stack, or `out` holds other sounds.
     """
-    if suffix not in FORMATS or seeds < 1:
-        raise ValueError(f"{seeds} seeds as {suffix}: give 1 or more, as {' or '.join(FORMATS)}")
     check_store(stack, store)
 
     ids = store.numpy("id")
@@ -65,16 +63,14 @@ def generate(stack: Stack, store: Store, mapper: str, out: Path, options: SoundO
     made_for = range(options.seed, options.seed + seeds)
     conditions = [np.array(store.numpy("audio")[rows])] * seeds if mapper == TRUE else [
         map_embeddings(stack, visual, mapper, seed) for seed in made_for]
-    is_vggsound = store.settings.get("source", "").rpartition('"source": "')[2].split('"')[0].endswith(".csv")
-    return make_files(stack, ids[rows], np.stack(conditions), out, options, mapper, suffix, run, is_vggsound)
+    return make_files(stack, ids[rows], np.stack(conditions), out, options, mapper, suffix, run)
 
 
 def make_files(stack: Stack, ids: Iterable[str], conditions: np.ndarray, out: Path, options: SoundOptions, mapper: str,
-               suffix: str = "flac", run: Callable[[Stack, list[Job]], Iterable[np.ndarray]] | None = None,
-               tell_vggsound: bool = False) -> list[Path]:
-    """A sound file for every seed and id of `conditions` (seeds, ids, d); otherwise as `generate`.
+               suffix: str = "flac", run: Run | None = None) -> list[Path]:
+    """A sound file for every seed and id of `conditions` (seeds, ids, d); `mapper` is only told in the folder's record.
 
-    `mapper` is only told in the folder's record. `tell_vggsound` says what all of VGGSound's test clips would cost.
+    Otherwise as `generate`.
     """
     names, seeds = file_names(ids), len(conditions)
     claim_folder(out, {
@@ -99,9 +95,7 @@ def make_files(stack: Stack, ids: Iterable[str], conditions: np.ndarray, out: Pa
             bar.update(len(job.paths))
     if count:
         each = (time.perf_counter() - began) / count
-        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each" + (
-            f"; VGGSound's {VGGSOUND_TEST:,} test clips would take {VGGSOUND_TEST * each / 3600:.3g} hours this way"
-            if tell_vggsound else ""))
+        tqdm.write(f"{count} sounds of {stack.generator.clip_seconds:g} s, {each:.2g} s each")
     return paths
 
 
