@@ -18,7 +18,7 @@ from v2a_utils.__main__ import main
 from v2a_utils.data.files import write_json
 from v2a_utils.evaluation import clips as evaluated_clips
 from v2a_utils.evaluation import run
-from v2a_utils.evaluation.clips import Clips, conditions, missing, world_clips
+from v2a_utils.evaluation.clips import Clips, world_clips
 from v2a_utils.evaluation.features import stack_seeds
 from v2a_utils.evaluation.run import Evaluation
 from v2a_utils.evaluation.settings import COMPARED, METHODS, Settings, world_settings
@@ -253,7 +253,7 @@ def test_maps_in_closed_form_see_the_pairs_that_the_mappers_were_trained_on(stac
     assert world_settings()["train_clips"] == SIZES["train"]
     rows = unit_rows(40, 64)
     clips = Clips(stack, [""] * 40, [], rows, rows, lambda: (rows, rows[::-1].copy()))
-    assert np.allclose(conditions(clips, METHODS["nearest neighbour"], 0), rows[::-1])
+    assert np.allclose(clips.conditions(METHODS["nearest neighbour"], 0), rows[::-1])
 
 
 def test_another_process_knows_the_kept_sounds_again(stack, fresh):
@@ -264,9 +264,9 @@ def test_another_process_knows_the_kept_sounds_again(stack, fresh):
 @pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.source != "real"])
 def test_conditions_of_every_method_are_unit_norm_and_its_own(evaluation, name):
     clips = evaluation.clips("test")
-    if reason := missing(clips, METHODS[name]):
+    if reason := clips.missing(METHODS[name]):
         pytest.skip(reason)
-    found = conditions(clips, METHODS[name], 0)
+    found = clips.conditions(METHODS[name], 0)
     assert found.shape == (PICTURES, evaluation.stack.generator.embed_dim)
     assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-4)
 

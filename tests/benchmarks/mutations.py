@@ -60,7 +60,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "test_reproduction.py"),
     ("sounds of a method have a folder of their own", "evaluation/run.py", "key(rows=rows, ids=clips.ids, options=options,",
      "key(options=options,", "test_reproduction.py"),
-    ("a mapper is not tested on what it learned", "evaluation/run.py", "if known := learned_from(self.clips(\"test\"), method):",
+    ("a mapper is not tested on what it learned", "evaluation/run.py", "if known := self.clips(\"test\").learned_by(method):",
      "if known := set():", "test_reproduction.py"),
     ("sounds of other conditions are not served", "sound_files.py",
      "key(conditions=np.asarray(conditions, np.float32), ids=names)", '""', "test_generate.py"),

@@ -7,7 +7,7 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
-    "clips": ["Clips", "conditions", "world_clips"],
+    "clips": ["Clips", "world_clips"],
     "features": ["Extractor", "Features", "attribute_fidelity", "extract", "harmonicity", "measure_pitch",
                  "seen_attributes", "stack_seeds"],
     "figures": ["ablation_figure"],

@@ -54,6 +54,34 @@ class Clips:
         return [list(scene.labels) if scene else [source.label] if source.label else []
                 for source, scene in zip(self.sources, self.scenes)]
 
+    def missing(self, method: Method) -> str | None:
+        """Why a method cannot be run for these clips, in a sentence; None when it can."""
+        if method.source == "caption" and None in self.scenes:
+            return "only SoundWorld's pictures have captions that tell everything"
+        try:
+            if is_mapper(method):
+                trained_mapper(self.stack, method.source)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def learned_by(self, method: Method) -> set[str]:
+        """The ids of these clips that a method's mapper was trained on, as its folder names them."""
+        path = mapper_folder(self.stack, method.source) / LEARNED
+        return set(path.read_text().split("\n")) & set(self.ids) if is_mapper(method) and path.is_file() else set()
+
+    def conditions(self, method: Method, seed: int) -> np.ndarray:
+        """What the generator is conditioned on for every clip, (n, d)."""
+        if method.source == "true":
+            return self.audio
+        if method.source == "caption":
+            return self.stack.audio.embed_texts([sound_caption(scene) for scene in self.scenes])
+        if method.source == "none":
+            return map_embeddings(self.stack, self.visual, "none")
+        if method.source in CLOSED_FORM:
+            return CLOSED_FORM[method.source](*self.learned())(self.visual)
+        return trained_mapper(self.stack, method.source).map(self.visual, seed=seed, **method.settings)
+
 
 def world_clips(stack: Stack, split: str, count: int, learned: int = 0) -> Clips:
     """The first `count` scenes of a SoundWorld split; maps in closed form learn from `learned` pairs of split train."""
@@ -70,38 +98,6 @@ def world_clips(stack: Stack, split: str, count: int, learned: int = 0) -> Clips
 def is_mapper(method: Method) -> bool:
     """Whether a method's conditions come from a trained mapper's folder."""
     return method.source not in (*NOT_TRAINED, *CLOSED_FORM)
-
-
-def missing(clips: Clips, method: Method) -> str | None:
-    """Why a method cannot be run for these clips, in a sentence; None when it can."""
-    if method.source == "caption" and None in clips.scenes:
-        return "only SoundWorld's pictures have captions that tell everything"
-    try:
-        if is_mapper(method):
-            trained_mapper(clips.stack, method.source)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
-def learned_from(clips: Clips, method: Method) -> set[str]:
-    """The ids of clips that a method's mapper was trained on, as its folder names them."""
-    path = mapper_folder(clips.stack, method.source) / LEARNED if is_mapper(method) else None
-    return set(path.read_text().split("\n")) & set(clips.ids) if path is not None and path.is_file() else set()
-
-
-def conditions(clips: Clips, method: Method, seed: int) -> np.ndarray:
-    """What the generator is conditioned on for every clip, (n, d)."""
-    stack = clips.stack
-    if method.source == "true":
-        return clips.audio
-    if method.source == "caption":
-        return stack.audio.embed_texts([sound_caption(scene) for scene in clips.scenes])
-    if method.source == "none":
-        return map_embeddings(stack, clips.visual, "none")
-    if method.source in CLOSED_FORM:
-        return CLOSED_FORM[method.source](*clips.learned())(clips.visual)
-    return trained_mapper(stack, method.source).map(clips.visual, seed=seed, **method.settings)
 
 
 def trained_parameters(stack: Stack, method: Method) -> int:

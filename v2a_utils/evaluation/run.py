@@ -25,15 +25,7 @@ from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, reopen, world_code
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
-from v2a_utils.evaluation.clips import (
-    Clips,
-    conditions,
-    is_mapper,
-    learned_from,
-    missing,
-    trained_parameters,
-    world_clips,
-)
+from v2a_utils.evaluation.clips import Clips, is_mapper, trained_parameters, world_clips
 from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features, attribute_fidelity, seen_attributes
 from v2a_utils.evaluation.scorer import Rows, Score, Scorer
 from v2a_utils.evaluation.settings import COMPARED, METHODS, WORLD, Method, Settings
@@ -221,11 +213,11 @@ class Evaluation:
             reason = f"the mapper {self.settings.sweep_mapper} is not trained here, so it cannot be trained otherwise"
         else:
             method = replace(method, source=source())
-            reason = missing(self.clips("test"), method)
+            reason = self.clips("test").missing(method)
         if reason:
             self._leave_out(name, reason)
             return
-        if known := learned_from(self.clips("test"), method):
+        if known := self.clips("test").learned_by(method):
             raise ValueError(f"{name}: this mapper was trained on {len(known)} of the {len(self.clips('test').ids)} "
                              f"clips that it would be tested on, such as {min(known)}; test it on others, or train one "
                              "on the store's split train")
@@ -250,7 +242,7 @@ class Evaluation:
             takes = [self._takes(clips, seed) for seed in range(seeds)] if self.settings.of_world else [
                 self.true_sounds(clips)] * seeds
             return [path for own in takes for path in own], np.zeros(1)
-        rows = np.stack([conditions(clips, method, self.settings.seed + seed) for seed in range(seeds)])
+        rows = np.stack([clips.conditions(method, self.settings.seed + seed) for seed in range(seeds)])
         options = self._options(method)
         made_by = key(rows=rows, ids=clips.ids, options=options, generator=sound_files.generator_key(self.stack))
         folder = self.work / "sounds" / f"{''.join(c for c in Path(name).name if c.isalnum())}-{split}-{made_by[:12]}"
@@ -290,7 +282,7 @@ class Evaluation:
             one, took = clips.select(clips.ids[:1]), []
             for seed in range(TIMED):
                 began = time.perf_counter()
-                mapped = conditions(one, method, seed) if is_mapper(method) else rows[:1]
+                mapped = one.conditions(method, seed) if is_mapper(method) else rows[:1]
                 best_candidates(self.stack, mapped, self._options(method), rank=self.settings.candidates > 1)
                 took.append(time.perf_counter() - began)
             write_json(path, took)
@@ -497,7 +489,7 @@ class Evaluation:
                 takes = [synthesise(other_take(scene, 0)) for scene in clips.scenes]
                 cloud = self.stack.audio.embed_audio(takes, SAMPLE_RATE)
             else:
-                cloud = conditions(clips, method, self.settings.seed)
+                cloud = clips.conditions(method, self.settings.seed)
             rows += [{"method": name, "measure": measure} | interval._asdict() for measure, interval in gap.measure(
                 cloud, clips.audio, draws=self.settings.draws).items()]
         return pd.DataFrame(rows, columns=["method", "measure", *Interval._fields])
@@ -508,7 +500,7 @@ class Evaluation:
         for name, method in self.methods.items():
             if method.group == "pairs":
                 yield from _nearness(settings.sweep_mapper, int(name.split()[0]),
-                                     conditions(clips, method, settings.seed), clips.audio)
+                                     clips.conditions(method, settings.seed), clips.audio)
         for kind in ("regression", "diffusion") if settings.efficiency else ():
             visual, audio = world_clips(self.stack, "train", 1, max(settings.efficiency)).learned()
             recipe = recipe_for(self.stack.name, kind)
