@@ -63,10 +63,10 @@ figures: .venv/ready  ## the figures and sounds of README and book, from models 
 	PYTHONPATH=notebooks/book $(PYTHON) -W ignore -m showcase --out $(KEPT)/figures
 
 results: .venv/ready  ## the evaluation that notebook 05 draws from, and the reproduction in small: many hours
-	$(PYTHON) -W ignore -m v2a_utils evaluate --out $(KEPT)/results
+	$(PYTHON) -W ignore -m v2a_utils evaluate --overwrite --out $(KEPT)/results
 	$(PYTHON) -m v2a_utils world --overwrite --format vggsound --out results/world --count 160
 	$(PYTHON) -m v2a_utils world --overwrite --format imagehear --out results/world/imagehear --count 8
-	$(PYTHON) -W ignore -m v2a_utils reproduce data/reproduction_mini.toml --out $(KEPT)/results/reproduction
+	$(PYTHON) -W ignore -m v2a_utils reproduce data/reproduction_mini.toml --overwrite --out $(KEPT)/results/reproduction
 
 report: .venv/ready  ## how good the mini stack is
 	$(PYTHON) -W ignore -m v2a_pretraining report --out $(KEPT)/mini/REPORT.md

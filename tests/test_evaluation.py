@@ -156,7 +156,7 @@ def test_efficiency_has_a_row_for_each_number_of_pairs(summary):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (["--methods", "magic"], "unknown method magic"), (["--n", "1"], "test_clips is 1"), (["--seeds", "0"], "seeds is 0"),
+    (["--methods", "magic"], "unknown method magic"), (["--n", "1"], "n is 1"), (["--seeds", "0"], "seeds is 0"),
     (["--methods", "words", "words"], "asked for twice"),
 ])
 def test_bad_arguments_end_with_one_sentence(arguments, message, stack, home, monkeypatch, capsys):
@@ -168,7 +168,7 @@ def test_bad_arguments_end_with_one_sentence(arguments, message, stack, home, mo
 def test_evaluate_writes_into_results_unless_it_is_told_where(stack, monkeypatch, home):
     written = []
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
-    monkeypatch.setattr(run, "evaluate", lambda settings, stack: written.append(settings.summary) or [])
+    monkeypatch.setattr(run, "evaluate", lambda settings, stack, overwrite: written.append(settings.summary) or [])
     assert main(["evaluate"]) == main(["evaluate", "--out", str(home)]) == 0
     assert [str(one) for one in written] == ["results/evaluation/mini", str(home)]
 

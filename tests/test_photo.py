@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from conftest import PHOTOS, REAL, needs_photos, plain_scene
 from PIL import Image
 from soundworld import CLASSES, draw, make_scene
@@ -15,7 +16,7 @@ from v2a_utils.data.media import MediaError, load_frames
 from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models import photo
 from v2a_utils.models.photo import IMAGENET, PhotoEye
-from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.pipeline import SoundOptions, is_drawn, picture_to_sound
 from v2a_utils.stacks.stack import MINI, load_stack
 
 needs_eye = pytest.mark.skipif(not PhotoEye.installed(), reason="the extra `photo` is not installed")
@@ -67,14 +68,24 @@ def test_photographs_are_seen_for_what_they_are(eye):
 @needs_eye
 @needs_photos
 @pytest.mark.quality
-def test_photographs_are_told_from_drawings_also_where_these_come_back_enlarged_or_those_small(eye):
-    scenes = [make_scene(split, 500 + index) for split in ("test", "ood") for index in range(40)]
-    drawings = [draw(scene) for scene in scenes]
-    drawings += [drawing.resize((400, 400)) for drawing in drawings[::4]]
-    assert np.mean([eye.is_drawn([drawing]) for drawing in drawings]) >= 0.98
+def test_photographs_are_told_from_drawings_also_where_these_come_back_enlarged_or_those_small(stack, eye):
+    def drawn(picture: Image.Image) -> bool:
+        return is_drawn(stack, stack.vision.embed_images([picture])[0], lambda: [picture])
+
+    stack.__dict__["photo"] = eye
+    drawings = [draw(make_scene(split, 500 + index)) for split in ("test", "ood") for index in range(40)]
+    assert all(map(drawn, drawings))
+    assert np.mean([drawn(picture.resize((400, 400))) for picture in drawings[::4]]) >= 0.95
     photographs = [load_frames(path)[0] for path in PHOTOS[::2]]
     photographs += [picture.resize((128, 128)) for picture in photographs[::2]]
-    assert not np.any([eye.is_drawn([picture]) for picture in photographs])
+    assert not any(map(drawn, photographs))
+
+
+def test_neither_witness_alone_makes_a_drawing_a_photograph():
+    eye = PhotoEye([], probe={"weight": torch.ones(1), "bias": torch.zeros(1)})
+    for answer, distance, drawn in [(-9, 1.5, True), (0.5, 0.8, True), (3, 0.8, False), (9, 0.5, False), (-1, 1.5, False)]:
+        eye.features = lambda views, answer=answer: np.full((len(views), 1), answer, np.float32)
+        assert eye.is_drawn([Image.new("RGB", (9, 9))], distance) is drawn
 
 
 def test_the_largest_share_is_chosen_and_small_ones_are_refused():

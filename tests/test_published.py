@@ -184,7 +184,7 @@ def test_where_the_sounds_are_to_be_had_is_said_with_the_address(folder, paper):
 
 @pytest.mark.parametrize("text, message", [
     ("sounds = 'a'\nsystem = 'Magic'", "no system 'Magic'"), ("sounds = 'a'\nmagic = 1", "unknown magic"),
-    ("sounds = 'a'\nvggsound = 'b'", "reference is not"), ("sounds = 'a'\nseconds = 0", "seconds 0"), ("sounds = 'a'\nengine = 'ray'", "unknown engine"),
+    ("sounds = 'a'\nvggsound = 'b'", "reference is not"), ("sounds = 'a'\nseconds = 0", "seconds is 0"), ("sounds = 'a'\nengine = 'ray'", "unknown engine"),
 ])
 def test_a_configuration_that_does_not_fit_is_refused_in_a_sentence(text, message, tmp_path, capsys, paper):
     (tmp_path / "config.toml").write_text(text)

@@ -42,7 +42,7 @@ def write(path, samples, rate=16_000, **settings):
 
 
 def run(folder, stack, **settings):
-    return score(stack, folder / "made", folder / "true", out=folder / "out", **settings)
+    return score(stack, folder / "made", folder / "true", out=folder / "out", overwrite=True, **settings)
 
 
 def notes_of(folder) -> list[str]:
@@ -81,7 +81,7 @@ def test_several_sounds_of_a_name_give_diversity_whether_in_folders_or_numbered(
             sound = 0.1 * np.random.default_rng(seed + 5).standard_normal(16_000)
             write(folders / "seeds" / f"seed{seed}" / f"{name}.wav", sound)
             write(folders / "numbered" / f"{name}-{seed}.flac", sound)
-    tables = [score(stack, folders / kind, folders / "true", out=folders / "out").set_index("measure")
+    tables = [score(stack, folders / kind, folders / "true", out=folders / "out", overwrite=True).set_index("measure")
               for kind in ("seeds", "numbered")]
     assert tables[0].value["diversity"] > 0 and tables[0].seeds["FD"] == 2
     assert np.allclose(tables[0].value, tables[1].value, atol=1e-3) and set(tables[1].seeds["FD":"FD"]) == {2}

@@ -2,20 +2,24 @@
 
 import csv
 import io
+import json
 import os
+import resource
 import subprocess
 import sys
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, redirect_stderr
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from conftest import ROOT, halves, offline_environment, sine, unit_rows
+import torch
+from conftest import ROOT, halves, main_frequency, offline_environment, sine, unit_rows
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -23,12 +27,22 @@ from pyarrow import feather, parquet
 
 from v2a_utils import __main__ as entry
 from v2a_utils.data.audio import load_audio, save_audio
-from v2a_utils.data.exports import write_imagehear, write_pairs, write_vggsound
-from v2a_utils.data.files import free_targets, refuse_existing
-from v2a_utils.data.media import kind_of, list_inputs, load_frames, sample_frames, video_seconds
-from v2a_utils.data.pairs import read_pairs
+from v2a_utils.data.exports import write_film, write_imagehear, write_pairs, write_vggsound
+from v2a_utils.data.files import failure, free_targets, refuse_existing, write_json, write_table
+from v2a_utils.data.media import kind_of, list_inputs, load_frames, put_sound, sample_frames, thumbnails, video_seconds
+from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import pairs, vggsound
-from v2a_utils.options import RANGES, SoundOptions, check
+from v2a_utils.data.store import Row, Store
+from v2a_utils.evaluation.run import evaluate
+from v2a_utils.evaluation.scoring import recompute, score
+from v2a_utils.evaluation.settings import Published, Settings
+from v2a_utils.mappers.own import train_on_pairs
+from v2a_utils.mappers.recipes import RECIPES
+from v2a_utils.mappers.registry import save_mapper
+from v2a_utils.models.weights import save_checkpoint, save_weights
+from v2a_utils.options import RANGES, SCORES, SUMMARY, TRAINING, SoundOptions, check
+from v2a_utils.sound_files import write_sound
+from v2a_utils.stacks.stack import Stack
 
 FIFTY = settings(max_examples=50, deadline=timedelta(seconds=60), derandomize=True, database=None,
                  suppress_health_check=list(HealthCheck))
@@ -63,12 +77,16 @@ def first_of_several(path: Path, form: str, shown: Image.Image, others: list[Ima
 
 
 @FIFTY
-@given(form=st.sampled_from(["MPO", "TIFF", "thumbnail", "preview", "APNG", "GIF"]), number=st.integers(1, 3),
-       swapped=st.booleans(), suffix=st.sampled_from([".jpg", ".JPG", ".png", ".dat", ".tif", ""]))
-def test_of_several_pictures_in_a_file_the_one_that_a_viewer_shows_is_seen(folder, form, number, swapped, suffix):
+@given(form=st.sampled_from(["MPO", "TIFF", "thumbnail", "preview", "APNG", "GIF", "ICO"]), number=st.integers(1, 3),
+       swapped=st.booleans(), suffix=st.sampled_from([".jpg", ".JPG", ".png", ".dat", ".tif", ""]), cut=st.booleans())
+@example(form="TIFF", number=2, swapped=False, suffix=".tif", cut=True)
+@example(form="MPO", number=1, swapped=False, suffix=".jpg", cut=True)
+def test_of_several_pictures_in_a_file_the_one_that_a_viewer_shows_is_seen(folder, form, number, swapped, suffix, cut):
     path = folder() / f"picture{suffix}"
     shown = halves(*((WHITE, BLACK) if swapped else (BLACK, WHITE)), (64, 48))
     first_of_several(path, form, shown, [Image.new("RGB", (64, 48), RED)] * number)
+    if cut and form in ("MPO", "TIFF"):  # in the last picture
+        path.write_bytes(path.read_bytes()[: -200])
     seen = load_frames(path)
     assert len(seen) == 1
     left, right = (seen[0].getpixel((x, 24)) for x in (6, 58))
@@ -101,44 +119,92 @@ class Pipe:
         return self.file.write(content)
 
 
-def write_clip(path: Path, late: float, form: str, live: bool, cover: bool, seconds: int = 2) -> None:
-    """A film of 10 frames a second, black and in its second half white, whose tone begins `late` seconds after it."""
+def write_clip(path: Path, form: str, late: float = 0, gap: float = 0, live: bool = False, others: str = "") -> None:
+    """A film of 10 frames a second, black for a second and then white for one, whose tone begins `late` seconds after it.
+
+    In both are `gap` seconds without a packet, in the middle. `others` are streams that come first: a "cover", or a
+    red "film" and a high "tone" that no player shows unasked.
+    """
+    def add(frames: list, stream: av.stream.Stream, breaks: float = 10) -> None:
+        for packet in [packet for frame in [*frames, None] for packet in stream.encode(frame)]:
+            if packet.pts is not None and packet.pts * packet.time_base >= breaks - 0.01:
+                packet.dts += (shift := round(gap / packet.time_base))
+                packet.pts += shift
+            container.mux(packet)
+
+    def tone(frequency: int, stream: av.AudioStream) -> list[av.AudioFrame]:
+        frame = av.AudioFrame.from_ndarray(sine(frequency, 48_000, 48_000)[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), int(late * 48_000)
+        resampler = av.AudioResampler(stream.format, stream.layout, stream.rate)
+        return [*resampler.resample(frame), *resampler.resample(None)]
+
     codecs = {"webm": ("libvpx", "libopus"), "matroska": ("mpeg4", "aac"), "mp4": ("mpeg4", "aac"),
               "mov": ("mpeg4", "aac")}[form]
     with av.open(Pipe(path) if live else str(path), "w", format=form, options={"live": "1"} if live else {}) as container:
-        if cover:
-            still = container.add_stream("png", rate=1)
-            still.width, still.height, still.pix_fmt = 32, 24, "rgb24"
-            still.disposition = av.stream.Disposition.attached_pic
-        pictures = container.add_stream(codecs[0], rate=10)
-        pictures.width, pictures.height, pictures.pix_fmt = 32, 24, "yuv420p"
-        sound = container.add_stream(codecs[1], rate=48_000, layout="mono")
-        if cover:
-            container.mux(still.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 24), RED))))
-        for number in range(10 * seconds):
-            colour = BLACK if number < 5 * seconds else WHITE
-            container.mux(pictures.encode(av.VideoFrame.from_image(Image.new("RGB", (32, 24), colour))))
-        container.mux(pictures.encode(None))
-        frame = av.AudioFrame.from_ndarray(sine(440, 48_000, 24_000)[None], format="fltp", layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = 48_000, Fraction(1, 48_000), int(late * 48_000)
-        resampler = av.AudioResampler(sound.format, sound.layout, sound.rate)
-        for part in (*resampler.resample(frame), *resampler.resample(None)):
-            container.mux(sound.encode(part))
-        container.mux(sound.encode(None))
+        def pictures(codec: str, kind: str) -> av.VideoStream:
+            stream = container.add_stream(codec, rate=10)
+            stream.width, stream.height, stream.pix_fmt = 32, 24, "rgb24" if codec == "png" else "yuv420p"
+            stream.disposition = getattr(av.stream.Disposition, kind)
+            return stream
+
+        def sound(kind: str) -> av.AudioStream:
+            stream = container.add_stream(codecs[1], rate=48_000, layout="mono")
+            stream.disposition = getattr(av.stream.Disposition, kind)
+            return stream
+
+        red = av.VideoFrame.from_image(Image.new("RGB", (32, 24), RED))
+        before = {"cover": lambda: [pictures("png", "attached_pic")], "": list,
+                  "others": lambda: [pictures(codecs[0], "dub"), sound("comment")]}[others]()
+        film, voice = pictures(codecs[0], "default"), sound("default")
+        for stream in before:
+            add([red] if stream.type == "video" else tone(2000, stream), stream)
+        frames = [av.VideoFrame.from_image(Image.new("RGB", (32, 24), colour)) for colour in [BLACK] * 10 + [WHITE] * 10]
+        add(frames, film, breaks=1)
+        add(tone(440, voice), voice, breaks=late + 0.5)
 
 
 @FIFTY
-@given(late=st.sampled_from([0.0, 0.4, 0.8, 1.2]), form=st.sampled_from(["webm", "matroska", "mp4", "mov"]),
-       live=st.booleans(), suffix=st.sampled_from([".webm", ".MKV", ".mp4", ".bin"]))
-@example(late=0.8, form="matroska", live=True, suffix=".mkv")
-def test_pictures_and_sound_of_a_film_keep_their_times(folder, late, form, live, suffix):
-    path = folder() / f"film{suffix}"
-    write_clip(path, late, form, live and form in ("webm", "matroska"), False)
-    assert kind_of(path) == "video" and video_seconds(path) == pytest.approx(2, abs=0.3)
-    bright = [np.asarray(frame).mean() > 128 for frame in sample_frames(path, 5.0, seconds=2)]
+@given(late=st.sampled_from([0.0, 0.4, 0.8]), form=st.sampled_from(["webm", "matroska", "mp4", "mov"]),
+       gap=st.sampled_from([0.0, 0.5, 1.3]), live=st.booleans(), others=st.sampled_from(["", "cover", "others"]),
+       suffix=st.sampled_from([".webm", ".MKV", ".mp4", ".bin"]))
+@example(late=0.8, form="matroska", gap=0.0, live=True, others="", suffix=".mkv")
+@example(late=0.0, form="mp4", gap=0.5, live=False, others="cover", suffix=".mp4")
+def test_pictures_and_sound_of_a_film_keep_their_times(folder, late, form, gap, live, others, suffix):
+    path, of_matroska = folder() / f"film{suffix}", form in ("webm", "matroska")
+    write_clip(path, form, late, gap, live and of_matroska, others if not (of_matroska and others == "cover") else "")
+    assert kind_of(path) == "video" and video_seconds(path) == pytest.approx(2 + gap, abs=0.5)
+    bright = [np.asarray(frame)[..., 1].mean() > 128 for frame in sample_frames(path, 5.0, seconds=2 + gap)]
     assert bright == sorted(bright) and sum(bright) == pytest.approx(5, abs=1)
-    heard = np.abs(load_audio(path, 16_000))
-    assert (heard > 0.1).argmax() / 16_000 == pytest.approx(late, abs=0.1)
+    assert np.mean(thumbnails(path, 0, 0.5, 5.0)[0]) < 40  # black, and not red
+    heard = load_audio(path, 16_000)
+    loud, pieces = np.abs(heard) > 0.1, (heard[round(begin * 16_000) :][:4800] for begin in (late + 0.15, late + gap + 0.6))
+    assert loud.argmax() / 16_000 == pytest.approx(late, abs=0.1)
+    assert all(main_frequency(piece, 16_000) == pytest.approx(440, abs=20) for piece in pieces)
+    assert not loud[round((late + 0.6) * 16_000) : round((late + 0.4 + gap) * 16_000)].any()
+
+
+@FIFTY
+@given(form=st.sampled_from([("aac", "adts"), ("aac", "mpegts"), ("ac3", "ac3")]),
+       channels=st.lists(st.sampled_from(["mono", "stereo", "quad"]), min_size=1, max_size=4))
+@example(form=("aac", "mpegts"), channels=["mono", "stereo"])
+def test_a_sound_whose_channels_change_midway_as_broadcasts_do_is_heard_to_its_end(folder, form, channels):
+    path = folder() / "broadcast"
+    with path.open("wb") as file:
+        for number, layout in enumerate(channels):
+            part, wave = io.BytesIO(), sine(400 * (number + 1), 48_000, 24_000)
+            with av.open(part, "w", format=form[1]) as container:
+                stream = container.add_stream(form[0], rate=48_000, layout=layout)
+                frame = av.AudioFrame.from_ndarray(np.stack([wave] * stream.layout.nb_channels), "fltp", layout)
+                frame.sample_rate = 48_000
+                resampler = av.AudioResampler(stream.format, layout, 48_000)
+                for each in (*resampler.resample(frame), *resampler.resample(None), None):
+                    container.mux(stream.encode(each))
+            file.write(part.getvalue())
+    heard = load_audio(path, 16_000)
+    assert len(heard) / 16_000 == pytest.approx(0.5 * len(channels), abs=0.1 * len(channels))
+    for number in range(len(channels)):
+        begin = round((number + 0.2) * len(heard) / len(channels))
+        assert main_frequency(heard[begin:][:3200], 16_000) == pytest.approx(400 * (number + 1), abs=20)
 
 
 # ------------------------------------------------------------------------------------------------------------- names
@@ -274,18 +340,29 @@ def test_a_row_that_is_no_embedding_is_named(folder, row, side, wrong):
 
 # ------------------------------------------------------------------------------------------------ nothing is replaced
 
-WRITERS = {
+WORLD = {
     "pairs": lambda out, overwrite: write_pairs(out, "test", 1, overwrite=overwrite),
     "films": lambda out, overwrite: write_vggsound(out, 1, overwrite=overwrite),
     "pictures": lambda out, overwrite: write_imagehear(out, 2, overwrite=overwrite),
 }
+NO_STACK = cast(Stack, None)  # whoever refuses does so before it looks at anything else
+WRITERS = WORLD | {
+    "mapper": lambda out, overwrite: save_mapper(torch.nn.Linear(1, 1), out, overwrite=overwrite),
+    "training": lambda out, overwrite: train_on_pairs(cast(Pairs, None), RECIPES["mini"]["regression"], out,
+                                                      overwrite=overwrite),
+    "evaluation": lambda out, overwrite: evaluate(Settings("soundworld", out=str(out)), NO_STACK, overwrite),
+    "scores": lambda out, overwrite: score(NO_STACK, out, out, out=out, clips=out / "each.csv", overwrite=overwrite),
+    "published": lambda out, overwrite: recompute(Published("sounds", out=str(out)), NO_STACK, overwrite),
+}
+WRITTEN = {"mapper": ["config.json", "model.safetensors"], "training": list(TRAINING), "evaluation": list(SUMMARY),
+           "scores": [*SCORES, "each.csv"], "published": ["published.csv", "vggsound/scores.csv"]}
 
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> dict[str, list[str]]:
     """The files that each writer writes, which may be another's before."""
-    found = {}
-    for name, write in WRITERS.items():
+    found = dict(WRITTEN)
+    for name, write in WORLD.items():
         out = tmp_path_factory.mktemp(name)
         write(out, False)
         found[name] = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
@@ -312,6 +389,89 @@ def test_the_guard_of_all_writers_names_what_is_there(folder, there, overwrite, 
         (out / str(number)).symlink_to("nowhere") if link else (out / str(number)).touch()
     with pytest.raises(FileExistsError) if there and not overwrite else nullcontext():
         refuse_existing([out / str(number) for number in range(10)], overwrite)
+
+
+# ------------------------------------------------------------------------------------------------- what cannot be written
+
+
+def full_from(size: int) -> ExitStack:
+    """A disk that takes no more than so many bytes of a file."""
+    before, there = resource.getrlimit(resource.RLIMIT_FSIZE), ExitStack()
+    there.callback(resource.setrlimit, resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    return there
+
+
+def read_only(place: Path) -> ExitStack:
+    """A folder that may be read only, also by root."""
+    there, mode = ExitStack(), place.stat().st_mode
+    place.chmod(0o555)
+    there.callback(place.chmod, mode)
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+        there.callback(os.seteuid, 0)
+    return there
+
+
+@pytest.fixture(scope="module")
+def silent_film(tmp_path_factory) -> Path:
+    write_clip(path := tmp_path_factory.mktemp("film") / "film.mp4", "mp4")
+    return path
+
+
+@pytest.fixture(scope="module")
+def savers(silent_film) -> dict:
+    """What writes a file of this path, or into a folder of it."""
+    rows = [Row(str(number), None, "train", None, *unit_rows(2, 64, number)) for number in range(20)]
+    return {"sound": lambda path: save_audio(path.with_suffix(".wav"), sine(440), 16_000),
+            "lossless sound": lambda path: write_sound(path.with_suffix(".flac"), sine(440), 16_000),
+            "list": lambda path: write_json(path, list(range(2000))),
+            "table": lambda path: write_table(pd.DataFrame({"a": range(2000)}), path),
+            "weights": lambda path: save_weights(torch.nn.Linear(40, 40), path),
+            "checkpoint": lambda path: save_checkpoint(path, {"a": torch.zeros(2000)}),
+            "film with a sound": lambda path: put_sound(silent_film, path.with_suffix(".mp4"), sine(440), 16_000),
+            "store": lambda path: Store(path).write(0, ["a"], rows, [], {"visual": 64, "audio": 64}, {"aggregate": "mean"}),
+            "pairs": lambda path: write_pairs(path, "test", 1, overwrite=True),
+            "pictures": lambda path: write_imagehear(path, 1, overwrite=True),
+            "film": lambda path: write_film(path.with_suffix(".mp4"), [halves(BLACK, WHITE)] * 9, 10, sine(440), 16_000)}
+
+
+@settings(FIFTY, max_examples=80)
+@given(name=st.sampled_from(["sound", "lossless sound", "list", "table", "weights", "checkpoint", "film with a sound",
+                             "store", "pairs", "pictures", "film"]),
+       how=st.sampled_from(["full", "full at once", "read only", "a file in the folder's place", "a name too long"]),
+       there=st.booleans())
+def test_what_cannot_be_written_is_said_in_a_sentence_and_leaves_nothing_half(folder, savers, name, how, there):
+    place = folder()
+    if there and how != "a file in the folder's place":
+        for ending in ("", ".wav", ".flac", ".mp4"):
+            if ending or name in ("list", "table", "weights", "checkpoint"):
+                (place / f"result{ending}").write_bytes(b"mine")
+    if how == "a file in the folder's place":
+        place = place / "file"
+        place.write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in place.parent.rglob("*") if path.is_file()}
+    target = place / ("x" * 300 if how == "a name too long" else "result")
+    limits = {"full": lambda: full_from(300), "full at once": lambda: full_from(0), "read only": lambda: read_only(place)}
+    with (redirect_stderr(io.StringIO()), pytest.raises((OSError, ValueError)) as caught,
+          limits.get(how, nullcontext)()):
+        savers[name](target)
+    assert "\n" not in failure(caught.value) and str(place) in failure(caught.value), caught.value
+    assert {path: path.read_bytes() for path in place.parent.rglob("*") if path.is_file()} == before
+
+
+@FIFTY
+@given(name=NAMES, encoding=st.sampled_from(["utf-8", "ascii", "latin-1", "cp1252"]), broken=st.booleans())
+def test_a_path_that_cannot_be_printed_is_told_all_the_same(folder, name, encoding, broken):
+    path, said = folder() / f"{name}.png", io.BytesIO()
+    if broken:
+        path.write_bytes(b"no picture")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", io.TextIOWrapper(said, encoding))
+        assert entry.main(["sound", str(path)]) == 2
+        sys.stderr.flush()
+        assert b"error: " in said.getvalue() and b"Traceback" not in said.getvalue()
+        sys.stderr.detach()
 
 
 # ---------------------------------------------------------------------------------------------- one bad file, and numbers
@@ -364,21 +524,60 @@ def test_every_number_has_a_range_that_is_said(name, value):
             SoundOptions(**{name: value})
 
 
-@pytest.mark.parametrize("arguments", [
-    ["sound", "no such.png"], ["sound", "a.png", "--steps", "0"], ["embed", "nowhere", "--out", "o"],
-    ["train", "nowhere", "--mapper", "regression"], ["bridge", "--words", "nowhere", "--out", "o"],
-    ["world", "--out", "o", "--count", "-1"], ["embed", "soundworld:test", "--out", "o", "--limit", "0"],
-    ["fetch", "--from", "nowhere"], ["sound", "broken.png"], ["generate", "s", "--mapper", "true", "--out", "o",
-                                                              "--limit", "1000000000000"],
-])
-def test_an_error_about_options_and_files_comes_before_any_model_or_torch_is_loaded(tmp_path, arguments):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+def test_every_number_of_every_command_has_a_range():
+    for command in next(iter(entry._parser()._subparsers._group_actions)).choices.values():
+        for action in command._actions:
+            assert action.type not in (int, float) or action.dest in RANGES or action.dest == "splits", action
+
+
+WRONG = [arguments.split() for arguments in (
+    "sound nowhere.png", "sound a.png --steps 0", "sound broken.png", "sound a.png --mapper nowhere", "sound a.png --sync",
+    "sound a.png --mapper regression --words words.txt", "sound a.png --out done", "sound --video a.png", "sound empty",
+    "embed nowhere --out o", "embed empty --out o", "embed list.csv --out o", "embed soundworld:test --out o --limit 0",
+    "embed soundworld:test --out o --frame-rate nan", "embed empty --out o --splits 50 50 50", "embed soundworld:test --limit 1 --out done",
+    "train nowhere --mapper regression", "train broken.parquet --mapper regression", "train t.parquet --mapper flow "
+    "--out done", "bridge --words nowhere --out o", "bridge --out done", "world --out o --count -1", "world --out done "
+    "--count 1", "world --format vggsound --split test --out o", "fetch --from nowhere",
+    "generate nowhere --mapper true --out o", "generate s --mapper true --out o --limit 1000000000000", "generate empty "
+    "--mapper true --out o", "generate s --mapper nowhere --out o", "score nowhere --reference empty",
+    "score empty --reference nowhere", "score empty --reference empty --out done", "score empty --reference empty "
+    "--seconds 0", "score empty --reference empty --ids nowhere", "evaluate --out done", "evaluate --n 1", "evaluate "
+    "--methods magic", "evaluate --data nowhere", "evaluate --data t.toml", "evaluate --clips "
+    "empty", "reproduce nowhere", "reproduce t.toml", "reproduce done.toml", "reproduce world.toml --engine ray --out done")]
+MANY = """
+import contextlib, io, json, sys
+from v2a_utils.__main__ import main
+found = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        status = main(arguments)
+    found.append([status, said.getvalue(), bool({"torch", "transformers"} & sys.modules.keys())])
+    if found[-1][-1]:
+        break
+print(json.dumps(found))
+"""
+
+
+def test_an_error_about_options_and_files_comes_before_any_model_or_torch_is_loaded(tmp_path):
+    for name in ("broken.png", "broken.parquet"):
+        (tmp_path / name).write_bytes(b"no picture, and no table")
+    for name in ("empty", "done"):
+        (tmp_path / name).mkdir()
+    for name in ("a.wav", "config.json", "model.safetensors", "labels.csv", "evaluation.csv", "scores.csv", "part-000000.parquet"):
+        (tmp_path / "done" / name).touch()
     halves(BLACK, WHITE).save(tmp_path / "a.png")
-    code = ("import sys; from v2a_utils.__main__ import main; status = main(sys.argv[1:]); "
-            "assert 'torch' not in sys.modules and 'transformers' not in sys.modules; sys.exit(status)")
-    run = subprocess.run([sys.executable, "-c", code, *arguments], cwd=tmp_path, env=offline_environment(),
+    for name, text in (("t", "magic = 1"), ("world", "videos = 'soundworld'"), ("done", "videos = 'x'\nout = 'done'")):
+        (tmp_path / f"{name}.toml").write_text(text)
+    for name in ("words.txt", "list.csv"):
+        (tmp_path / name).write_text("a dog\n")
+    vectors = pa.array(unit_rows(40, 6).tolist(), pa.list_(pa.float32()))
+    parquet.write_table(pa.table({"visual": vectors, "audio": vectors}), tmp_path / "t.parquet")
+    run = subprocess.run([sys.executable, "-c", MANY, json.dumps(WRONG)], cwd=tmp_path, env=offline_environment(),
                          capture_output=True, text=True)
-    assert run.returncode == 2 and "Traceback" not in run.stderr and "error: " in run.stderr, run.stderr
+    assert run.returncode == 0, run.stderr
+    for arguments, (status, said, slow) in zip(WRONG, json.loads(run.stdout.splitlines()[-1]), strict=False):
+        assert status == 2 and said.startswith("error: ") and not slow, (arguments, said)
+        assert said.count("error: ") == said.count("\n"), (arguments, said)
 
 
 def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path):

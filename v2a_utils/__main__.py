@@ -13,7 +13,7 @@ from v2a_utils.data.files import failure
 from v2a_utils.options import RANGES, check, program
 
 # options that name something to read, checked before any library is loaded
-READ = ("carried", "clips", "config", "reference", "pictures", "labels", "words", "sounds", "ids")
+READ = ("carried", "clips", "config", "data", "reference", "pictures", "labels", "words", "sounds", "ids")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,7 +57,7 @@ def _check(options: argparse.Namespace) -> None:
                 check(name, number, options.command)
         if name in READ and value:
             for place in value if isinstance(value, list) else [value]:
-                if "://" not in str(place) and not Path(place).exists():
+                if not str(place).startswith("soundworld:") and "://" not in str(place) and not Path(place).exists():
                     raise FileNotFoundError(2, "no such file or folder", str(place))
 
 
@@ -201,7 +201,7 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, help="sounds of each picture and method (default: 3; with --data 1)")
     add("--out", type=_path, help="folder of the summary (default: results/evaluation/STACK, or the data's name)")
     add("--quick", action="store_true", help="a few pictures and one step: does it run?")
-    _share(command, "--stack")
+    _share(command, "--stack", "--overwrite", "--device")
 
 
 def _reproduce(command: argparse.ArgumentParser) -> None:
@@ -210,6 +210,7 @@ def _reproduce(command: argparse.ArgumentParser) -> None:
     add("config", type=_place, metavar="CONFIG", help="TOML or JSON file of settings; two lie in data/")
     add("--out", type=_place, help="folder of the summary (default: what CONFIG says, else its work folder)")
     add("--engine", choices=("local", "ray"), help="this machine, or a Ray cluster")
+    _share(command, "--overwrite", "--device")
 
 
 def _generate(command: argparse.ArgumentParser) -> None:
@@ -226,7 +227,7 @@ def _generate(command: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="the first seed (default: 0)")
     add("--limit", type=int, help="at most so many clips, a random sample")
     add("--format", default="flac", choices=("flac", "wav"))
-    _share(command, "--steps", "--guidance", "--stack", "--engine")
+    _share(command, "--steps", "--guidance", "--stack", "--engine", "--device")
 
 
 def _score(command: argparse.ArgumentParser) -> None:
@@ -245,6 +246,7 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
     add("--clips", dest="per_clip", type=_path, metavar="FILE", help="write every sound's measures and top classes "
         "here, as .csv or .parquet, to sort and to listen")
+    _share(command, "--overwrite", "--device")
 
 
 COMMANDS = {  # the options of each, and the example below them in `--help`; a test parses each example

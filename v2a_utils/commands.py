@@ -4,6 +4,7 @@ Libraries are imported where they are needed, so that `--help` and `sound` load 
 """
 
 import argparse
+import json
 import os
 import re
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from v2a_utils.data.files import failure, refuse_existing
-from v2a_utils.options import MAPPER_CHOICES, SoundOptions
+from v2a_utils.options import MAPPER_CHOICES, REFERENCE, SCORES, TRAINING, TRUE, SoundOptions
 
 LISTED = 10  # names in a sentence
 LOOKED_AT = 12  # pictures of a data set, before it is embedded
@@ -226,7 +227,9 @@ def world(options: argparse.Namespace) -> int:
 def embed(options: argparse.Namespace) -> int:
     """A data set's embeddings into a store."""
     from v2a_utils.data.sources import open_source
+    from v2a_utils.data.store import Store
 
+    Store(options.out).refuse_existing(options.resume)
     listing = open_source(options.source, options.clips, options.seed, options.limit, options.splits)
     print(listing.summary())
 
@@ -273,6 +276,9 @@ def train(options: argparse.Namespace) -> int:
     """A mapper from a store's pairs."""
     from v2a_utils.data.pairs import read_pairs
 
+    out = options.out or Path("results/mappers") / options.mapper
+    if not (out / "checkpoint.pt").is_file():  # else the training goes on
+        refuse_existing((out / name for name in TRAINING), options.overwrite)
     pairs = read_pairs(options.store)
     number = len(pairs.train[0])
     print(*pairs.notes, sep="\n")
@@ -293,7 +299,6 @@ def train(options: argparse.Namespace) -> int:
         elif number < PAIRS_WORTH_TRAINING:
             print(f"{number} pairs to train on: on SoundWorld, with fewer than {PAIRS_WORTH_TRAINING}, the bridge over "
                   "words, which needs none, comes nearer to the true sounds (try sound --mapper words)")
-    out = options.out or Path("results/mappers") / options.mapper
     device = usable(options.device) if options.device else best_device()
     _, numbers = train_on_pairs(pairs, recipe, out, device, overwrite=options.overwrite)
     print(how_sure(numbers))
@@ -330,9 +335,7 @@ def _warn_of_words(stack, sentences: list[list[str]]) -> None:
 
 def evaluate(options: argparse.Namespace) -> int:
     """Every method's sounds through every measure."""
-    from v2a_utils.evaluation.run import evaluate
     from v2a_utils.evaluation.settings import Settings, world_settings
-    from v2a_utils.stacks.stack import load_stack
 
     if options.data:
         return _evaluate_data(options)
@@ -344,9 +347,14 @@ def evaluate(options: argparse.Namespace) -> int:
         given |= {"test_clips": options.n, "picture_clips": half, "sweep_clips": half}
     given |= {"seeds": options.seeds} if options.seeds is not None else {}
     given |= {"methods": tuple(options.methods)} if options.methods else {}
-    stack = load_stack(options.stack)
-    settings = Settings(**given, stack=stack.name, out=str(options.out or Path("results/evaluation") / stack.name))
-    table = evaluate(settings, stack)
+    stack = options.stack or os.environ.get("V2A_STACK", "mini")
+    settings = Settings(**given, stack=stack, out=str(options.out or Path("results/evaluation") / stack))
+    settings.refuse_existing(options.overwrite)
+
+    from v2a_utils.evaluation.run import evaluate
+    from v2a_utils.stacks.stack import load_stack
+
+    table = evaluate(settings, load_stack(stack, options.device), options.overwrite)
     print(f"{len(table)} numbers in {settings.summary}")
     return 0
 
@@ -362,22 +370,24 @@ def _evaluate_data(options: argparse.Namespace) -> int:
     given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
     given = {name: value for name, value in given.items() if value is not None}
     if Path(options.data).suffix.lower() in FILES:
-        return _reproduce(read_settings(options.data, **given))
+        return _reproduce(read_settings(options.data, **given), options)
     store = Settings(options.data).store
     stack = (store is not None and store.settings.get("stack")) or os.environ.get("V2A_STACK", "mini")
     out = Path("results/evaluation") / Path(options.data).resolve().name
     return _reproduce(Settings(options.data, **{"stack": stack, "work": str(cache_folder("evaluation")),
-                                                "out": str(out), "mappers": ()} | given))
+                                                "out": str(out), "mappers": ()} | given), options)
 
 
 def reproduce(options: argparse.Namespace) -> int:
     """From lists of clips and pictures to the paper's tables."""
     from v2a_utils.evaluation.settings import read_settings
 
-    return _reproduce(read_settings(options.config, out=options.out, engine=options.engine))
+    return _reproduce(read_settings(options.config, out=options.out, engine=options.engine), options)
 
 
-def _reproduce(settings) -> int:
+def _reproduce(settings, options: argparse.Namespace) -> int:
+    settings.refuse_existing(options.overwrite)
+
     from v2a_utils.evaluation.results import Results, few_note, paper_form
     from v2a_utils.evaluation.run import evaluate
     from v2a_utils.evaluation.settings import Published
@@ -386,10 +396,10 @@ def _reproduce(settings) -> int:
     if isinstance(settings, Published):
         from v2a_utils.evaluation.scoring import nearest, recompute
 
-        table = recompute(settings, load_stack(settings.stack))
+        table = recompute(settings, load_stack(settings.stack, options.device), options.overwrite)
         print(table.to_string(index=False, float_format="{:.3f}".format), nearest(table), sep="\n")
         return 0
-    evaluate(settings, load_stack(settings.stack))
+    evaluate(settings, load_stack(settings.stack, options.device), options.overwrite)
     results = Results.read(settings.summary)
     print(paper_form(results).to_string())
     print(*few_note(results), f"summary in {settings.summary}", sep="\n")
@@ -400,37 +410,49 @@ def _reproduce(settings) -> int:
 
 def generate(options: argparse.Namespace) -> int:
     """A sound file for every row of a store."""
-    from v2a_utils import sound_files
     from v2a_utils.data.sources import open_source
     from v2a_utils.data.store import Store
+
+    given = {name: getattr(options, name) for name in ("steps", "guidance", "candidates", "seed")}
+    settings, store, status = SoundOptions(**given), Store(options.store), 0
+    if options.mapper == REFERENCE:
+        listing = open_source(options.store, options.clips, limit=options.limit)
+    elif options.mapper != TRUE:
+        SoundOptions(options.mapper)  # which knows them all
+    if options.mapper != REFERENCE and not len(store):
+        raise ValueError(f"{options.store}: no clip in it")
+
+    from v2a_utils import sound_files
     from v2a_utils.stacks.stack import load_stack
 
-    names = ("steps", "guidance", "candidates", "seed")
-    settings = SoundOptions(**{name: getattr(options, name) for name in names})
-    stack = load_stack(options.stack)
-    if options.mapper == sound_files.REFERENCE:
-        listing = open_source(options.store, options.clips, limit=options.limit)
+    stack = load_stack(options.stack, options.device)
+    if options.mapper == REFERENCE:
         generator = stack.generator
         paths = sound_files.copy_references(listing, options.out, generator.sample_rate, generator.clip_seconds,
                                             options.format)
+        status = 2 if len(paths) < len(listing.sources) else 0
     else:
         run = sound_files.run_on_ray if options.engine == "ray" else sound_files.run_here
-        paths = sound_files.generate(stack, Store(options.store), options.mapper, options.out, settings, options.seeds,
+        paths = sound_files.generate(stack, store, options.mapper, options.out, settings, options.seeds,
                                      options.format, run, options.limit)
     print(f"{len(paths)} sounds in {options.out}")
-    return 0
+    return status
 
 
 def score(options: argparse.Namespace) -> int:
     """Any sounds against reference sounds."""
+    refuse_existing((options.out / name for name in SCORES), options.overwrite)
+
     from v2a_utils.evaluation.scoring import score
     from v2a_utils.stacks.stack import TAGGERS, load_stack
 
     stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
     if len(stacks) > 1:
         raise ValueError(f"audio backbones of {' and '.join(sorted(stacks))}: those of one stack at a time")
-    table = score(load_stack(*stacks), options.sounds, options.reference, options.pictures, options.labels, options.out,
-                  options.listeners, options.seconds, options.ids, options.per_clip)
+    table = score(load_stack(next(iter(stacks), None), options.device), options.sounds, options.reference,
+                  options.pictures, options.labels, options.out, options.listeners, options.seconds, options.ids,
+                  options.per_clip, options.overwrite)
     print(table.drop(columns="interval_by").to_string(index=False, float_format="%.4g"))
     print(f"in {options.out}")
-    return 0
+    notes = json.loads((options.out / "scores.json").read_text())["notes"]
+    return 2 if any(note.startswith("left out") for note in notes) else 0

@@ -1,4 +1,4 @@
-"""What can be asked for: the range of every number, and the settings of a sound. Loads no library."""
+"""What can be asked for: the range of every number, the settings of a sound and of embeddings. Loads no library."""
 
 import shlex
 import shutil
@@ -8,12 +8,19 @@ from pathlib import Path
 
 TRAINED = ("diffusion", "regression", "flow")  # kinds of mappers, the default first
 MAPPER_CHOICES = (*TRAINED, "words", "none")
+TRUE, REFERENCE = "true", "reference"  # in a mapper's place: the sound's own CLAP embedding; the sound itself
 VISIONS = ("auto", "clip", "photo")
 SCHEDULERS = ("dpm++", "ddim", "ddpm", "euler", "unipc")
+AGGREGATES = ("mean", "middle", "random", "first", "none")  # what becomes of a video's frames
+TRAINING = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors",
+            "README.md", "learned.txt")  # what `train` writes
+SUMMARY = ("evaluation.csv", "run.json")  # of an evaluation: what tells its folder from others
+SCORES = ("scores.csv", "scores.json", "output_metrics.json")  # what `score` writes
 RANGES = {  # of every number that a command or a function takes: lowest and highest; (command, name) goes before name
     "steps": (1, 1000), "guidance": (0, 50), "seconds": (0.5, 60), "candidates": (1, 64), "seed": (0, 2**32 - 1),
-    "seeds": (1, 1000), "count": (1, 1_000_000), "limit": (1, 10**9), "n": (1, 10**6),
-    "frame_rate": (0.01, 100), ("score", "seconds"): (0.01, 3600),
+    "seeds": (1, 1000), "count": (1, 1_000_000), "limit": (1, 10**9), "n": (4, 10**6), "draws": (2, 100_000),
+    "frame_rate": (0.01, 100), "train_clips": (4, 10**9), "test_clips": (4, 10**9), "picture_clips": (2, 10**9),
+    "sweep_clips": (4, 10**9), ("score", "seconds"): (0.01, 3600),
 }
 
 
@@ -55,6 +62,20 @@ class SoundOptions:
         if self.mapper is not None and self.mapper not in MAPPER_CHOICES and not Path(self.mapper).is_dir():
             raise ValueError(f"mapper is {self.mapper}: give one of {', '.join(MAPPER_CHOICES)}, or the folder of a "
                              "trained one")
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """How clips are embedded. "random" draws its frame from the seed and the clip's id."""
+
+    aggregate: str = "mean"
+    frame_rate: float = 1.0  # frames looked at per second of a video
+    seed: int = 0
+
+    def __post_init__(self):
+        check("frame_rate", self.frame_rate)
+        if self.aggregate not in AGGREGATES:
+            raise ValueError(f"unknown aggregate {self.aggregate!r}: use one of {', '.join(AGGREGATES)}")
 
 
 def program() -> str:

@@ -129,17 +129,17 @@ def is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.I
              mapper: str = TRAINED[0]) -> bool | None:
     """Whether a picture is a drawing of the kind that a CLIP of drawings knows; None for any other CLIP.
 
-    The classifiers of photographs tell, where they are installed, else the distance in CLIP's space, which is not sure.
+    A classifier of photographs and the distance in CLIP's space tell together; without the first, it is not sure.
     A mapper of one's own may have learned from other pictures, and has its own familiarity.
     """
     if not stack.config.draws or _is_own(mapper):
         return None
+    distance = float(stack.familiarity.distance(visual[None])[0]) / stack.familiarity.limit
     if stack.has("photo"):
-        return stack.photo.is_drawn(frames())
-    strange = stack.familiarity.is_out_of_distribution(visual)
-    if strange:
+        return stack.photo.is_drawn(frames(), distance)
+    if distance > 1:
         stack.notice(f"The {stack.name} stack knows drawings only. For photographs: {INSTALL}")
-    return not strange
+    return distance <= 1
 
 
 def _is_own(mapper: str) -> bool:

@@ -14,21 +14,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm.auto import tqdm
 
-from v2a_utils.data.audio import SOUNDS, resample
+from v2a_utils.data.audio import SOUNDS, resample, save_audio
 from v2a_utils.data.files import key, whole_file, write_json
 from v2a_utils.data.sources import Listing
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
 from v2a_utils.models.weights import state_sha256
-from v2a_utils.pipeline import SoundOptions, best_candidates, map_embeddings
+from v2a_utils.options import TRUE, SoundOptions
+from v2a_utils.pipeline import best_candidates, map_embeddings
 from v2a_utils.stacks.stack import Stack
 
 BATCH = 16
 RECORD = "generation.json"  # what made the sounds of a folder
-TRUE, REFERENCE = "true", "reference"  # in a mapper's place: the sound's own CLAP embedding; the sound itself
 
 
 @dataclass(frozen=True)
@@ -138,21 +137,22 @@ def copy_references(listing: Listing, out: Path, sample_rate: int, seconds: floa
     """
     names = file_names([source.id for source in listing.sources])
     claim_folder(out, {"reference": listing.name, "sample_rate": sample_rate, "seconds": seconds, "format": suffix})
-    paths = []
+    paths, left_out = [], []
     for name, source in zip(names, tqdm(listing.sources, unit="sound")):
         path = out / f"{name}.{suffix}"
         if not path.is_file():
             try:
                 clip = source.decode(1.0, lambda number: [0], seconds)
             except ValueError as error:
-                tqdm.write(f"left out: {error}")
+                left_out.append(f"left out: {error}")
                 continue
             if clip.waveform is None:
-                tqdm.write(f"left out: {source.id} has no sound")
+                left_out.append(f"left out: {source.id} has no sound")
                 continue
             wave = resample(clip.waveform, clip.sample_rate, sample_rate)[: round(seconds * sample_rate)]
             write_sound(path, wave, sample_rate)
         paths.append(path)
+    print(*left_out, sep="\n", end="\n" * bool(left_out))
     return paths
 
 
@@ -163,9 +163,7 @@ def write_sound(path: Path, wave: np.ndarray, sample_rate: int) -> None:
     """
     if not np.isfinite(wave).all():
         raise FloatingPointError(f"{path.name}: the generator gave samples that are no numbers (NaN or infinite)")
-    with whole_file(path) as temporary:
-        soundfile.write(temporary, np.clip(wave, -1, 1), sample_rate, subtype="PCM_24",
-                        format=path.suffix[1:].upper())
+    save_audio(path, np.clip(wave, -1, 1), sample_rate, "PCM_24")
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

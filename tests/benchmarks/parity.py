@@ -64,8 +64,8 @@ def main() -> None:
             made, true = folders = [folder / case / kind for kind in ("made", "true")]
             if not made.is_dir():
                 write_sounds(made, true, options.count, rate, channels)
-            table = score(load_stack("paper", "cpu"), made, true, out=folder / "out", draws=2,
-                          listeners=["paper", "passt"])
+            table = score(load_stack("paper", "cpu"), made, true, out=folder / "out",
+                          listeners=["paper", "passt"], overwrite=True)
             ours = {(row.measure, row.backbone): row.value for row in table.itertuples()}
             for row in (row for program in PROGRAMS for row in compare(program, case, folders, ours, options.count)):
                 print(*row.values(), flush=True)

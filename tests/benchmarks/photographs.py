@@ -15,6 +15,7 @@ import argparse
 import io
 import resource
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from v2a_utils.data.sources import imagehear
 from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.models.photo import IMAGENET, PROBE, PhotoEye
 from v2a_utils.models.weights import write_sums
-from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.pipeline import SoundOptions, is_drawn, picture_to_sound
 from v2a_utils.stacks.stack import MINI, Stack, load_stack
 
 
@@ -115,7 +116,8 @@ def _altered(picture: Image.Image, number: int) -> Image.Image:
 
 def drawings(stack: Stack, split: str, count: int = 200, first: int = 1000) -> str:
     """How many drawings of a split are taken for drawings; none of them was fitted to."""
-    drawn = np.array([stack.photo.is_drawn([draw(make_scene(split, first + index))]) for index in range(count)])
+    pictures = [draw(make_scene(split, first + index)) for index in range(count)]
+    drawn = np.array([is_drawn(stack, stack.vision.embed_frames([one]), partial(list, [one])) for one in pictures])
     return f"drawings of {split} taken for drawings: {100 * drawn.mean():.1f}% of {count}"
 
 

@@ -277,16 +277,17 @@ def test_photographs_go_by_the_classifiers_as_in_the_package(live):
     if not live.page.evaluate("settings.photo"):
         pytest.skip("the page was built without the classifiers of photographs")
     from v2a_utils.data.media import load_frames
+    from v2a_utils.pipeline import is_drawn
     from v2a_utils.stacks import load_stack
 
-    eye = load_stack("mini", "cpu").photo
+    stack = load_stack("mini", "cpu")
     live.page.evaluate("byId('mapper').selectedIndex = 0")
     for path in PHOTOS[:6]:
         live.page.evaluate("sound = null")
         give(live, path)
         made, frames = live.press(), load_frames(path)
-        seen = eye.see(frames)
-        assert not eye.is_drawn(frames) and bool(made and made["by"]) == bool(seen.chosen), (path.name, live.status())
+        seen, drawn = stack.photo.see(frames), is_drawn(stack, stack.vision.embed_frames(frames), lambda own=frames: own)
+        assert not drawn and bool(made and made["by"]) == bool(seen.chosen), (path.name, live.status())
         assert seen.names[0][0] in live.status()
     live.look("photograph")
 

@@ -10,12 +10,13 @@ import soundfile
 import soxr
 
 from v2a_utils.data.files import complaint, whole_file
-from v2a_utils.data.media import open_film
+from v2a_utils.data.media import moving_pictures, open_film
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
           ".w64", ".ac3", ".amr", ".mka", ".mp2"}
 HEARING_RATE = 16_000  # Hz, AudioLDM's: every sound goes through this rate on its way to CLAP, whatever CLAP's own is
 LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts), of every sound that is written or played
+GAP, JUMP = 0.03, 600.0  # seconds between two pieces of a sound that are silence; more is a clock that was set anew
 SILENCE = -80.0  # dB: what is quieter is the noise of a recorder or of rounding, and is not made louder
 
 
@@ -56,35 +57,33 @@ def _read_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
 
 
 def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]:
+    """As `_read_samples`, the channels averaged: (samples, 1); by the file's clock, with silence in its gaps."""
     with open_film(path) as container:
-        stream = container.streams.best("audio")
+        stream, pictures = container.streams.best("audio"), moving_pictures(container)
         if stream is None:
             return np.zeros((0, 1), np.float32), 1
         rate = stream.codec_context.sample_rate
         wanted = math.inf if seconds is None else math.ceil(seconds * rate)
-        as_floats, blocks, have, late = av.AudioResampler("fltp", stream.layout, rate), [], 0, None
+        origin = None if pictures is None or pictures.start_time is None else pictures.start_time * pictures.time_base
+        blocks, have, early, form, as_floats = [], 0, 0, None, None
         for frame in container.decode(stream):
-            if late is None:
-                late = _samples_late(container, frame)
-                have = late
-            blocks += [block.to_ndarray() for block in as_floats.resample(frame)]
-            have += frame.samples
+            if frame.pts is not None:
+                begins = frame.pts * frame.time_base
+                origin = begins if origin is None else origin
+                late = round((begins - origin) * rate) - have
+                if not blocks and late < 0:  # what comes before the first picture is cut in the end
+                    have, early = late, -late
+                elif (GAP * rate if blocks else 0) < late < JUMP * rate:
+                    blocks.append(np.zeros(late, np.float32))
+                    have += late
+            if form != (form := (frame.format.name, frame.layout.name, frame.sample_rate)):  # broadcasts change it
+                as_floats = av.AudioResampler("fltp", frame.layout, rate)
+            blocks += (heard := [block.to_ndarray().mean(0) for block in as_floats.resample(frame)])
+            have += sum(map(len, heard))
             if have >= wanted:
                 break
-    if not blocks or late is None:
-        return np.zeros((0, 1), np.float32), rate
-    waveform = np.concatenate(blocks, axis=1).T
-    waveform = np.pad(waveform, ((late, 0), (0, 0))) if late > 0 else waveform[-late:]
-    return waveform[: min(wanted, len(waveform))], rate
-
-
-def _samples_late(container: av.container.InputContainer, first: av.AudioFrame) -> int:
-    """How many samples after the first picture of a video its sound begins, by the file's clock; 0 without pictures."""
-    cover = av.stream.Disposition.attached_pic
-    pictures = next((each for each in container.streams.video if not each.disposition & cover), None)
-    if pictures is None or pictures.start_time is None or first.pts is None:
-        return 0
-    return round((first.pts * first.time_base - pictures.start_time * pictures.time_base) * first.sample_rate)
+    waveform = np.concatenate(blocks or [np.zeros(0, np.float32)])[early:]
+    return waveform[: min(wanted, len(waveform)), None], rate
 
 
 def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
@@ -105,10 +104,10 @@ def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
     return waveform[:length]
 
 
-def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
-    """Write mono float samples in [-1, 1] as 16-bit PCM."""
+def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtype: str = "PCM_16") -> None:
+    """Write mono float samples in [-1, 1] as WAV or FLAC, by the path's suffix."""
     content = io.BytesIO()  # libsndfile does not say why it cannot write a file
-    soundfile.write(content, waveform, sample_rate, subtype="PCM_16", format="WAV")
+    soundfile.write(content, waveform, sample_rate, subtype, format=Path(path).suffix[1:].upper())
     with whole_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 

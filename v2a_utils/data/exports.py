@@ -6,6 +6,7 @@
 import base64
 import csv
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -38,8 +39,7 @@ def write_pairs(out: Path, split: str, count: int, seed: int = 0, overwrite: boo
     refuse_existing([out / name for name in ("labels.csv", *names)], overwrite)
     out.mkdir(parents=True, exist_ok=True)
     for scene in tqdm(scenes, unit="pair"):
-        with whole_file(out / f"{scene.id}.png") as temporary:
-            draw(scene).save(temporary)
+        _write_picture(out / f"{scene.id}.png", draw(scene))
         save_audio(out / f"{scene.id}.wav", synthesise(scene), SAMPLE_RATE)
         rows.append({"id": scene.id, "class": "+".join(scene.labels), "caption": picture_caption(scene),
                      "sound_caption": sound_caption(scene)} | _attributes(scene))
@@ -94,9 +94,15 @@ def write_imagehear(out: Path, count: int, seed: int = 0, overwrite: bool = Fals
             scenes[out / f"{scene.label}{numbers[scene.label]}.jpg"] = scene
     refuse_existing(scenes, overwrite)
     for path, scene in scenes.items():
-        with whole_file(path) as temporary:
-            draw(scene).save(temporary, quality=95)
+        _write_picture(path, draw(scene), quality=95)
     return list(scenes)
+
+
+def _write_picture(path: Path, picture: Image.Image, **how) -> None:
+    content = io.BytesIO()  # Pillow does not notice that a disk becomes full
+    picture.save(content, Image.registered_extensions()[path.suffix], **how)
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def youtube_id(scene: Scene) -> str:

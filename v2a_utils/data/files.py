@@ -71,7 +71,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         if error.errno and error.filename in (None, str(temporary), temporary):
-            error.filename = str(path)
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)

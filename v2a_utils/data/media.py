@@ -76,8 +76,7 @@ def kind_of(path: Path) -> str | None:
         pass
     try:
         with open_film(path) as container:
-            pictures = _pictures_of(container)
-            if pictures is not None and not _is_cover(pictures):
+            if moving_pictures(container) is not None:
                 return "picture" if container.format.name.endswith("_pipe") else "video"
             return "sound" if container.streams.audio else None
     except (OSError, ValueError):  # FFmpeg's errors are both
@@ -98,13 +97,11 @@ def open_film(path: str | Path) -> Iterator[av.container.InputContainer]:
         yield container
 
 
-def _pictures_of(container):
-    """The stream of pictures that a player would show, or None: a cover only if there is nothing else."""
-    return container.streams.best("video")
-
-
-def _is_cover(stream) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+def moving_pictures(container: av.container.InputContainer) -> av.VideoStream | None:
+    """The stream of pictures that a player would show; None where there is none but a cover."""
+    films = [one for one in container.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+    best = container.streams.best("video")
+    return best if best in films else next(iter(films), None)
 
 
 def load_frames(path: str | Path, max_frames: int = MAX_FRAMES) -> list[Image.Image]:
@@ -141,8 +138,8 @@ def video_seconds(path: str | Path) -> float:
     """How long the pictures of a video last. ValueError names a file that is no video."""
     try:
         with open_film(path) as container:
-            pictures = _pictures_of(container)
-            if pictures is None or _is_cover(pictures) or container.format.name.endswith("_pipe"):
+            pictures = moving_pictures(container)
+            if pictures is None or container.format.name.endswith("_pipe"):
                 raise MediaError(f"{path}: not a video; give one, or leave out --video")
             return _seconds(path, container, pictures)
     except (av.FFmpegError, OSError) as error:
@@ -155,8 +152,8 @@ def thumbnails(path: str | Path, start: float, stop: float, rate: float) -> tupl
     Returns the frames, the shorter side THUMBNAIL pixels, and how many a second they are: no more than the video has.
     Where the video ends earlier, so do they.
     """
-    with av.open(str(path)) as container:
-        rate = min(rate, float(container.streams.video[0].average_rate or rate))
+    with open_film(path) as container:
+        rate = min(rate, float(getattr(moving_pictures(container), "average_rate", None) or rate))
     last, frames = round(min(stop, video_seconds(path)) * rate), []
     for first in range(round(start * rate), last, THUMBNAILS_AT_ONCE):
         numbers = range(first, min(first + THUMBNAILS_AT_ONCE, last))
@@ -176,7 +173,7 @@ def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sampl
     try:
         with (whole_file(target) as temporary, open_film(video) as source, open(temporary, "wb") as file,
               av.open(file, "w", format=target.suffix[1:]) as result):
-            pictures = _pictures_of(source)
+            pictures = moving_pictures(source)
             copied = result.add_stream_from_template(pictures)
             sound = result.add_stream("aac", rate=sample_rate, layout="mono")
             begin = round((pictures.start_time or 0) * pictures.time_base * sample_rate)
@@ -234,12 +231,13 @@ def _picture_frames(image: Image.Image, path: Path, choose: Callable[[int], Sequ
 
 def _film_in(image: Image.Image) -> tuple[int, int]:
     """Where in a file the film begins, and its number of frames; of anything but a film where the one picture is."""
-    if image.format == "TIFF":
-        pages = (page for page in range(image.n_frames) if image.seek(page) or not image.tag_v2.get(SUBFILE, 0) & 1)
-        return next(pages, 0), 1
-    if image.format not in ANIMATED:
+    if image.format not in ANIMATED | {"TIFF"}:
         return 0, 1
     try:
+        if image.format == "TIFF":
+            while image.tag_v2.get(SUBFILE, 0) & 1:  # no further: what lies behind may be damaged
+                image.seek(image.tell() + 1)
+            return image.tell(), 1
         first = int(getattr(image, "default_image", False))  # an APNG's picture for viewers that know no films
         return first, max(getattr(image, "n_frames", 1) - first, 1)
     except Exception:  # a film that is cut off or damaged
@@ -290,10 +288,11 @@ def _cut_extreme(image: Image.Image) -> Image.Image:
 
 def _video_frames(path: Path, moments: Callable) -> list[Image.Image]:
     with open_film(path) as container:
-        stream = _pictures_of(container)
+        film = moving_pictures(container)
+        stream = film or container.streams.best("video")
         if stream is None:
             raise MediaError(f"{path}: the file holds no pictures, only sound; give a picture or a video")
-        times = [0.0] if _is_cover(stream) else moments(_seconds(path, container, stream))
+        times = [0.0] if film is None else moments(_seconds(path, container, film))
         frames, shown, picture = [], None, None
         for frame in _frames_at(container, stream, times):  # made small before the next is decoded
             picture = picture if frame is shown else _small_upright(frame)

@@ -122,6 +122,12 @@ class Store:
 
     # ----------------------------------------------------------------------------------------------------- writing
 
+    def refuse_existing(self, resume: bool) -> None:
+        """ValueError if there is a store already, unless a run shall go on with it."""
+        if self.shards() and not resume:
+            raise ValueError(f"{self.path}: there is a store already; add --resume to go on with it, or give another "
+                             "--out")
+
     def missing(self, shards: list[list[str]], settings: dict[str, str]) -> list[int]:
         """Numbers of the shards, given by their clips' ids, that have still to be made with these settings.
 

@@ -532,12 +532,14 @@ def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> I
         yield {"mapper": kind, "pairs": pairs, "measure": measure, "value": value, "n": len(mapped)}
 
 
-def evaluate(settings: Settings, stack: Stack) -> pd.DataFrame:
+def evaluate(settings: Settings, stack: Stack, overwrite: bool = False) -> pd.DataFrame:
     """Run an evaluation.
 
     Writes into the settings' folder of the summary: evaluation.csv, with a row for each method, split and measure
     (value, 95% interval over pictures, n, range over seeds, backbone, sample rate); differences.csv of COMPARED;
     singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv;
-    run.json. Returns the table evaluation.
+    run.json. Returns the table evaluation. FileExistsError, before anything is made, where a summary is there already,
+    unless `overwrite`.
     """
+    settings.refuse_existing(overwrite)
     return Evaluation(settings, stack).run()

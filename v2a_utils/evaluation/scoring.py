@@ -25,7 +25,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import SOUNDS, read_audio
-from v2a_utils.data.files import whole_file, write_json, write_table
+from v2a_utils.data.files import refuse_existing, whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Extractor, Features, stack_clips, stack_seeds
@@ -35,6 +35,7 @@ from v2a_utils.evaluation.settings import Published
 from v2a_utils.metrics.sounds import Interval, clip_scores, student_interval
 from v2a_utils.metrics.statistics import CLOUDS
 from v2a_utils.models.backbones import AudioBackbone, right_classes
+from v2a_utils.options import SCORES
 from v2a_utils.sound_files import check_store
 from v2a_utils.stacks.stack import BACKBONES, Stack, load_tagger, public_folders
 
@@ -56,15 +57,17 @@ PRINTED = {"FD": "FD ↓ (VGG)", "FAD": "FAD ↓ (VGG)", "CS": "CS ↑ (VGG)"}  
 
 def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = None, labels: Path | None = None,
           out: Path = Path("results/scores"), listeners: Sequence[str] = (), seconds: float | None = None,
-          ids: Path | None = None, clips: Path | None = None) -> pd.DataFrame:
+          ids: Path | None = None, clips: Path | None = None, overwrite: bool = False) -> pd.DataFrame:
     """Measures of the sounds against the reference sounds of the same names, as a table with 95% intervals.
 
     listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
     folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
     and label. `ids`: a list of ids, one a line; exactly these are measured. `clips`: a .csv or .parquet file for every
     measure of every sound. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what
-    av-benchmark reports, by its names. ValueError says what does not fit.
+    av-benchmark reports, by its names. ValueError says what does not fit; FileExistsError, before anything is heard,
+    which of these files is there already, unless `overwrite`.
     """
+    refuse_existing([*(out / name for name in SCORES), *([clips] if clips else [])], overwrite)
     if clips is not None and clips.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{clips}: give a file that ends in .csv or .parquet")
     matched = match_sounds(sounds, reference, ids)
@@ -322,16 +325,18 @@ def _unlabelled(labels: list[str], right: list[frozenset[str]]) -> Iterator[str]
 # ------------------------------------------------------------------------------------------------- published sounds
 
 
-def recompute(settings: Published, stack: Stack) -> pd.DataFrame:
+def recompute(settings: Published, stack: Stack, overwrite: bool = False) -> pd.DataFrame:
     """Every measure that the files allow beside the paper's, a row a protocol; also written as OUT/published.csv.
 
     Columns: measure, data, seconds (all sounds cut to that length, or whole), level, rate (Hz, at which the backbone
-    hears), value with its 95% interval over items, n, paper. ValueError names what is missing and its remedy.
+    hears), value with its 95% interval over items, n, paper. ValueError names what is missing and its remedy;
+    FileExistsError a file that would be replaced, unless `overwrite`.
     """
+    settings.refuse_existing(overwrite)
     if settings.system not in PAPER_TABLE.index:
         raise ValueError(f"no system {settings.system!r} in the paper's table: {', '.join(PAPER_TABLE.index)}")
     names = ("measure", "data", "seconds", "level", "rate", *Interval._fields, "paper")
-    table = pd.DataFrame([*_imagehear(settings, stack), *_vggsound(settings, stack)], columns=names)
+    table = pd.DataFrame([*_imagehear(settings, stack), *_vggsound(settings, stack, overwrite)], columns=names)
     write_table(table, Path(settings.out) / "published.csv")
     return table
 
@@ -368,12 +373,12 @@ def _all_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
             if path.suffix.lower() in suffixes}
 
 
-def _vggsound(settings: Published, stack: Stack) -> Iterator[dict]:
+def _vggsound(settings: Published, stack: Stack, overwrite: bool) -> Iterator[dict]:
     """FD, FAD and, with pictures or videos, CS on the test split of VGGSound, by `score`; nothing without sounds."""
     if not settings.vggsound:
         return
     found = score(stack, Path(settings.vggsound), Path(settings.reference), settings.videos and Path(settings.videos),
-                  out=Path(settings.out) / "vggsound", seconds=settings.seconds)
+                  out=Path(settings.out) / "vggsound", seconds=settings.seconds, overwrite=overwrite)
     for row in found[found.measure.isin(list(PRINTED))].rename(columns={"sample_rate": "rate"}).to_dict("records"):
         yield row | {"data": "VGGSound", "seconds": settings.seconds, "level": "as published",
                      "paper": PAPER_TABLE[PRINTED[row["measure"]]][settings.system]}

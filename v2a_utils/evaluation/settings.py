@@ -8,12 +8,9 @@ import tomllib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from v2a_utils.data.files import cache_folder
+from v2a_utils.data.files import cache_folder, refuse_existing
 from v2a_utils.data.store import Store
-from v2a_utils.mappers.model import MAPPERS
-from v2a_utils.mappers.training import TrainConfig
-from v2a_utils.pipeline import SoundOptions
-from v2a_utils.stacks.extraction import EmbedOptions
+from v2a_utils.options import SCORES, SUMMARY, TRAINED, EmbedOptions, SoundOptions, check
 
 FILES = (".toml", ".json")
 WORLD = "soundworld"  # as `videos`: SoundWorld's splits, whose truth is known
@@ -78,7 +75,7 @@ class Settings:
     picture_clips: int | None = None  # at most so many pictures get sounds
     aggregate: str = "mean"  # of a video's frames
     frame_rate: float = 1.0  # frames a second
-    mappers: tuple[str, ...] = tuple(MAPPERS)  # trained here; others are taken from the stack, where it has them
+    mappers: tuple[str, ...] = TRAINED  # trained here; others are taken from the stack, where it has them
     training: dict = field(default_factory=dict)  # fields of TrainConfig that replace the recipes'
     methods: tuple[str, ...] = PAPER_ROWS  # names of METHODS, kinds of mappers, or folders of trained ones
     steps: int | None = None  # of the generator, for all methods (default: METHODS has them), as the three that follow
@@ -98,8 +95,8 @@ class Settings:
     takes: int = 16
 
     def __post_init__(self):
-        known = {"sweep": SWEEPS, "mapper": MAPPERS, "engine": ("local", "ray"), "method": (*METHODS, *MAPPERS),
-                 "training": [one.name for one in fields(TrainConfig)]}
+        known = {"sweep": SWEEPS, "mapper": TRAINED, "engine": ("local", "ray"), "method": (*METHODS, *TRAINED),
+                 "training": _training_fields() if self.training else ()}
         given = {"sweep": self.sweeps, "mapper": self.mappers, "engine": (self.engine,), "training": self.training,
                  "method": [name for name in self.methods if not Path(name).is_dir()]}
         for what, names in given.items():
@@ -108,10 +105,8 @@ class Settings:
                                  + (", or the folder of a trained mapper" if what == "method" else ""))
         if doubled := [name for name in self.methods if self.methods.count(name) > 1]:
             raise ValueError(f"the method {doubled[0]} is asked for twice")
-        least = {"seeds": 1, "draws": 2, "sweep_clips": 4, "train_clips": 4, "test_clips": 4, "picture_clips": 2}
-        for name, few in least.items():
-            if (value := getattr(self, name)) is not None and value < few:
-                raise ValueError(f"{name} is {value}: give {few} or more")
+        for name in ("seeds", "draws", "sweep_clips", "train_clips", "test_clips", "picture_clips"):
+            check(name, getattr(self, name))
         for group, values in self.sweeps.items():
             if not isinstance(values, dict if group == "size" else (list, tuple)):
                 raise ValueError(f"the sweep {group} is {values!r}: give "
@@ -133,11 +128,21 @@ class Settings:
         """The folder of the summary."""
         return Path(self.out or Path(self.work) / "summary")
 
+    def refuse_existing(self, overwrite: bool = False) -> None:
+        """FileExistsError if the summary is there already, unless `overwrite`."""
+        refuse_existing((self.summary / name for name in SUMMARY), overwrite)
+
     @property
     def store(self) -> Store | None:
         """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
         return store if store is not None and store.shards() else None
+
+
+def _training_fields() -> list[str]:
+    from v2a_utils.mappers.training import TrainConfig  # which takes a second
+
+    return [one.name for one in fields(TrainConfig)]
 
 
 def world_settings(quick: bool = False) -> dict:
@@ -167,10 +172,14 @@ class Published:
     out: str = "results/published"
 
     def __post_init__(self):
-        if self.seconds <= 0:
-            raise ValueError(f"seconds {self.seconds:g}: give more than 0")
+        check("seconds", self.seconds, "score")
         if self.vggsound and not self.reference:
             raise ValueError("vggsound is given and reference is not: name the folder of the true sounds, <id>.wav")
+
+    def refuse_existing(self, overwrite: bool = False) -> None:
+        """FileExistsError if what is written is there already, unless `overwrite`."""
+        refuse_existing((Path(self.out) / name for name in ("published.csv", *(f"vggsound/{one}" for one in SCORES))),
+                        overwrite)
 
 
 def read_settings(path: str | Path, **others) -> Settings | Published:

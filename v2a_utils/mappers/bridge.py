@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import DATA, cache_folder, key, whole_file
+from v2a_utils.data.files import DATA, cache_folder, key
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.weights import sha256, state_sha256
+from v2a_utils.models.weights import sha256, state_sha256, write_tensors
 from v2a_utils.stacks.stack import Stack
 
 VOCABULARIES = DATA / "vocabularies"
@@ -140,6 +140,5 @@ def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
     """The array kept under the names of all that made it, computed if it is not there."""
     path = cache_folder("words") / f"{key(embeddings_of=names)[:32]}.safetensors"
     if not path.is_file():
-        with whole_file(path) as temporary:
-            save_file({"embeddings": torch.from_numpy(compute())}, temporary)
+        write_tensors(path, {"embeddings": torch.from_numpy(compute())})
     return load_file(path)["embeddings"].numpy()

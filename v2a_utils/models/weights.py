@@ -8,7 +8,7 @@ from pickle import UnpicklingError
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from v2a_utils.data.files import whole_file
@@ -19,8 +19,14 @@ SUMS = "SHA256SUMS"
 def save_weights(module: nn.Module, path: str | Path) -> None:
     """Write a module's state as float16 safetensors."""
     halves = {name: value.half() if value.is_floating_point() else value for name, value in module.state_dict().items()}
-    with whole_file(path) as temporary:
-        save_file({name: value.contiguous().cpu() for name, value in halves.items()}, temporary)
+    write_tensors(path, {name: value.contiguous().cpu() for name, value in halves.items()})
+
+
+def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
+    """Write tensors by name, and texts about them, as safetensors."""
+    content = save(tensors, about)
+    with whole_file(path) as temporary:  # whose own errors say why, say that the disk is full
+        temporary.write_bytes(content)
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:
@@ -123,5 +129,5 @@ def check_sums(folder: Path) -> None:
 
 def save_checkpoint(path: Path, state: dict) -> None:
     """Write a training's state so that a kill at any moment leaves a whole file."""
-    with whole_file(path) as temporary:
-        torch.save(state, temporary)
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)

@@ -31,6 +31,7 @@ from v2a_utils.data.store import SHARD_CLIPS, Row, Store
 from v2a_utils.models.batches import lane_count, parallel_map
 from v2a_utils.models.clip import aggregate_frames, choose_frames
 from v2a_utils.models.weights import state_sha256
+from v2a_utils.options import EmbedOptions
 from v2a_utils.stacks.stack import Stack
 
 SHIPPED = "embeddings"  # folder in a stack's extras: a store for each split of SoundWorld
@@ -38,20 +39,6 @@ PROBED = 4  # of its scenes, embedded again to see whether they are still the sa
 BATCH = 8  # clips: enough to keep a CPU busy, and little to wait for before the encoders begin
 FRAMES = 32  # through CLIP at a time
 DECODERS = cpu_count()  # processes that prepare ahead
-
-
-@dataclass(frozen=True)
-class EmbedOptions:
-    """How clips are embedded. "random" draws its frame from the seed and the clip's id."""
-
-    aggregate: str = "mean"
-    frame_rate: float = 1.0  # frames looked at per second of a video
-    seed: int = 0
-
-    def __post_init__(self):
-        choose_frames(self.aggregate, 1)  # ValueError for an unknown one
-        if not 0 < self.frame_rate <= 100:
-            raise ValueError(f"frame rate is {self.frame_rate}: give more than 0 and at most 100 frames a second")
 
 
 @dataclass(frozen=True)
@@ -188,8 +175,7 @@ def embed(listing: Listing, stack: Stack, path: str | Path, options: EmbedOption
     store, settings = Store(path), store_settings(stack, options) | listing.settings
     ids = [source.id for source in listing.sources]
     shards = [slice(start, start + SHARD_CLIPS) for start in range(0, len(ids), SHARD_CLIPS)]
-    if store.shards() and not resume:
-        raise ValueError(f"{path}: there is a store already; add --resume to go on with it, or give another --out")
+    store.refuse_existing(resume)
     todo = store.missing([ids[shard] for shard in shards], settings)
     jobs = [job for number in todo for job in batch_jobs(number, listing.sources[shards[number]])]
     done = run(jobs, stack, options)

@@ -113,7 +113,7 @@ def _photographs(stack) -> tuple[dict, dict[str, np.ndarray]]:
     names = [eye._info.index_to_description(i).split(",")[0] for i in range(1000)]
     fits = [{"resize": fit.transforms[0].size, "size": fit.transforms[1].size[0]} for fit in eye.fits]
     settings = {"fits": fits, "classes": numbers, "names": names, "leastShare": photo.LEAST_SHARE,
-                "drawn": photo.DRAWN, "bias": float(eye.probe["bias"])}
+                "drawn": photo.DRAWN, "bias": float(eye.probe["bias"]), "strange": photo.STRANGE}
     probe = {"probe": eye.probe["weight"]}
     if not len(bridge.sounds):
         return settings, probe | {"sounds": bridge.heard, "soundsOfClass": np.eye(len(CLASSES))}

@@ -49,8 +49,8 @@ jobs.map = ({visual, ...settings}) => mapEmbedding(Float32Array.from(visual), se
 
 // A picture of the reader's -> whether it is drawn; if not, what the classifiers see in it, and a sound's embedding
 // where SoundWorld has a sound for it.
-jobs.photograph = async ({picture, seed}) => {
-  if (await isDrawn(picture)) return {drawn: true};
+jobs.photograph = async ({picture, distance, seed}) => {
+  if (await isDrawn(picture, distance / config.familiarLimit)) return {drawn: true};
   const seen = await classified(picture);
   return {...seen, mapped: seen.known ? drawnSound(seen.best, (seed + contentOf(picture)) % 2 ** 32) : null};
 };

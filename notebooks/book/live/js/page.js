@@ -350,7 +350,11 @@ async function mapChosen(source, seen, options) {
   if (source.own && settings.photo && options.mapper === settings.choices[0]) {
     say("Is it a drawing or a photograph? Two classifiers look at it …");
     await openPhoto();
-    const look = await engine.ask("photograph", {picture: source.picture, seed: options.seed});
+    const look = await engine.ask("photograph", {
+      picture: source.picture,
+      distance: seen.distance,
+      seed: options.seed,
+    });
     seen.strange = !look.drawn; // they are surer than the distance in CLIP's space
     if (!look.drawn && !source.anyway) return photographMapped(look);
   }

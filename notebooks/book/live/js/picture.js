@@ -113,18 +113,20 @@ function nearestWords(visual) {
 }
 
 // Whether a picture is a drawing in SoundWorld's manner, v2a_utils.models.photo.PhotoEye.is_drawn: a linear answer on
-// what the first classifier sees in it at a drawing's size, and in its mirror image.
-async function isDrawn(picture) {
+// what the first classifier sees in it at a drawing's size, and in its mirror image, together with its distance in
+// CLIP's space, as a share of the limit.
+async function isDrawn(picture, distance) {
   const {
     fits: [{resize, size}],
     drawn,
     bias,
+    strange,
   } = config.photo;
   const pixels = fitted(smaller(picture, drawn), resize, size);
   let sum = 0;
   for (const view of [pixels, mirrored(pixels, size)])
     sum += dot(await run("photo0", {pixels: [view, [1, 3, size, size]]}, "features"), tensors.probe.values);
-  return sum / 2 + bias < 0;
+  return sum / 2 + bias + strange * (distance - 1) < 0;
 }
 
 function smaller(picture, short) {
