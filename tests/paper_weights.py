@@ -43,7 +43,7 @@ class Sizes:
     clip_text: tuple = (32, 2, 1)  # width, heads, layers
     htsat: tuple = (8, [1, 1, 1, 1], [1, 2, 4, 8])  # width, depths, heads
     roberta: tuple = (768, 1, 128)  # width (laion_clap knows no other), layers, intermediate
-    vocabulary: int = 261
+    vocabulary: int = 262
     unet: tuple = (8, 16, 24, 40)
     vae: tuple = (8, 16, 32)
     vocoder: int = 32
@@ -174,13 +174,25 @@ def make_clip(folder: Path, sizes: Sizes) -> None:
 
 
 def make_tokenizer(folder: Path, size: int) -> None:
-    """A byte-level RoBERTa tokenizer without merges, filled up to `size` tokens."""
+    """A byte-level RoBERTa tokenizer with one merge, filled up to `size` tokens, in all the files of the published one."""
     folder.mkdir(parents=True)
-    tokens = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ByteLevel.alphabet()), "<mask>"]
+    marks = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokens = [*marks.values(), *sorted(ByteLevel.alphabet()), "Ġd", "<mask>"]
     tokens += [f"filler{number}" for number in range(size - len(tokens))]
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    added = [{"id": vocabulary[token], "special": True, "content": token, "single_word": False, "lstrip": token == "<mask>",
+              "rstrip": False, "normalized": False} for token in (*marks.values(), "<mask>")]
+    spaces = {"add_prefix_space": False, "trim_offsets": True}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\nĠ d\n")
+    write_json(folder / "special_tokens_map.json", marks | {"cls_token": "<s>", "sep_token": "</s>", "mask_token": "<mask>"})
     write_json(folder / "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "model_max_length": 512})
+    write_json(folder / "tokenizer.json", {  # merges as texts: so it was written then
+        "version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel"} | spaces, "decoder": {"type": "ByteLevel"} | spaces,
+        "post_processor": {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 0]} | spaces,
+        "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": "",
+                  "end_of_word_suffix": "", "fuse_unk": False, "vocab": vocabulary, "merges": ["Ġ d"]}})
 
 
 def make_audioldm(folder: Path, clap: nn.Module, sizes: Sizes) -> None:

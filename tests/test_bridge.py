@@ -51,6 +51,27 @@ def by_hand() -> tuple[np.ndarray, np.ndarray]:
 # ------------------------------------------------------------------------------------------------------- the estimate
 
 
+@pytest.mark.quality
+def test_few_sentences_speak_for_a_picture_as_well_as_all_and_better_where_clip_is_unsure(stack):
+    store, sure = Store(stack.config.extras / "embeddings" / "test"), trained_mapper(stack, "words")
+    visual, audio = (np.array(store.numpy(side)[:200]) for side in ("visual", "audio"))
+
+    def cosine(kept: int | None, scale: float) -> float:
+        bridge = WordsBridge(**sure.config | {"kept": kept, "visual_scale": scale * sure.config["visual_scale"]})
+        bridge.load_state_dict(sure.state_dict())
+        return float((bridge.map(visual) * audio).sum(1).mean())
+
+    assert cosine(5, 1) > cosine(None, 1) - 0.01 and cosine(5, 0.25) > cosine(None, 0.25) + 0.02
+
+
+def test_the_sentences_that_speak_are_the_likeliest_and_share_all():
+    alone, shares = make(kept=1), by_hand()[0]
+    best = np.eye(len(SEEN), dtype=np.float32)[shares.argmax(1)]
+    assert np.allclose(alone.map(PICTURES), alone.hear(torch.from_numpy(best)), atol=1e-6)
+    assert np.allclose(alone.attention(PICTURES), shares, atol=1e-6)  # what CLIP saw stays what it is
+    assert np.allclose(make(kept=5).map(PICTURES), make().map(PICTURES))
+
+
 def test_the_mean_is_that_of_the_sounds_under_bayes_rule(monkeypatch):
     shares, sounds_of = by_hand()
     expected = shares @ sounds_of @ SOUNDS

@@ -3,6 +3,7 @@
 `pytest --slow` adds the test at the real sizes (about 5 GB of disk, several minutes).
 """
 
+import json
 import pickle
 import re
 import shutil
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, assert_one_sentence, offline_environment, sine
+from conftest import ROOT, assert_one_sentence, offline_environment, sine, unit_rows
 from nbclient import NotebookClient
 from paper_weights import (
     SMALL,
@@ -34,9 +35,11 @@ from paper_weights import (
 )
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from v2a_utils.__main__ import main
-from v2a_utils.mappers.registry import words_bridge
+from v2a_utils.mappers.photographs import seen_by_clip
+from v2a_utils.mappers.registry import put_mapper, words_bridge
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap import CONFIGS, PATCHES, PROMPTS, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import VisionEncoder
@@ -157,9 +160,22 @@ def test_what_holds_no_whole_clap_is_named(folder, tmp_path, kind):
     assert str(path) in str(caught.value) and "Traceback" not in str(caught.value)
 
 
+@pytest.mark.parametrize("without", [None, "tokenizer.json", "special_tokens_map.json"])
+def test_a_published_tokenizer_is_read_from_whichever_of_its_files_are_there(tmp_path, without):
+    make_tokenizer(tmp_path / "tokenizer", 300)
+    vocabulary = json.loads((tmp_path / "tokenizer" / "vocab.json").read_text())
+    if without:
+        (tmp_path / "tokenizer" / without).unlink()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    expected = [0, *(vocabulary[token] for token in ("a", "Ġd", "o", "g")), 2]
+    assert len(tokenizer) == 300 and tokenizer("a dog").input_ids == expected
+
+
 def test_an_audioldm_folder_with_an_empty_tokenizer_is_refused(tmp_path):
     make_tokenizer(tmp_path / "audioldm" / "tokenizer", 4)
     torch.save(clap_state(small_clap()), tmp_path / "clap.pt")
+    (tmp_path / "audioldm" / "tokenizer" / "tokenizer.json").unlink()
+    (tmp_path / "audioldm" / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     (tmp_path / "audioldm" / "tokenizer" / "vocab.json").write_text('{"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}')
     with pytest.raises(ValueError, match="tokenizer knows"):
         load_clap(tmp_path / "clap.pt", tmp_path / "audioldm")
@@ -191,6 +207,17 @@ def test_sound_command_works_on_the_paper_stack(places, tmp_path, monkeypatch):
     assert main(["sound", str(tmp_path / "green.png"), *options]) == 0
     info = soundfile.info(tmp_path / "green.wav")
     assert (info.samplerate, info.duration) == (16_000, 10.0)  # as AudioLDM's own and the paper's sounds
+
+
+def test_of_the_bridge_over_words_the_five_likeliest_sentences_are_told(paper, monkeypatch):
+    sentences = [(f"a photo of {name}", name) for name in ("a dog", "a cat", "a car", "rain", "a bell", "a train")]
+    monkeypatch.setitem(paper.cache, "put mappers", {})
+    put_mapper(paper, "words", words_bridge(paper, sentences))
+    seen = seen_by_clip(paper, unit_rows(1, paper.vision.embed_dim)[0], "words")
+    names, shares = zip(*seen)
+    assert len(seen) == 5 and set(names) < {name for name, _ in sentences}
+    assert list(shares) == sorted(shares, reverse=True) and 5 / 6 < sum(shares) < 1
+    assert not seen_by_clip(paper, unit_rows(1, paper.vision.embed_dim)[0], "regression")
 
 
 def test_text_in_sound_out_is_that_of_diffusers_own_pipeline(paper, folder):

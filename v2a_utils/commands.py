@@ -175,7 +175,7 @@ def _tell(source: Path, target: Path, sound, stack, mapper: str) -> None:
 
 
 def _shares(named: list[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {share:.0%}" for name, share in named)
+    return ", ".join(f"{name} {share:.0%}" if share >= 0.01 else f"{name} <1%" for name, share in named)
 
 
 def fetch(options: argparse.Namespace) -> int:

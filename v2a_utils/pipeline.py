@@ -250,7 +250,8 @@ def _together(looks: list[Look]) -> Look:
     seen = dict(sorted((pair for look in looks for pair in look.seen), key=itemgetter(1)))  # the last one stays
     chosen = [look.chosen for look in looks if look.chosen]
     drawn = [look.drawn for look in looks if look.drawn is not None]
-    return Look(any(look.by_classifiers for look in looks), sorted(seen.items(), key=itemgetter(1), reverse=True)[:3],
+    likeliest = sorted(seen.items(), key=itemgetter(1), reverse=True)[: len(looks[0].seen)]
+    return Look(any(look.by_classifiers for look in looks), likeliest,
                 max(chosen, key=itemgetter(1), default=None), all(drawn) if drawn else None)
 
 

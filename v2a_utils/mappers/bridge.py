@@ -22,6 +22,7 @@ from v2a_utils.stacks.stack import Stack
 
 VOCABULARIES = DATA / "vocabularies"
 OWN_WORDS = {"mini": ("soundworld",), "paper": ("vggsound", "audioset")}  # files of VOCABULARIES
+KEPT = 5  # sentences that speak for a photograph, see WordsBridge
 START_SCALE = 1 / 0.07  # CLIP's and CLAP's before training; stored, but not used, where there are no sounds
 BATCH = 256  # sentences embedded at once
 FILES = 64  # sounds embedded at once and kept together
@@ -37,7 +38,8 @@ def build_bridge(stack: Stack, words: Sentences, sounds: np.ndarray | None, form
         raise ValueError(f"sounds of {sounds.shape[1]} dimensions do not fit this CLAP, which has {heard.shape[1]}")
     audio_scale = float(stack.audio.model.logit_scale_a.detach().exp()) if len(sounds) else START_SCALE
     bridge = WordsBridge(seen.shape[1], heard.shape[1], words, len(sounds),
-                         float(stack.vision.model.logit_scale.detach().exp()), audio_scale, form)
+                         float(stack.vision.model.logit_scale.detach().exp()), audio_scale, form,
+                         None if stack.config.draws else KEPT)
     bridge.load_state_dict({name: torch.from_numpy(np.asarray(value, np.float32))
                             for name, value in (("seen", seen), ("heard", heard), ("sounds", sounds))})
     return bridge.to(stack.device).eval()

@@ -27,13 +27,13 @@ class Look:
     """Who looked at a picture, and what they saw."""
 
     by_classifiers: bool = False  # else by CLIP
-    seen: list[tuple[str, float]] = field(default_factory=list)  # names with their shares, at most three
+    seen: list[tuple[str, float]] = field(default_factory=list)  # names or sentences with their shares, the likeliest
     chosen: tuple[str, float] | None = None  # the class whose sound a photograph gets, and its share
     drawn: bool | None = None  # whether it is a drawing as this CLIP knows them; None: nobody asked
 
 
 def seen_by_clip(stack: Stack, visual: np.ndarray, mapper: str) -> list[tuple[str, float]]:
-    """What CLIP sees in a picture, (d,): the three likeliest of SoundWorld's things, or of a bridge's sentences.
+    """What CLIP sees in a picture, (d,): the three likeliest of SoundWorld's things, or five of a bridge's sentences.
 
     Nothing on a stack of photographs with another mapper than words: its CLIP would have to read a vocabulary first.
     """
@@ -47,7 +47,8 @@ def seen_by_clip(stack: Stack, visual: np.ndarray, mapper: str) -> list[tuple[st
         names, shares = bridge.sentences, bridge.attention(visual[None])[0]
     else:
         return []
-    return [(names[place], float(shares[place])) for place in np.argsort(-shares)[:3]]
+    told = 3 if stack.config.draws else 5  # of sentences, several may say the same
+    return [(names[place], float(shares[place])) for place in np.argsort(-shares)[:told]]
 
 
 def photograph_embedding(stack: Stack, frames: list[Image.Image], seed: int = 0) -> tuple[np.ndarray, Seen]:

@@ -30,15 +30,20 @@ class WordsBridge(nn.Module):
     estimate with two kernels; "draw" draws a sentence and then one of the sounds.
 
     Without sounds, CLAP's embeddings of the sentences take their place, though they lie in the cloud of *texts*.
+
+    With `kept`, only so many sentences, the likeliest, speak for a picture: the mean of many drifts to the middle of the
+    sounds. It changes nothing for the mini CLIP; were that four times less sure, as CLIP is of a vague photograph, the
+    cosine to the true sound would rise from 0.8 to 0.9 with 5 (tests/test_bridge.py).
     """
 
     kind = "words"
 
     def __init__(self, visual_dim: int, audio_dim: int, sentences: Sequence[Sequence[str]], sounds: int,
-                 visual_scale: float, audio_scale: float, form: str = "mean"):
+                 visual_scale: float, audio_scale: float, form: str = "mean", kept: int | None = None):
         super().__init__()
         self.config = {"visual_dim": visual_dim, "audio_dim": audio_dim, "sentences": [list(s) for s in sentences],
-                       "sounds": sounds, "visual_scale": visual_scale, "audio_scale": audio_scale, "form": form}
+                       "sounds": sounds, "visual_scale": visual_scale, "audio_scale": audio_scale, "form": form,
+                       "kept": kept}
         self.sentences = [seen for seen, _ in sentences]
         self.register_buffer("seen", torch.zeros(len(sentences), visual_dim))
         self.register_buffer("heard", torch.zeros(len(sentences), audio_dim))
@@ -55,7 +60,11 @@ class WordsBridge(nn.Module):
 
         A row's draws are its own, whatever the batch. ValueError for an unknown form or no draw.
         """
-        return self.hear(self._shares(visual), seed, form, draws)
+        shares, kept = self._shares(visual), self.config["kept"]
+        if kept and kept < len(self.sentences):
+            shares = shares * (shares >= shares.topk(kept).values[:, -1:])
+            shares /= shares.sum(1, keepdim=True)
+        return self.hear(shares, seed, form, draws)
 
     @torch.inference_mode()
     def hear(self, shares: torch.Tensor, seed: int = 0, form: str | None = None, draws: int = 1) -> np.ndarray:
