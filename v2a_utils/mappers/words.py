@@ -31,9 +31,9 @@ class WordsBridge(nn.Module):
 
     Without sounds, CLAP's embeddings of the sentences take their place, though they lie in the cloud of *texts*.
 
-    With `kept`, only so many sentences, the likeliest, speak for a picture: the mean of many drifts to the middle of the
-    sounds. It changes nothing for the mini CLIP; were that four times less sure, as CLIP is of a vague photograph, the
-    cosine to the true sound would rise from 0.8 to 0.9 with 5 (tests/test_bridge.py).
+    With `kept`, only so many sentences, the likeliest, speak for a picture: the mean of many drifts to the middle of
+    all sounds. It changes nothing for the mini CLIP; were that four times less sure, as CLIP is of a vague photograph,
+    the cosine to the true sound would rise from 0.8 to 0.9 with 5 (tests/test_bridge.py).
     """
 
     kind = "words"
