@@ -224,7 +224,8 @@ def test_the_command_prints_the_table_and_ends_bad_input_with_2(folders, stack, 
     monkeypatch.setattr(stacks, "load_stack", lambda name=None, device=None: stack)
     arguments = ["score", str(folders / "made"), "--reference", str(folders / "true"), "--out", str(folders / "out")]
     assert main(arguments) == 0 and "KL softmax" in capsys.readouterr().out
-    assert main([*arguments, "--clips", "each.txt"]) == 2 and ".csv or .parquet" in capsys.readouterr().err
+    assert main(arguments) == 2 and "--overwrite" in capsys.readouterr().err
+    assert main([*arguments, "--overwrite", "--clips", "each.txt"]) == 2 and ".csv or .parquet" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------- clip by clip

@@ -58,7 +58,7 @@ def _is_solution(cell: nbformat.NotebookNode) -> bool:
 
 
 def _answer(task: dict[str, str]) -> list[nbformat.NotebookNode]:
-    return [_code(task["answer"].strip(), "answer"), _code(f"{HEADER}\n\n{task['check'].strip()}", "check")]
+    return [_code(task["answer"].strip(), "answer"), _code(f"{HEADER}\n\n{task['check'].strip()};", "check")]
 
 
 def _code(source: str, tag: str) -> nbformat.NotebookNode:

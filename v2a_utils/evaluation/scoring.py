@@ -101,8 +101,10 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     write_json(out / "scores.json", {
         "sounds": str(sounds), "reference": str(reference), "seconds": seconds, "notes": notes,
         "intervals": "95%, over clips, all sounds of a clip together; `interval_by` says how", "scores": rows})
-    write_json(out / "output_metrics.json", {
-        AV_BENCHMARK[key]: row["value"] for row in rows if (key := (row["measure"], row["backbone"])) in AV_BENCHMARK})
+    named = {AV_BENCHMARK[key]: row["value"] for row in rows
+             if (key := (row["measure"], row["backbone"])) in AV_BENCHMARK}
+    if named:  # none of them is of the mini stack's listeners
+        write_json(out / "output_metrics.json", named)
     return table
 
 

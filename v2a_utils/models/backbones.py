@@ -171,6 +171,7 @@ class Vggish(AudioBackbone):
     weights, rate, dimensions = "vggish*.pth", 16_000, 128
     what, licence, gigabytes = "VGGish: FAD", "Apache-2.0", 0.29
     urls = ("https://github.com/harritaylor/torchvggish/releases/download/v0.1/vggish-10086976.pth",)
+    sums = {"vggish-10086976.pth": "sha256:10086976245803799d9194e9a73d9b6c1549c71d1b80106f5cade5608a561f4b"}
 
     @classmethod
     def load(cls, path: Path, device: str = "cpu") -> AudioBackbone:
