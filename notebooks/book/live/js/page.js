@@ -364,7 +364,7 @@ async function mapChosen(source, seen, options) {
 }
 
 function photographMapped({names, known, mapped, best, share}) {
-  const guesses = names.map(([name, one]) => `${name} ${percent(one)}`).join(", ");
+  const guesses = describe(names);
   const {label} = settings.classes[best];
   if (known)
     return {mapped, way: [mapped], by: `the classifiers of photographs saw ${guesses}, so it sounds like a ${label}`};
