@@ -7,6 +7,7 @@ Tests marked `slow` run with `--slow` only.
 
 import json
 import os
+import re
 import shutil
 
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"  # before any library reads them
@@ -20,10 +21,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import nbformat
 import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from nbclient import NotebookClient
 from PIL import Image
 from soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, Thing, make_scene
 
@@ -41,10 +44,22 @@ needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear i
 
 
 LONG = {f"test_{name}" for name in (  # files that take many seconds: whole commands, trainings, notebooks, wheels
-    "ablations", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch", "films", "generation", "listening",
+    "ablations", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch", "films", "findings", "generation", "listening",
     "live", "nothing_is_lost", "own_data", "paper_stack", "pairs", "parity", "parts", "published", "recipes", "report",
     "reproduction", "retiming", "scale", "showcase", "sight", "sound_command", "strangers", "training", "wheel",
 )}
+
+
+def run_notebook(path: Path, numbers: dict[str, int], before: str = "", after: str = "") -> list[nbformat.NotebookNode]:
+    """The cells of a notebook, executed with other `numbers` in its first code cell and with code before and after."""
+    notebook = nbformat.read(path, 4)
+    sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    for one, few in numbers.items():
+        sizes.source, changed = re.subn(rf"^{one} = \d+", f"{one} = {few}", sizes.source, flags=re.MULTILINE)
+        assert changed == 1, one
+    sizes.source += f"\n{before}"
+    notebook.cells.append(nbformat.v4.new_code_cell(after))
+    return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute().cells
 
 
 def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:

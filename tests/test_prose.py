@@ -15,6 +15,7 @@ CONSTANTS = {
     "0.01",  # CLIP's temperature; the least scatter of notebook 02
     "86%", "53%", "19%",  # what the paper's abstract says
     "48.83",  # M parameters, the paper's table; notebook 03 asserts that ours has as many
+    "44.1",  # kHz, the other usual rate, which notebook 01 takes for 48
     "0.1", "0.9",  # nats in dB
     "0.96", "2.56",  # seconds of a frame of VGGish and of a sound of SoundWorld
 }

@@ -165,6 +165,14 @@ def test_a_finding_that_fails_stops_the_execution_and_says_which_condition(told)
     assert not told
 
 
+def test_on_another_stack_a_finding_that_fails_is_said(told):
+    names = {"finding": widgets.finding, "STACK": "paper", "low": -1}
+    exec('finding("The gap is open.", low > 0)', names)
+    assert told[0]["text/plain"] == "Not found on the stack paper: The gap is open."
+    with pytest.raises(AssertionError, match="no longer found"):
+        exec('finding("The gap is open.", low > 0)', names | {"STACK": "mini"})
+
+
 def test_what_no_measurement_could_fail_is_no_condition(told):
     for hopeless in (lambda: widgets.finding("Anything goes."), lambda: widgets.finding("Anything goes.", True),
                      lambda: widgets.finding("Anything goes.", np.ones(2) > 0)):

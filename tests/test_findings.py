@@ -1,0 +1,44 @@
+"""What the lessons say they found hangs on their data: where these are spoiled, nine of ten findings fail."""
+
+import json
+
+import pytest
+from conftest import ROOT, run_notebook
+
+RECORD = """
+import json, v2a_utils.widgets
+
+v2a_utils.widgets.said = []
+v2a_utils.widgets.finding = lambda sentence, *holds: v2a_utils.widgets.said.append([sentence, all(holds)])
+"""
+TELL = "print(json.dumps(v2a_utils.widgets.said))"
+ONE_SCENE = """
+import numpy as np, soundworld, soundworld.films
+from dataclasses import replace
+from v2a_utils.stacks import extraction
+
+drawn, honest = soundworld.draw(soundworld.make_scene("val", 0)), extraction.embed_world
+hum = np.sin(2 * np.pi * 440 * np.arange(soundworld.NUM_SAMPLES) / soundworld.SAMPLE_RATE).astype(np.float32)
+soundworld.draw = soundworld.films.draw = lambda scene, at=None: drawn
+soundworld.synthesise = lambda scene: hum.copy()
+
+
+def shuffled(*scenes, **settings):
+    table, rng = honest(*scenes, **settings), np.random.default_rng(0)
+    return replace(table, visual=rng.permutation(table.visual), audio=rng.permutation(table.audio))
+
+
+extraction.embed_world = shuffled
+"""
+SPOILT = {  # lesson -> how it is made small, and its data spoiled
+    "01_embedding_extraction": ({"SCENES": 256, "MOVED": 8, "FILMS": 8, "STEPS": 1}, ONE_SCENE),
+}
+
+
+@pytest.mark.parametrize("lesson", SPOILT)
+def test_nine_of_ten_findings_fail_on_spoiled_data(lesson):
+    few, spoil = SPOILT[lesson]
+    *_, last = run_notebook(ROOT / "notebooks" / f"{lesson}.ipynb", few, RECORD + spoil, TELL)
+    told = json.loads(last.outputs[0].text)
+    held = [sentence for sentence, holds in told if holds]
+    assert len(told) > 5 and len(held) <= len(told) / 10, held
