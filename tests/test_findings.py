@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, run_notebook
+from conftest import NO_UMAP, ROOT, run_notebook
 
 RECORD = """
 import json, v2a_utils.widgets
@@ -30,8 +30,26 @@ def shuffled(*scenes, **settings):
 
 extraction.embed_world = shuffled
 """
+NO_GAP = NO_UMAP + """
+import numpy as np
+from dataclasses import replace
+from v2a_utils.stacks import extraction
+
+honest = extraction.embed_world
+
+
+def one_cone(stack, split, count, seed=0):
+    table, rng = honest(stack, split, count, seed), np.random.default_rng(len(split))
+    rows = 3 + rng.normal(size=(2, *table.visual.shape)).astype(np.float32)  # of both: one narrow cone, and no pairs
+    rows /= np.linalg.norm(rows, axis=-1, keepdims=True)
+    return replace(table, visual=rows[0], audio=rows[1])
+
+
+extraction.embed_world = one_cone
+"""
 SPOILT = {  # lesson -> how it is made small, and its data spoiled
     "01_embedding_extraction": ({"SCENES": 256, "MOVED": 8, "FILMS": 8, "STEPS": 1}, ONE_SCENE),
+    "02_domain_gap": ({"PAIRS": 400, "TESTS": 200, "HEARD": 4, "STEPS": 1, "DRAWN": 60}, NO_GAP),
 }
 
 

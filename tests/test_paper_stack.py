@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, assert_one_sentence, offline_environment, run_notebook, sine, unit_rows
+from conftest import NO_UMAP, ROOT, assert_one_sentence, offline_environment, run_notebook, sine, unit_rows
 from paper_weights import (
     SMALL,
     audioldm_checkpoint,
@@ -291,7 +291,8 @@ def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, tmp_path, 
     # the towers hear ten seconds of each clip; seed 13 has every class that the notebook looks for among so few scenes
     few = {"SEED": 13, "SCENES": 64, "MOVED": 4, "FILMS": 2, "STEPS": 1}
     done = on_paper("01_embedding_extraction.ipynb", monkeypatch, few)
-    said = "".join(output.get("text", "") + str(output.get("data", "")) for cell in done for output in cell.get("outputs", []))
+    outputs = [output for cell in done for output in cell.get("outputs", [])]
+    said = "".join(output.get("text", "") + str(output.get("data", "")) for output in outputs)
     assert f"224 x 224 kept, {SMALL.joint} dimensions out" in said
     assert "Not found on the stack paper: By sentences alone" in said  # random weights name nothing
 
@@ -307,12 +308,10 @@ def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeyp
     assert len(mine.sounds) == 1 and mine.config["audio_scale"] > 0
 
 
-# the notebook's own run draws its map by UMAP; here another plane does, for compiling UMAP takes the longest of all
-NO_UMAP = """
-import sys, types
-from sklearn.decomposition import PCA
-sys.modules["umap"] = types.SimpleNamespace(UMAP=lambda **settings: PCA(2))
-"""
+def test_the_notebook_on_the_gap_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    few = {"PAIRS": 60, "TESTS": 100, "HEARD": 3, "STEPS": 1, "DRAWN": 30}
+    on_paper("02_domain_gap.ipynb", monkeypatch, few, NO_UMAP)
 
 
 def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ NO_RESULT = re.compile(  # formulas, code, rows of tables, papers' numbers, plac
 RESULT = re.compile(r"(?<![\w.])\d[\d,]*\.\d+|(?<![\w.])\d+%|\b\d+ times\b")  # decimals, shares, multiples
 CONSTANTS = {
     "95%", "5%", "50%", "99%", "100%", "0.5",  # levels of intervals and tests, chance, all
-    "0.01",  # CLIP's temperature; the least scatter of notebook 02
+    "0.01",  # CLIP's temperature
     "86%", "53%", "19%",  # what the paper's abstract says
     "48.83",  # M parameters, the paper's table; notebook 03 asserts that ours has as many
     "44.1",  # kHz, the other usual rate, which notebook 01 takes for 48

@@ -6,7 +6,7 @@ import pytest
 
 from browser.lab import cut_off, faint, play
 
-PROJECTION = ["cell-01", "cell-02", "a35b5629", "6e2047c2", "cell-04", "cell-08", "cell-20", "55205968"]
+PROJECTION = ["c01", "c02", "c03", "c23", "c28"]
 BLIND = ["c01", "c02", "dafa6353", "c03", "c05", "c31", "c48"]
 LOOKS = [(700, "Light"), (1400, "Dark")]
 
@@ -27,7 +27,7 @@ def looks_well(lab, place, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def projection(lab):
-    lab.open("02", PROJECTION, "PAIRS, DRAWN, NEIGHBOURS, DRAWS = 60, 40, 5, 20")
+    lab.open("02", PROJECTION, "PAIRS, TESTS, DRAWN = 120, 120, 40")
     lab.run_all()
     return lab.page.locator(".jp-OutputArea-child", has=lab.page.get_by_label("colour by"))
 
