@@ -190,7 +190,7 @@ def test_folders_that_cannot_be_compared_are_refused_in_a_sentence(folders, stac
 
 @pytest.mark.parametrize("content, message", [
     (None, "not a CSV file"), ("name,class\na,dog\n", "its columns are name, class"), ("id,label\na,dog\n", "no label of"),
-    ("", "not a CSV file"), (b"\xff\xfe\x00\x80", "not a CSV file"),
+    ("", "its columns are none"), (b"\x80\xff\x00", "not a CSV file"),
 ], ids=["absent", "other columns", "too few", "empty", "bytes"])
 def test_labels_that_do_not_fit_are_refused_in_a_sentence(folders, stack, content, message):
     path = folders / "labels.csv"

@@ -34,7 +34,7 @@ from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import pairs, vggsound
 from v2a_utils.data.store import Row, Store
 from v2a_utils.evaluation.run import evaluate
-from v2a_utils.evaluation.scoring import recompute, score
+from v2a_utils.evaluation.scoring import _labels, recompute, score
 from v2a_utils.evaluation.settings import Published, Settings
 from v2a_utils.mappers.own import train_on_pairs
 from v2a_utils.mappers.recipes import RECIPES
@@ -336,6 +336,23 @@ def test_a_row_that_is_no_embedding_is_named(folder, row, side, wrong):
     with pytest.raises(ValueError, match=rf"t\.parquet: .*{side}") as caught:
         read_pairs(path)
     assert "\n" not in str(caught.value) and (row == 0 or f"row {row}" in str(caught.value))
+
+
+@FIFTY
+@given(mark=st.sampled_from([",", ";", "\t"]), encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+       end=st.sampled_from(["\n", "\r\n"]), quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+       columns=st.permutations(["id", "label", "more"]), spaces=st.booleans(), empty=st.booleans(),
+       label=st.sampled_from(["dog", "dog, barking", 'a "dog"', "Hündin; laut", "dog+cat"]))
+def test_labels_are_read_as_spreadsheets_write_them(folder, mark, encoding, end, quoting, columns, spaces, empty, label):
+    path, text, names = folder() / "labels.csv", io.StringIO(), ["a", "b c", "ü/é"]
+    writer = csv.writer(text, delimiter=mark, lineterminator=end, quoting=quoting)
+    writer.writerow(columns)
+    for name in names:
+        row = {"id": name, "label": label, "more": "1"}
+        writer.writerow([f"{row[column]} " if spaces else row[column] for column in columns])
+    writer.writerows([["", "", ""]] * empty)
+    path.write_text(text.getvalue(), encoding=encoding, newline="")
+    assert _labels(path, names) == dict.fromkeys(names, label)
 
 
 # ------------------------------------------------------------------------------------------------ nothing is replaced

@@ -270,17 +270,21 @@ def _clip_of(stem: str, known: dict[str, set[int]]) -> tuple[str, int] | None:
     return None
 
 
-def _vggsound_rows(path: Path) -> list[tuple[str, int, str, str]]:
-    """The rows of the list, also as a spreadsheet writes them: with a byte-order mark, a header, semicolons, spaces."""
+def csv_rows(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, also as a spreadsheet writes it: with a byte-order mark, semicolons or tabs, spaces."""
     try:
         content = path.read_bytes()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         mark = max(",;\t", key=text.partition("\n")[0].count)
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark)]
+        return [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV file that can be read ({complaint(error, path)})") from error
+
+
+def _vggsound_rows(path: Path) -> list[tuple[str, int, str, str]]:
+    """The rows of the list, without the names of its columns."""
     found = []
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(csv_rows(path), start=1):
         if not any(row) or (number == 1 and len(row) == 4 and row[3].lower() not in ("train", "test")):
             continue  # an empty row; names of columns
         try:

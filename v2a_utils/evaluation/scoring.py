@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 from v2a_utils.data.audio import SOUNDS, read_audio
 from v2a_utils.data.files import refuse_existing, whole_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
+from v2a_utils.data.sources import csv_rows
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Extractor, Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.results import PAPER_TABLE
@@ -71,6 +72,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     if clips is not None and clips.suffix.lower() not in (".csv", ".parquet"):
         raise ValueError(f"{clips}: give a file that ends in .csv or .parquet")
     matched = match_sounds(sounds, reference, ids)
+    labelled = _labels(labels, matched.files) if labels else {}  # what is wrong with them is said before the wait
     tables, each, notes = [], [], list(matched.notes)
     for name in listeners or [stack.name]:
         models = ({part: getattr(stack, part) for part in BACKBONES} if name == stack.name
@@ -80,7 +82,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
         names = list(heard)
         seeds = [stack_clips([heard[name][place] for name in names]) for place in range(len(heard[names[0]]))]
         truth, made = seeds[0], stack_seeds(seeds[1:])
-        given = _labels(labels, names) if labels else []
+        given = [labelled[name] for name in names if labelled]
         right = [right_classes(label.split("+"), tagger.names) for label in given]
         visual = _visual(stack, pictures, names) if pictures and "wav2clip" in models else None
         scorer = Scorer(models, truth, visual, right or None)
@@ -225,18 +227,15 @@ def _visual(stack: Stack, pictures: Path, names: list[str]) -> np.ndarray:
                      for name in tqdm(names, "pictures", unit="picture")])
 
 
-def _labels(path: Path, names: list[str]) -> list[str]:
+def _labels(path: Path, names: Collection[str]) -> dict[str, str]:
     """The label of each clip by a CSV; several of one clip are joined by +."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a CSV file that can be read ({error})") from error
-    if not {"id", "label"} <= set(table.columns):
-        raise ValueError(f"{path}: its columns are {', '.join(table.columns)}; id and label are needed")
-    known = dict(zip(table.id, table.label))
+    columns, *rows = [row for row in csv_rows(path) if any(row)] or [[]]
+    if not {"id", "label"} <= set(columns):
+        raise ValueError(f"{path}: its columns are {', '.join(columns) or 'none'}; id and label are needed")
+    known = {row[columns.index("id")]: row[columns.index("label")] for row in rows if len(row) == len(columns)}
     if lacking := [name for name in names if name not in known]:
         raise ValueError(f"{path}: has no label of {lacking[0]} ({len(lacking)} of {len(names)} lacking)")
-    return [known[name] for name in names]
+    return {name: known[name] for name in names}
 
 
 def _listen(clips: Matched, extractor: Extractor, title: str, whole: bool) -> dict[str, list[dict[str, np.ndarray]]]:
