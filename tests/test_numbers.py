@@ -237,12 +237,12 @@ def test_a_clip_without_frames_is_refused_with_its_row_and_does_not_take_the_nex
     assert np.allclose(read_pairs(tmp_path / "frames.parquet").train[0], unit_rows(40, 5)[:32], atol=1e-6)
     frames[5] = []
     parquet.write_table(pa.table(table_of(pa.array(frames))), tmp_path / "frames.parquet")
-    with pytest.raises(ValueError, match="row 5 has no frame"):
+    with pytest.raises(ValueError, match="row 5 does not hold"):
         read_pairs(tmp_path / "frames.parquet")
 
 
 def test_lists_of_different_sizes_are_refused(tmp_path):
     ragged = [row[: 5 - (number == 3)].tolist() for number, row in enumerate(unit_rows(40, 5))]
     parquet.write_table(pa.table(table_of(pa.array(ragged))), tmp_path / "ragged.parquet")
-    with pytest.raises(ValueError, match="visual does not hold lists of numbers of one size"):
+    with pytest.raises(ValueError, match="row 3 does not hold a list of numbers in the column visual"):
         read_pairs(tmp_path / "ragged.parquet")

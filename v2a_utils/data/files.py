@@ -58,8 +58,8 @@ def cache_folder(kind: str) -> Path:
 def whole_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to: renamed to it when the block ends well, removed when it does not.
 
-    Every call has a temporary name of its own, so that two writers of one file do not collide: the last one to finish
-    wins. The content is on the disk before the file gets its name. OSError names `path`, say when the disk is full.
+    Two writers of one file do not collide, and the last one wins; the content is on the disk before the file has its
+    name. OSError names `path`, say when the disk is full.
     """
     path = Path(path)
     temporary = path.with_name(f".part-{secrets.token_hex(4)}{path.suffix}")

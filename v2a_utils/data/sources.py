@@ -311,7 +311,7 @@ def pairs(folder: str | Path) -> Listing:
     """Pictures or videos with sounds of the same base name, in a folder or in its subfolders, known by their content.
 
     A subfolder's name is the label. A video without such a sound brings its own. The id is the path within the folder
-    without suffix, in canonical Unicode: one system may have written an accent of the name otherwise than another.
+    without suffix, in canonical Unicode.
     """
     found, left_out = defaultdict(list), []
     for path in _files(Path(folder), left_out):

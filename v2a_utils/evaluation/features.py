@@ -1,9 +1,8 @@
 """What the measures are computed on: sound files through the models that only evaluate, kept by the files' content.
 
 Channels are averaged, as in av-benchmark and fadtk; audioldm_eval takes the first. Every backbone gets every sound at
-its own rate, resampled by soxr from whatever rate the file has; the other programs use the filters of torchaudio or
-resampy (tests/benchmarks/parity.py measures how much that matters). A sound shorter than a frame of FAD, 0.96 s, is
-padded with silence; PaSST, which needs 10 s, pads or cuts every sound to that.
+its own rate, resampled by soxr (tests/benchmarks/parity.py measures what other filters change). A sound shorter than a
+frame of FAD, 0.96 s, is padded with silence; PaSST pads or cuts every sound to 10 s.
 """
 
 from collections.abc import Sequence

@@ -41,11 +41,11 @@ class Score(NamedTuple):
 class Scorer:
     """All measures of sounds against the reference sounds of the same pictures.
 
-    models: the evaluating models by name: tagger, and for FAD framewise, for CS wav2clip. truth: features of the
-    reference sounds, row by row, or None where there are none, which leaves out FD, FAD, KAD, KL and recall@10. visual:
-    CLIP's embeddings of the pictures (n, d), or None. right: which of the tagger's classes count as right for each
-    picture (empty where it knows none), or None. real: features of more reference sounds than there are pictures, for
-    FD, FAD and KAD to compare with (None: those of `truth`).
+    models: the backbones by part: tagger, and for FAD framewise, for CS wav2clip. truth: features of the reference
+    sounds, row by row; without them FD, FAD, KAD, KL and recall@10 are left out. visual: CLIP's embeddings of the
+    pictures (n, d). right: which of the tagger's classes count as right for each picture, none where it knows none.
+    real: features of more reference sounds than there are pictures, for FD, FAD and KAD to compare with instead of
+    `truth`.
 
     Every measure is a row a clip, all seeds of one beside each other; of a whole cloud, such as FD, it is the distance
     plus how the clip moves it. So the mean over clips is the measure, and its interval Student's over clips.

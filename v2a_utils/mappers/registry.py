@@ -71,11 +71,11 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
     ValueError when there is no such mapper, or when it was trained on other encoders than the stack's. CLAP is compared
     only if it has been loaded for something else.
     """
-    folder, loaded = mapper_folder(stack, which), stack.cache.setdefault("mappers", {})
-    put, written = stack.cache.setdefault("put mappers", {}), _written(folder)
-    if folder not in put and loaded.get(folder, (None,))[0] != written:  # not loaded yet, or trained anew since
-        loaded[folder] = written, _opened(stack, which, folder)
-    mapper = put[folder] if folder in put else loaded[folder][1]
+    folder, put = mapper_folder(stack, which), stack.cache.setdefault("put mappers", {})
+    loaded, versions = (stack.cache.setdefault(name, {}) for name in ("mappers", "versions of mappers"))
+    if folder not in put and versions.get(folder) != (written := _written(folder)):  # not loaded yet, or trained anew
+        loaded[folder], versions[folder] = _opened(stack, which, folder), written
+    mapper = put[folder] if folder in put else loaded[folder]
     taken = mapper.config.get("visual_dim")
     if which not in KINDS and taken and taken != (given := stack.vision.embed_dim):
         raise ValueError(f"{folder}: this mapper takes embeddings of {taken} numbers, and the CLIP of the stack "

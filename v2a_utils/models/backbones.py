@@ -395,10 +395,9 @@ TOO_GENERAL = frozenset(IMAGEHEAR["too_general"])  # ignored in the search for t
 
 
 def right_classes(labels: Iterable[str], names: Collection[str]) -> frozenset[str]:
-    """Which of a tagger's classes `names` count as right for a picture of these labels.
+    """Which of a tagger's classes `names` count as right for a picture of these labels; empty if it knows none.
 
-    For each label the class of that name, else AudioSet's classes for it, as Im2Wav defines them. Empty if the tagger
-    knows none of the labels.
+    For each label the class of that name, else AudioSet's classes for it, as Im2Wav defines them.
     """
     known = set(names)
     return frozenset(name for label in labels

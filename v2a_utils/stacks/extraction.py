@@ -229,9 +229,8 @@ class EmbeddingTable:
 def world_store(stack: Stack, split: str, count: int, seed: int = 0) -> Store:
     """The store of (at least) the first `count` scenes of a SoundWorld split, through both towers of a stack.
 
-    It lies in the cache, where the notebooks share it; what was made with the same weights and the same world is not
-    made again. It begins with the embeddings that the mini stack ships, where they still are what the encoders make of
-    the world.
+    It lies in the cache, under a key of weights and world. It begins with the embeddings that the mini stack ships,
+    where they still are what the encoders make of the world.
     """
     settings, cache = store_settings(stack, EmbedOptions()), cache_folder("embeddings")
     name = f"{stack.name}-{split}-{seed}-{key(world=world_code(), **settings)[:12]}"
