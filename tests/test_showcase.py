@@ -12,6 +12,7 @@ import pytest
 import showcase
 from conftest import ROOT
 
+from v2a_utils.evaluation.figures import VERDICTS, claims_poster
 from v2a_utils.evaluation.results import Results, claims
 from v2a_utils.stacks.stack import load_stack
 
@@ -28,11 +29,11 @@ def texts(figure) -> str:
 
 def test_every_claim_stands_in_the_figure_with_its_verdict():
     results = Results.read(ROOT / "data" / "results")
-    shown, table = texts(showcase.verdicts(results, "This was found.")), claims(results)
+    shown, table = texts(claims_poster(results, "This was found.")), claims(results)
     assert "This was found." in shown
     for claim, verdict in table.verdict.items():
         assert " ".join(claim.split()) in shown
-        assert next(word for begins, (*_, word) in showcase.VERDICTS.items() if verdict.startswith(begins)) in shown
+        assert next(word for begins, (*_, word) in VERDICTS.items() if verdict.startswith(begins)) in shown
 
 
 def test_the_figure_follows_the_summary():
@@ -40,7 +41,7 @@ def test_the_figure_follows_the_summary():
     results = Results.read(ROOT / "data" / "results")
     turned = results.differences.assign(value=-results.differences.value, low=-results.differences.high,
                                         high=-results.differences.low)
-    one, other = (texts(showcase.verdicts(found, "")) for found in (results, replace(results, differences=turned)))
+    one, other = (texts(claims_poster(found, "")) for found in (results, replace(results, differences=turned)))
     assert one != other
 
 

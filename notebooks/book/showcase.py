@@ -4,7 +4,6 @@ Everything shown is drawn, computed or read from the evaluation's summary; nothi
 """
 
 import argparse
-import textwrap
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,7 +14,8 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.evaluation.results import Results, claims, headline
+from v2a_utils.evaluation.figures import claims_poster
+from v2a_utils.evaluation.results import Results, headline
 from v2a_utils.evaluation.run import SUMMARY
 from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.pipeline import map_embeddings
@@ -24,9 +24,6 @@ from v2a_utils.stacks.stack import Stack, load_stack
 from v2a_utils.widgets import encode_mp3
 
 SHOWN = ("dog", "bells", "train", "frog", "cow", "trumpet")  # at most four of them are shown
-VERDICTS = {"holds": (MAPPED, "s", "holds"), "does not": ("#D55E00", "X", "does not hold here"),
-            "undecided": (NEUTRAL, "o", "undecided"), "cannot": (NEUTRAL, "_", "cannot be tested here"),
-            "not measured": (NEUTRAL, "_", "not measured")}  # how a verdict begins -> colour, marker, word
 
 
 # -------------------------------------------------------------------------------------------------------- the idea
@@ -123,31 +120,7 @@ def pictures_with_sounds(stack: Stack, seed: int) -> tuple[Figure, dict[str, np.
     return figure, {scene.label: wave for scene, wave in zip(scenes, made)}
 
 
-# -------------------------------------------------------------------------------------------------------- the claims
-
-
-def verdicts(results: Results, found: str) -> Figure:
-    """The paper's claims, each with its verdict here, and `found`, the main finding; colour and sign say the same."""
-    rows = [(textwrap.wrap(claim, 84), verdict) for claim, verdict in claims(results).verdict.items()]
-    heights = [0.75 + 0.75 * len(text) for text, _ in rows]
-    figure, ax = plt.subplots(figsize=(9, 0.24 * sum(heights) + 1.2))
-    ax.set(xlim=(0, 100), ylim=(sum(heights) + 3.5, 0))
-    ax.set_axis_off()
-    top = 0.0
-    for (text, verdict), height in zip(rows, heights):
-        looks = (look for begins, look in VERDICTS.items() if verdict.startswith(begins))
-        colour, marker, word = next(looks, (NEUTRAL, "o", verdict))
-        middle = top + height / 2
-        ax.text(0, middle, "\n".join(text), va="center", fontsize=10)
-        ax.plot(76, middle, marker, color=colour, markersize=8, markeredgewidth=2)
-        ax.text(78, middle, word, va="center", fontsize=10, weight="bold" if word == "holds" else "normal")
-        top += height
-        ax.axhline(top, color="#DDDDDD", linewidth=0.6)
-    ax.text(0, top + 0.4, "\n".join(textwrap.wrap(found, 112)), va="top", fontsize=9.5, weight="bold")
-    stack, count = results.run["stack"], results.run["sizes"]["pictures"]
-    ax.set_title(f"What the paper claims, and what came out here (stack {stack}, {count} pictures, 95% intervals)",
-                 loc="left", fontsize=11)
-    return figure
+# --------------------------------------------------------------------------------------------------- all of it, written
 
 
 def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
@@ -156,7 +129,7 @@ def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
     stack, results = load_stack("mini"), Results.read(summary)
     row, sounds = pictures_with_sounds(stack, seed)
     figures = {"idea.svg": idea(), "gap.png": gap(stack, count, seed), "sounds.png": row,
-               "claims.svg": verdicts(results, headline(results, pd.read_csv(summary / "order.csv")).sentence)}
+               "claims.svg": claims_poster(results, headline(results, pd.read_csv(summary / "order.csv")).sentence)}
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         with whole_file(out / name) as temporary, plt.rc_context({"svg.hashsalt": name}):

@@ -3,16 +3,14 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 
 from v2a_utils.evaluation.settings import SWEEPS, Method
-from v2a_utils.metrics.sounds import Interval, bootstrap, student_interval
+from v2a_utils.metrics.sounds import Interval, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, judge, nearer, opposite
 
 PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V2A-Mapper); VGG is VGGSound's test split
@@ -34,9 +32,7 @@ PAPER_COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure 
 OF_SOUNDS = ("reference", "true CLAP embedding")  # methods that need true sounds, which the pictures of "ood" lack
 PAIRS = (("diffusion", "regression"), ("diffusion", "regression, deep"), ("regression, deep", "regression"))
 JUDGES = ("FD", "FAD", "KL softmax", "accuracy", "recall@10", "CS")
-TRAINED = ("regression", "regression, deep", "diffusion", "better mapper")  # on the same pairs
 SHORT = {"cosine": 1, "recall@10": 1, "Fréchet distance": -1}  # measures of the short trainings; -1: lower is better
-TRUTHS = ("size → pitch", "count → events", "distance → loudness")
 
 
 @dataclass(frozen=True)
@@ -307,30 +303,6 @@ def _paper_against_im2wav() -> str:
             f"{change['CS ↑ (ImageHear)']:+.1%} on ImageHear")
 
 
-# --------------------------------------------------------------------------------------------- what measures agree on
-
-
-def agreement(results: Results, draws: int = 200) -> dict[str, Interval]:
-    """Rank correlation, over all methods, of every measure with attribute fidelity (the mean of TRUTHS), as intervals.
-
-    Signs are turned so that 1 means: ranks methods as the truth does. The interval resamples methods, so it is wide.
-    """
-    wide = results.table[(results.table.split == "sweep") & results.table.label.isna()].pivot_table(
-        index="method", columns="measure", values="value")
-    truth = wide[[name for name in TRUTHS if name in wide]].mean(axis=1)
-    found = {}
-    for name in ("FD", "FAD", "KL softmax", "KL sigmoid", "IS", "CS", "accuracy", "recall@10"):
-        sign = -1 if name in LOWER_IS_BETTER else 1
-        found[name] = bootstrap(_rank_correlation, sign * wide[name].to_numpy(), truth.to_numpy(), draws=draws)
-    return dict(sorted(found.items(), key=lambda item: -item[1].value))
-
-
-def _rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    if np.ptp(first) == 0 or np.ptp(second) == 0:  # one method drawn again and again
-        return 0.0
-    return float(spearmanr(first, second).statistic)
-
-
 # ----------------------------------------------------------------------------- how far the order of the mappers reaches
 
 
@@ -391,52 +363,3 @@ def _winners(differences: dict[tuple[str, str], Interval | None]) -> pd.DataFram
         told = {"holds": first, "does not hold": second}.get(verdict, verdict.split(" at this n")[0])
         table.setdefault(pair, {})[column] = told
     return pd.DataFrame(table).T
-
-
-def rank_agreement(results: Results, methods: tuple[str, ...] | None = None) -> tuple[float, float]:
-    """Lowest and highest Spearman correlation between two judges' orders of the methods (None: all of the table)."""
-    columns = {}
-    for measure in JUDGES:
-        values = results.find(measure, "test", "table").value
-        columns[measure] = -values if measure in LOWER_IS_BETTER else values
-    wide = pd.DataFrame(columns)
-    wide = wide.loc[[method for method in methods if method in wide.index]] if methods else wide
-    found = [float(spearmanr(wide[one], wide[two]).statistic) for one, two in combinations(wide.columns, 2)]
-    return min(found), max(found)
-
-
-def reach(results: Results, order: pd.DataFrame) -> pd.DataFrame:
-    """What an outsider would ask about the order of the mappers, and what the numbers answer."""
-    judged, trained = by_judge(results), by_training(order)
-    among, near = rank_agreement(results), rank_agreement(results, TRAINED)
-    seeds = results.find("FD").loc["diffusion"]
-    worlds, number = order.world.nunique(), order.seed.nunique()
-    rows = [
-        ("How much is the choice of the listener and of the measure?",
-         f"Two of the {len(JUDGES)} judges ({', '.join(JUDGES)}) order all methods with a rank correlation of "
-         f"{among[0]:.2f} to {among[1]:.2f}, the {len(TRAINED)} trained mappers with {near[0]:.2f} to {near[1]:.2f}."),
-        ("Does the order of the mappers survive another judge?", _sum_up(judged)),
-        ("... another seed of sampling?",
-         f"FD of the diffusion lies from {seeds.seed_low:.1f} to {seeds.seed_high:.1f} over {seeds.seeds:.0f} seeds "
-         f"and differs from that of the regression by {results.difference('diffusion', 'regression', 'FD')}."),
-        (f"... another training seed, another world seed? ({number} short trainings of each mapper on each of {worlds} "
-         "worlds, judged by embeddings)", _sum_up(trained) + " " + _worlds(trained)),
-    ]
-    return pd.DataFrame(rows, columns=["question", "answer"])
-
-
-def _sum_up(table: pd.DataFrame) -> str:
-    """For each pair how often either is the better, and how often it is undecided."""
-    parts = []
-    for pair, row in table.iterrows():
-        counts = row.value_counts()
-        parts.append(f"{pair}: " + ", ".join(f"{name} {count}" if name == "undecided" else f"{name} better {count}"
-                                             for name, count in counts.items()))
-    return f"Of {table.shape[1]} comparisons each: " + "; ".join(parts) + "."
-
-
-def _worlds(table: pd.DataFrame) -> str:
-    """Whether any comparison that is decided in one world is decided the other way in another."""
-    turned = [f"{pair} by {measure}" for pair, row in table.iterrows() for measure in SHORT
-              if len(set(row[[column for column in row.index if column.startswith(measure)]]) - {"undecided"}) > 1]
-    return f"Reversed between the worlds: {'; '.join(turned)}." if turned else "No decided comparison is reversed."
