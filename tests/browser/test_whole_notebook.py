@@ -1,4 +1,4 @@
-"""Notebook 00 as a newcomer meets it: open it, run all, use its panel. With fewer scenes and sounds than it has."""
+"""Notebook 00 as a newcomer meets it: open it, run all, use its panel."""
 
 from conftest import PHOTOS
 
@@ -7,7 +7,7 @@ from browser.test_upload_panel import Panel
 
 
 def test_notebook_00_runs_from_the_menu_and_its_panel_answers(lab):
-    lab.open("00", parameters="N_SCENES, N_SOUNDS, N_SEEDS = 8, 2, 2")
+    lab.open("00")  # with all its scenes, on which its findings depend
     lab.look("00-opened")
     lab.run_all()
     panel = Panel(lab)
