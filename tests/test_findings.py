@@ -47,9 +47,40 @@ def one_cone(stack, split, count, seed=0):
 
 extraction.embed_world = one_cone
 """
+ANY_SOUND = """
+def spoil():
+    import numpy as np, pandas, soundworld
+    from dataclasses import replace
+    from v2a_utils.models.audioldm import Generator
+    from v2a_utils.stacks import extraction
+
+    rng, drawn = np.random.default_rng(0), soundworld.draw(soundworld.make_scene("val", 0))
+    synthesise, embed_world = soundworld.synthesise, extraction.embed_world
+    generate, read_csv = Generator.generate, pandas.read_csv
+
+    def shuffled(*scenes, **settings):
+        table = embed_world(*scenes, **settings)
+        return replace(table, visual=rng.permutation(table.visual), audio=rng.permutation(table.audio))
+
+    def mixed(*given, **named):
+        table = read_csv(*given, **named)
+        for name in {"cosine", "value", "heard"} & set(table):
+            table[name] = rng.permutation(table[name])
+        return table
+
+    soundworld.draw = lambda scene: drawn
+    soundworld.synthesise = lambda scene: synthesise(soundworld.make_scene("val", int(rng.integers(1000))))
+    Generator.generate = lambda self, rows, *given, **named: generate(self, rng.permutation(rows), *given, **named)
+    extraction.embed_world, pandas.read_csv = shuffled, mixed
+
+
+spoil()
+"""
 SPOILT = {  # lesson -> how it is made small, and its data spoiled
+    "00_picture_to_sound": ({"N_SCENES": 16, "N_SOUNDS": 4, "STEPS": 2}, ANY_SOUND),
     "01_embedding_extraction": ({"SCENES": 256, "MOVED": 8, "FILMS": 8, "STEPS": 1}, ONE_SCENE),
     "02_domain_gap": ({"PAIRS": 400, "TESTS": 200, "HEARD": 4, "STEPS": 1, "DRAWN": 60}, NO_GAP),
+    "06_no_pairs": ({"PAIRS": 128, "SOUNDS": 4, "STEPS": 1, "SPREAD": 6}, NO_UMAP + ANY_SOUND),
 }
 
 
