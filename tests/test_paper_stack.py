@@ -310,7 +310,7 @@ def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeyp
 
 def test_the_notebook_on_the_gap_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
-    few = {"PAIRS": 60, "TESTS": 100, "HEARD": 3, "STEPS": 1, "DRAWN": 30}
+    few = {"PAIRS": 100, "TESTS": 100, "HEARD": 3, "STEPS": 1, "DRAWN": 30}
     on_paper("02_domain_gap.ipynb", monkeypatch, few, NO_UMAP)
 
 
