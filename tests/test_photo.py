@@ -83,7 +83,7 @@ def test_photographs_are_told_from_drawings_also_where_these_come_back_enlarged_
 
 def test_neither_witness_alone_makes_a_drawing_a_photograph():
     eye = PhotoEye([], probe={"weight": torch.ones(1), "bias": torch.zeros(1)})
-    for answer, distance, drawn in [(-9, 1.5, True), (0.5, 0.8, True), (3, 0.8, False), (9, 0.5, False), (-1, 1.5, False)]:
+    for answer, distance, drawn in [(-9, 2, True), (0.3, 0.8, True), (3, 0.8, False), (9, 0.5, False), (-1, 2, False)]:
         eye.features = lambda views, answer=answer: np.full((len(views), 1), answer, np.float32)
         assert eye.is_drawn([Image.new("RGB", (9, 9))], distance) is drawn
 

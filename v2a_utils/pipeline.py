@@ -134,7 +134,9 @@ def is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.I
     """
     if not stack.config.draws or _is_own(mapper):
         return None
-    distance = float(stack.familiarity.distance(visual[None])[0]) / stack.familiarity.limit
+    distance = 1.0  # where nothing says what is familiar
+    if stack.has("familiarity"):
+        distance = float(stack.familiarity.distance(visual[None])[0]) / stack.familiarity.limit
     if stack.has("photo"):
         return stack.photo.is_drawn(frames(), distance)
     if distance > 1:

@@ -184,12 +184,12 @@ def _vocoder(test: Measured, rebuilt: np.ndarray):
     yield "vocoder, class kept", rate_interval(before == after)
 
 
-@torch.inference_mode()
 def log_mel_error(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Mean absolute difference in nats between log-mels (n, frames, mels), per sound (n,)."""
     return np.abs(first - second).mean((1, 2))
 
 
+@torch.inference_mode()
 def _vae_error(test: Measured) -> float:
     mels, vae = log_mel(torch.from_numpy(test.sounds[:128])), test.stack.generator.vae
     rebuilt = torch.cat([vae(part[:, None].to(test.stack.device)).sample[:, 0].cpu() for part in mels.split(BATCH)])

@@ -24,7 +24,7 @@ GROUPS = {1: ((0.0, 0.0),), 2: ((-0.54, -0.03), (0.54, 0.0)), 3: ((-0.67, -0.24)
 UNITS = {1: (44, 94), 2: (32, 55), 3: (29, 51)}
 
 RISE, FALL = 0.04, 0.25  # s that a gesture takes up to the onset of its sound, and at most to be over again
-GESTURES_IN_STILLS = 0.0  # share of the pictures without a moment that catch their things in mid-gesture
+GESTURES_IN_STILLS = 0.3  # share of the pictures without a moment that catch their things in mid-gesture
 
 BOARD, PAPER, GRAPHITE = (40, 58, 56), (246, 241, 230), (58, 56, 66)
 _ROWS, _COLUMNS = np.mgrid[:IMAGE_SIZE, :IMAGE_SIZE].astype(np.float32)

@@ -449,7 +449,7 @@ def _police(pen: Pen, body: Colour, g: Gesture):
         lit = g.strength if (x < 0) == bool(g.turn % 2) and x else -g.strength  # one lamp flares, the other dims
         ray = [(x * 0.7, 0.28 + 0.62 * y), (x * (1 + 0.35 * lit), y + 0.06 * lit)]
         pen.line(ray, 0.03 * (1 + 0.9 * lit), (250, 92, 90) if x < 0 else (92, 150, 255))
-    pen.poly([(-0.36, 0.36), (-0.22, 0.62), (0.12, 0.62), (0.28, 0.36)], WHITE)
+    pen.poly([(-0.36, 0.36), (-0.22, 0.62), (0.12, 0.62), (0.28, 0.36)], body)
     pen.box(-0.16, 0.61, 0.08, 0.65, GREY)
     red, blue = (g.strength, -g.strength) if g.turn % 2 else (-g.strength, g.strength)
     for left, colour, lit in ((-0.16, (240, 50, 60), red), (-0.04, (50, 110, 250), blue)):

@@ -37,8 +37,10 @@ bibtex_default_style = "unsrt"
 
 html_theme = "sphinx_book_theme"
 html_title = project
-html_static_path = ["_static"]
+html_static_path = ["_static", "figures"]  # of the figures the front page plays the sounds
 html_css_files = ["book.css"]
+html_context = {"default_mode": "auto"}  # light or dark as the reader's machine is
+html_sidebars = {"**": ["navbar-logo.html", "sbt-sidebar-nav.html"]}  # the search's button is in the header
 html_copy_source = False
 html_show_sourcelink = False
 html_show_search_summary = False  # summaries would be fetched, which a browser refuses for pages opened from disk

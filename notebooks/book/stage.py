@@ -63,7 +63,8 @@ def staged(notebook: dict) -> dict:
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "markdown":  # the book's pages lie beside the folder of notebooks, not inside it
-            cell["source"] = [line.replace("](book/", "](../") for line in cell["source"]]
+            cell["source"] = [line.replace("](book/", "](../").replace("click the dots", "click the bar")
+                              for line in cell["source"]]
     for index, cell in enumerate(notebook["cells"]):
         if cell["cell_type"] != "code":
             continue

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ class Scorer:
     @cached_property
     def moments(self) -> Moments:
         """Of the reference sounds' features."""
-        return Moments([self.real.features])
+        return Moments(measures.batches(self.real.features))
 
     @cached_property
     def frame_moments(self) -> Moments:
@@ -111,10 +111,11 @@ class Scorer:
         found = {}
         if self.truth is not None:
             for outputs in ("softmax", "sigmoid"):
-                found[f"KL {outputs}"] = measures.kl_divergence(self.truth.logits, made.logits, outputs)
+                found[f"KL {outputs}"] = measures.in_batches(partial(measures.kl_divergence, outputs=outputs),
+                                                              self.truth.logits, made.logits)
             found["recall@10"] = gap.retrieval_ranks(_directions(made.features), self.directions) <= 10
         if self.visual is not None and "wav2clip" in self.models:
-            found["CS"] = measures.clip_scores(self.visual, made.clip)
+            found["CS"] = measures.in_batches(measures.clip_scores, self.visual, made.clip)
         if self.known.any():
             hits = measures.class_hits(made.logits, self.models["tagger"].names, self.right, TOO_GENERAL)
             found["accuracy"] = np.where(self.known, hits, np.nan)
@@ -180,7 +181,7 @@ class Scorer:
 
 
 def _directions(features: np.ndarray) -> np.ndarray:
-    return measures.unit_norm(features).astype(np.float32)
+    return measures.in_batches(lambda rows: measures.unit_norm(rows).astype(np.float32), features)
 
 
 def _distance(first: np.ndarray, second: Moments) -> float:

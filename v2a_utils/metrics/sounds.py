@@ -152,7 +152,7 @@ def frechet_influence(cloud: np.ndarray, other: Moments) -> np.ndarray:
     S2^1/2 (S2^1/2 S1 S2^1/2)^-1/2 S2^1/2 carries the one Gaussian to the other (Rippl, Munk and Sturm 2016, arXiv
     1507.04090). Its standard error is that of infinitely many resamples (the infinitesimal jackknife, Jaeckel 1972).
     """
-    own, width = Moments(_batches(cloud)), cloud.shape[1]
+    own, width = Moments(batches(cloud)), cloud.shape[1]
     if own.n < width:  # S1 = u^T u / (n - 1): of n x n matrices the eigenvalues and u T u are known as well
         centred = cloud - own.mean
         values, vectors = np.linalg.eigh(centred @ other.covariance @ centred.T / (own.n - 1))
@@ -161,9 +161,9 @@ def frechet_influence(cloud: np.ndarray, other: Moments) -> np.ndarray:
         values, vectors = np.linalg.eigh(other.root @ own.covariance @ other.root)
         kept = values > 1e-12 * values.max()
         steps = other.root @ vectors[:, kept] / values[kept] ** 0.25
-        carried = np.concatenate([(((rows - own.mean) @ steps) ** 2).sum(1) for rows in _batches(cloud)])
+        carried = np.concatenate([(((rows - own.mean) @ steps) ** 2).sum(1) for rows in batches(cloud)])
     found = [2 * (rows - own.mean) @ (own.mean - other.mean) + ((rows - own.mean) ** 2).sum(1)
-             for rows in _batches(cloud)]
+             for rows in batches(cloud)]
     influence = np.concatenate(found) - carried
     return influence - influence.mean()
 
@@ -180,7 +180,7 @@ class KernelReference:
         if len(rows) < 2:
             raise ValueError(f"a cloud of {len(rows)} row(s) has no shape: give two rows or more")
         self.centre = rows.mean(0, dtype=np.float64)  # single precision is exact enough near 0
-        self.rows = (rows - self.centre).astype(np.float32)
+        self.rows = in_batches(self._centred, rows)
         some = np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF] if len(rows) > MEDIAN_OF else slice(None)
         some, norms = self.rows[some], (self.rows[some] ** 2).sum(1)
         squares = (norms + norms[:, None] - 2 * some @ some.T)[np.tri(len(some), k=-1, dtype=bool)]
@@ -191,16 +191,19 @@ class KernelReference:
     def compare(self, cloud: np.ndarray) -> tuple[float, np.ndarray]:
         """KAD of a cloud (n, d), and how each of its rows moves it, (n,) with mean 0."""
         n, other = len(cloud), len(self.rows)
-        cloud = (cloud - self.centre).astype(np.float32)
+        cloud = in_batches(self._centred, cloud)
         own, cross = self._sums(cloud, cloud) - 1, self._sums(cloud, self.rows)
         value = own.sum() / (n * (n - 1)) + self.within / (other * (other - 1)) - 2 * cross.sum() / (n * other)
         influence = 2 * (own / (n - 1) - cross / other)
         return 100 * float(value), 100 * (influence - influence.mean())
 
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        return (rows - self.centre).astype(np.float32)
+
     def _sums(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """The sum of the kernel with all rows of `second`, for each row of `first`."""
         norms, sums = (second**2).sum(1), []
-        for rows in _batches(first, 500):
+        for rows in batches(first, 500):
             apart = rows @ second.T
             apart *= -2
             apart += norms
@@ -217,7 +220,7 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     `Moments`: FD on features of clips, FAD on those of frames. It is biased upwards for small n, so compare only values
     of equal n; with fewer rows than dimensions it warns.
     """
-    one, two = (cloud if isinstance(cloud, Moments) else Moments(_batches(cloud)) for cloud in (first, second))
+    one, two = (cloud if isinstance(cloud, Moments) else Moments(batches(cloud)) for cloud in (first, second))
     rows, width = min(one.n, two.n), len(one.mean)
     if rows < 2:
         raise ValueError(f"a cloud of {rows} row(s) has no shape: give two rows or more")
@@ -272,9 +275,14 @@ def _at_infinity(first: np.ndarray, second: np.ndarray, order: np.ndarray) -> fl
     return float(np.polyfit(PARTS, means, 1)[1])
 
 
-def _batches(cloud: np.ndarray, size: int = BATCH) -> Iterable[np.ndarray]:
-    """Parts that fit into a processor's cache in double precision."""
-    return np.array_split(cloud, len(cloud) // size + 1)
+def batches(rows: np.ndarray, size: int = BATCH) -> list[np.ndarray]:
+    """Parts of rows that take little memory in double precision."""
+    return np.array_split(rows, len(rows) // size + 1)
+
+
+def in_batches(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    """`function` of arrays whose rows belong together, batch by batch: what it needs on the way stays small."""
+    return np.concatenate([function(*parts) for parts in zip(*map(batches, arrays))])
 
 
 def _root_trace(first: np.ndarray, second: np.ndarray) -> float:

