@@ -5,6 +5,7 @@ import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from contextlib import ExitStack, nullcontext, redirect_stderr
@@ -415,6 +416,8 @@ def full_from(size: int) -> ExitStack:
     """A disk that takes no more than so many bytes of a file."""
     before, there = resource.getrlimit(resource.RLIMIT_FSIZE), ExitStack()
     there.callback(resource.setrlimit, resource.RLIMIT_FSIZE, before)
+    # the signal that goes with it ends the process where a library has taken back that Python ignores it
+    there.callback(signal.signal, signal.SIGXFSZ, signal.signal(signal.SIGXFSZ, signal.SIG_IGN) or signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     return there
 

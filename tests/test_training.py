@@ -91,11 +91,11 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(tmp_path):
 def test_a_kill_while_saving_leaves_the_last_checkpoint_whole(tmp_path, save_every_step, monkeypatch):
     saved, save = iter(range(10**6)), torch.save
 
-    def half_saved(state, path):
+    def half_saved(state, file):
         if next(saved) == 9:
-            path.write_bytes(b"half a checkpoint")
+            file.write(b"half a checkpoint")
             raise Killed
-        save(state, path)
+        save(state, file)
 
     monkeypatch.setattr(torch, "save", half_saved)
     with pytest.raises(Killed):
