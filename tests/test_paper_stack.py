@@ -314,13 +314,9 @@ def test_the_notebook_on_the_gap_runs_on_the_paper_stack(places, tmp_path, monke
     on_paper("02_domain_gap.ipynb", monkeypatch, few, NO_UMAP)
 
 
-@pytest.mark.parametrize("name, few", [
-    ("00_picture_to_sound.ipynb", {"N_SCENES": 4, "N_SOUNDS": 2, "STEPS": 2}),
-    ("04_audioldm_generation.ipynb", {"JUDGED": 3, "STEPS": 1, "ENOUGH": 2}),
-])
-def test_the_notebooks_that_make_sounds_run_on_the_paper_stack(places, tmp_path, monkeypatch, name, few):
+def test_the_first_notebook_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
-    on_paper(name, monkeypatch, few)
+    on_paper("00_picture_to_sound.ipynb", monkeypatch, {"N_SCENES": 4, "N_SOUNDS": 2, "STEPS": 2})
 
 
 def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
