@@ -225,7 +225,8 @@ def test_evaluate_runs_on_the_paper_stack_and_compares_classes_by_audiosets_name
     table = run.evaluate(small(tmp_path, ("reference", "true CLAP embedding", "regression")), paper)
     by_class = table[(table.measure == "accuracy") & (table.split == "test")].set_index(["method", "label"]).value
     assert by_class["regression", first] == 1 and by_class["reference", ""] > 0
-    assert json.loads((tmp_path / "run.json").read_text())["stack"] == "paper"
+    run_file = (tmp_path / "run.json").read_text()
+    assert json.loads(run_file)["stack"] == "paper" and str(tmp_path) not in run_file and str(home) not in run_file
 
 
 def test_accuracy_is_left_out_with_a_sentence_where_the_tagger_has_no_class_in_common(paper, home, monkeypatch, capsys,

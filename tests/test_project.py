@@ -76,6 +76,12 @@ def test_no_committed_text_names_a_registry_or_a_private_index():
         assert not [host for host in HOSTS if host in text.lower()], path
 
 
+def test_no_committed_result_names_a_place_of_one_machine():
+    for path in committed():
+        if path.is_relative_to(ROOT / "data") and path.suffix in (".json", ".csv", ".md"):
+            assert not re.search(r"""["\s,](/(?:home|root|work|tmp|Users|mnt|opt)/|[A-Z]:\\)""", path.read_text()), path
+
+
 # -------------------------------------------------------------------------------------------------------------- code
 
 

@@ -373,7 +373,9 @@ class Evaluation:
                       "covered": settings.covered, "takes": settings.takes, "gap": len(self.clips("gap").ids),
                       "efficiency": settings.efficiency, "draws": settings.draws, "steps": settings.steps},
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
-            "configuration": asdict(settings), "left_out": self.left_out, "few": sorted(self.few),
+            # where it was kept and written says nothing of the numbers, and is a path of one machine
+            "configuration": {name: value for name, value in asdict(settings).items() if name not in ("work", "out")},
+            "left_out": self.left_out, "few": sorted(self.few),
             "of_the_stack": [name for name, method in self.methods.items() if method.source in (*MAPPERS, "words")],
             "settings": {name: f"{method.source} {json.dumps(method.settings)}, {method.steps} steps, guidance "
                                f"{method.guidance:g}" for name, method in self.methods.items()}})
