@@ -296,6 +296,7 @@ def test_the_command_killed_twice_and_started_again_makes_the_same_table(tmp_pat
         assert len(Store(path).shards()) >= shards
     assert main(command) == (2 if Store(path).skipped() else 0)  # some clips of the folder are damaged
     assert_same(Store(path), whole)
+    assert not list(path.glob(".*"))
 
 
 def test_a_longer_limit_goes_on_where_the_shorter_one_ended(tmp_path, folder, stack, whole, small):

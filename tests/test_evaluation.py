@@ -124,6 +124,12 @@ def test_the_committed_numbers_are_those_that_the_code_gives(stack, home):
             assert list(found.events) == list(known.events)
 
 
+def test_a_summary_names_its_weights_and_the_committed_one_those_that_are_shipped(stack, summary):
+    committed, own = (json.loads((folder / "run.json").read_text())["weights"] for folder in (run.SUMMARY, summary))
+    assert committed == Evaluation(QUICK, stack).weights()
+    assert committed.pop("vocoder") != own.pop("vocoder") and committed == own  # the summary's was made by a quicker one
+
+
 def test_differences_of_methods_are_paired(summary):
     table = pd.read_csv(summary / "differences.csv")
     assert set(zip(table.method, table.other)) == {pair for pair in COMPARED if set(pair) <= {"reference", "regression"}}

@@ -159,8 +159,8 @@ def test_pictures_come_out_of_an_archive_and_nothing_else_of_it(server, tmp_path
 # ------------------------------------------------------------------------------------------------------ what can fail
 
 
-def test_a_damaged_file_is_removed_and_fetched_again(server, tmp_path):
-    name = "unet/x.safetensors"
+@pytest.mark.parametrize("name", ["unet/x.safetensors", "unet/config.json"])
+def test_a_damaged_file_is_removed_and_fetched_again(server, tmp_path, name):
     server.broken = {name}
     with pytest.raises(ValueError, match="damaged"):
         fetch(AUDIOLDM, tmp_path / "audioldm")

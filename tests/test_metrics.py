@@ -26,6 +26,7 @@ from v2a_utils.metrics.sounds import (
     frechet_distance,
     frechet_influence,
     hits,
+    in_batches,
     inception_rows,
     inception_score,
     infinite_frechet_distance,
@@ -226,6 +227,18 @@ def test_clouds_without_a_meaning_are_refused(clouds, wrong, message):
         frechet_distance(clouds[0], wrong)
 
 
+def test_batches_of_two_models_are_refused(clouds):
+    with pytest.raises(ValueError, match="8 features"):
+        Moments(clouds).add(np.ones((5, 8)))
+
+
+def test_a_measure_in_batches_is_the_measure_and_rows_that_are_no_pairs_are_refused():
+    real, made = np.random.default_rng(0).normal(size=(2, 4321, 7))
+    assert np.array_equal(in_batches(kl_divergence, real, made), kl_divergence(real, made))
+    with pytest.raises(ValueError, match="no pairs"):
+        in_batches(kl_divergence, real, made[:-1])
+
+
 # ----------------------------------------------------------------------------------------------- classes heard
 
 
@@ -245,7 +258,10 @@ def test_kl_of_very_sure_taggers_stays_finite():
     assert np.isfinite(kl_divergence(sure, sure[::-1], "sigmoid")).all()
 
 
-def test_kl_refuses_outputs_that_it_does_not_know():
+def test_kl_refuses_what_are_no_pairs_and_outputs_that_it_does_not_know():
+    for made in (np.ones((2, 4)), np.ones((1, 4))):
+        with pytest.raises(ValueError, match="no pairs"):
+            kl_divergence(np.ones((3, 4)), made)
     with pytest.raises(ValueError, match="softmax or sigmoid"):
         kl_divergence(np.ones((3, 4)), np.ones((3, 4)), "tanh")
 
@@ -296,11 +312,16 @@ def test_audiosets_names_are_read_in_their_order(tmp_path):
 def test_clip_score_is_a_hundred_times_the_cosine():
     pictures, sounds = np.array([[3.0, 0], [1, 1]]), np.array([[0.5, 0], [1, -1]])
     assert clip_scores(pictures, sounds) == pytest.approx([100, 0], abs=1e-9)
+    for wrong in (np.ones((2, 3)), np.ones((1, 2))):
+        with pytest.raises(ValueError, match="one space"):
+            clip_scores(pictures, wrong)
 
 
 def test_diversity_is_the_mean_distance_of_pairs_of_samples():
     samples = np.array([[[1.0, 0], [2, 0], [0, 1]], [[1, 0], [1, 0], [5, 0]]])
     assert diversity(samples) == pytest.approx([2 / 3, 0])
+    with pytest.raises(ValueError, match="two samples"):
+        diversity(samples[:, :1])
 
 
 def test_coverage_is_full_for_the_same_distribution_and_small_for_one_answer():
@@ -309,6 +330,8 @@ def test_coverage_is_full_for_the_same_distribution_and_small_for_one_answer():
     assert coverage(true, same) > 0.85
     assert coverage(true, np.repeat(true.mean(0, keepdims=True), 60, 0)) < 0.4
     assert coverage(true, same + 50) == 0
+    with pytest.raises(ValueError, match="more than 3"):
+        coverage(true[:3], same)
 
 
 # -------------------------------------------------------------------------------------------------- attributes

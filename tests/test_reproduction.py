@@ -236,7 +236,7 @@ def test_own_clips_are_embedded_trained_on_sounded_and_evaluated_by_commands_alo
                     "train store --mapper regression --config quick.json --out mine",
                     "sound clips/clip_3.png --mapper mine --steps 1 --candidates 1 --out sounds",
                     "evaluate --data store --methods reference mine regression --quick --out scores",
-                    "evaluate --data store --methods reference mine --n 7 --out scores --overwrite"):
+                    "evaluate --data store --methods reference mine --n 7 --out scores"):  # the quick one blocks nothing
         assert main(command.split()) == 0, command
     said = capsys.readouterr().out
     assert "mine" in said and (own_clips / "sounds" / "clip_3.wav").is_file()

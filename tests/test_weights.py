@@ -1,10 +1,12 @@
 """Weights on disk: their sums, their format, their size, and what is said when they are damaged."""
 
 import hashlib
+import subprocess
+import sys
 
 import pytest
 import torch
-from conftest import ROOT, assert_one_sentence
+from conftest import ROOT, assert_one_sentence, offline_environment
 from torch import nn
 
 from v2a_utils.data import files
@@ -131,6 +133,19 @@ def test_content_is_on_the_disk_before_the_file_has_its_name(tmp_path, monkeypat
     monkeypatch.setattr(files.os, "fsync", lambda handle: synced.append((tmp_path / "a.json").exists()))
     write_json(tmp_path / "a.json", {})
     assert synced == [False]
+
+
+def test_what_a_killed_process_left_half_written_is_removed_and_a_living_ones_is_not(tmp_path):
+    kill = "import os; os.kill(os.getpid(), 9)"
+    code = f"from v2a_utils.data.files import whole_file\nwith whole_file('a.wav') as part: part.touch(); {kill}"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=offline_environment())
+    left, = tmp_path.iterdir()
+    with whole_file(tmp_path / "folder" / "b.wav") as mine:
+        mine.touch()
+        left = left.rename(mine.parent / left.name)
+        files._remove_leftovers.cache_clear()
+        write_json(tmp_path / "folder" / "c.json", {})
+        assert mine.exists() and not left.exists()
 
 
 def test_a_name_of_any_length_is_written(tmp_path):

@@ -367,7 +367,7 @@ def _evaluate_data(options: argparse.Namespace) -> int:
     given = {"methods": tuple(options.methods) if options.methods else None, "stack": options.stack,
              "test_clips": options.n, "seeds": options.seeds, "clips": options.clips and str(options.clips),
              "out": options.out and str(options.out)}
-    given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10} if options.quick else {}
+    given |= {"test_clips": options.n or 6, "steps": 1, "draws": 10, "quick": True} if options.quick else {}
     given = {name: value for name, value in given.items() if value is not None}
     if Path(options.data).suffix.lower() in FILES:
         return _reproduce(read_settings(options.data, **given), options)

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, thumbnails, video_seconds
-from v2a_utils.mappers.photographs import Look, photograph_embedding, seen_by_clip
+from v2a_utils.mappers.photographs import TOLD, Look, photograph_embedding, seen_by_clip
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.metrics.timing import motion
 from v2a_utils.models.batches import Lanes, lane_count
@@ -252,7 +252,7 @@ def _together(looks: list[Look]) -> Look:
     seen = dict(sorted((pair for look in looks for pair in look.seen), key=itemgetter(1)))  # the last one stays
     chosen = [look.chosen for look in looks if look.chosen]
     drawn = [look.drawn for look in looks if look.drawn is not None]
-    likeliest = sorted(seen.items(), key=itemgetter(1), reverse=True)[: len(looks[0].seen)]
+    likeliest = sorted(seen.items(), key=itemgetter(1), reverse=True)[:TOLD]
     return Look(any(look.by_classifiers for look in looks), likeliest,
                 max(chosen, key=itemgetter(1), default=None), all(drawn) if drawn else None)
 

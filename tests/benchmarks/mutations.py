@@ -28,7 +28,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
     ("sums of the shipped weights", "models/weights.py", "not path.is_file() or sha256(path) != expected",
      "not path.is_file()", "test_weights.py"),
     ("a row's noise is its own", "models/batches.py", "[seed, row, *salt]", "[seed, 0, *salt]", "test_generation.py test_mappers.py"),
-    ("a damaged download is noticed", "stacks/fetching.py", "if digits and not", "if False and not",
+    ("a damaged download is noticed", "stacks/fetching.py", "if not fine:", "if False:",
      "test_fetch.py"),
     # how sure a number is
     ("the sign of paired differences", "evaluation/scorer.py", "first[name].mean(1) - second[name].mean(1)",

@@ -37,7 +37,7 @@ class Firefox:
             stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         listening = (re.search(r"BiDi listening on (\S+)", line) for line in self.process.stderr)
         address = next(filter(None, listening))[1]
-        self.socket = websocket.create_connection(f"{address}/session", suppress_origin=True, timeout=300,
+        self.socket = websocket.create_connection(f"{address}/session", suppress_origin=True, timeout=120,
                                                   max_size=None)
         self.number, self.requests, self.errors = 0, [], []
         self.send("session.new", capabilities={})

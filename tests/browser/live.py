@@ -7,7 +7,7 @@ from conftest import ROOT
 from browser.lab import SCREENSHOTS
 
 FOLDER = ROOT / "out" / "book" / "html" / "live"
-PATIENCE = 240_000  # milliseconds for a sound, on a machine that is busy with other things
+PATIENCE = 60_000  # milliseconds for a sound, on a machine that is busy with other things
 
 
 def written(name: str, seconds: float) -> None:

@@ -96,6 +96,8 @@ def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:
 
 def fit_length(waveform: np.ndarray, length: int) -> np.ndarray:
     """Crop a waveform to `length` samples, or repeat and zero-pad it to them ("repeatpad" of laion_clap)."""
+    if not len(waveform):
+        raise ValueError("a sound without samples has no embedding")
     if len(waveform) < length:
         waveform = np.tile(waveform, length // len(waveform))
         waveform = np.pad(waveform, (0, length - len(waveform)))

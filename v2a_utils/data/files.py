@@ -3,10 +3,13 @@
 import hashlib
 import json
 import os
+import platform
 import secrets
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,9 +65,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     name. OSError names `path`, say when the disk is full.
     """
     path = Path(path)
-    temporary = path.with_name(f".part-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f"{_part_prefix()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file)
@@ -91,6 +95,32 @@ def failure(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
     return str(error)
+
+
+def _part_prefix() -> str:
+    """How temporary names begin on this machine: process numbers of other machines mean nothing here."""
+    return f".part-{zlib.crc32(platform.node().encode()):08x}-"
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the half-written files that dead processes of this machine left in a folder; once per process."""
+    for path in folder.glob(f"{_part_prefix()}*"):
+        owner = path.name.removeprefix(_part_prefix()).split("-")[0]
+        if owner.isdigit() and not _is_alive(int(owner)):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # elsewhere signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def write_json(path: Path, content: dict | list) -> None:

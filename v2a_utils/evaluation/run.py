@@ -37,6 +37,7 @@ from v2a_utils.mappers.training import train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import Interval, coverage, frechet_distance, rate_interval, unit_norm
 from v2a_utils.models.backbones import right_classes
+from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.stack import BACKBONES, Stack
@@ -373,6 +374,7 @@ class Evaluation:
                       "covered": settings.covered, "takes": settings.takes, "gap": len(self.clips("gap").ids),
                       "efficiency": settings.efficiency, "draws": settings.draws, "steps": settings.steps},
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
+            "weights": self.weights(),
             # where it was kept and written says nothing of the numbers, and is a path of one machine
             "configuration": {name: value for name, value in asdict(settings).items() if name not in ("work", "out")},
             "left_out": self.left_out, "few": sorted(self.few),
@@ -380,6 +382,13 @@ class Evaluation:
             "settings": {name: f"{method.source} {json.dumps(method.settings)}, {method.steps} steps, guidance "
                                f"{method.guidance:g}" for name, method in self.methods.items()}})
         return tables["evaluation"]
+
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of what saw and what made: whether a summary is of the weights at hand."""
+        models = {"clip": self.stack.vision.model}
+        if self.stack.has("audioldm"):
+            models |= {part: getattr(self.stack.generator, part) for part in ("unet", "vae", "vocoder")}
+        return {part: state_sha256(model) for part, model in models.items()}
 
     def _learned(self) -> int:
         if self.settings.of_world:

@@ -93,6 +93,7 @@ class Settings:
     real: int = 0  # of SoundWorld: true sounds that FD, FAD and KAD compare with, where more than test clips
     covered: int = 0  # of SoundWorld: pictures of which TAKES true sounds are compared with the made ones
     takes: int = 16
+    quick: bool = False  # of few clips, to see it run: such a summary gives way to any other
 
     def __post_init__(self):
         known = {"sweep": SWEEPS, "mapper": TRAINED, "engine": ("local", "ray"), "method": (*METHODS, *TRAINED),
@@ -129,14 +130,21 @@ class Settings:
         return Path(self.out or Path(self.work) / "summary")
 
     def refuse_existing(self, overwrite: bool = False) -> None:
-        """FileExistsError if the summary is there already, unless `overwrite`."""
-        refuse_existing((self.summary / name for name in SUMMARY), overwrite)
+        """FileExistsError if the summary is there already, unless `overwrite` or it is of a quick run."""
+        refuse_existing((self.summary / name for name in SUMMARY), overwrite or _is_quick(self.summary / "run.json"))
 
     @property
     def store(self) -> Store | None:
         """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
         return store if store is not None and store.shards() else None
+
+
+def _is_quick(run: Path) -> bool:
+    try:
+        return bool(json.loads(run.read_text())["configuration"]["quick"])
+    except (OSError, ValueError, KeyError, TypeError):  # none, of an earlier version, or not ours
+        return False
 
 
 def _training_fields() -> list[str]:
@@ -151,7 +159,8 @@ def world_settings(quick: bool = False) -> dict:
              "work": str(cache_folder("evaluation"))}
     if quick:
         return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24, "covered": 3, "takes": 5,
-                        "gap_clips": 64, "train_clips": 64, "efficiency": (32, 64), "draws": 10, "steps": 1, "seeds": 2}
+                        "gap_clips": 64, "train_clips": 64, "efficiency": (32, 64), "draws": 10, "steps": 1, "seeds": 2,
+                        "quick": True}
     return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512, "covered": 64,
                     "train_clips": 24_000, "efficiency": (100, 400, 1600, 6400)}
 

@@ -19,6 +19,7 @@ from v2a_utils.mappers.words import WordsBridge
 from v2a_utils.models.photo import LEAST_SHARE, Seen
 from v2a_utils.stacks.stack import Stack
 
+TOLD = 5  # of what was seen, at most: of a bridge's sentences several may say the same
 FITTING = 24  # of 2,000 sounds, of which each class has about a hundred: a draw from all hits another class at times
 
 
@@ -47,7 +48,7 @@ def seen_by_clip(stack: Stack, visual: np.ndarray, mapper: str) -> list[tuple[st
         names, shares = bridge.sentences, bridge.attention(visual[None])[0]
     else:
         return []
-    told = 3 if stack.config.draws else 5  # of sentences, several may say the same
+    told = 3 if names is CLASSES else TOLD
     return [(names[place], float(shares[place])) for place in np.argsort(-shares)[:told]]
 
 

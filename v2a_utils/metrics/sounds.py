@@ -117,7 +117,7 @@ class Moments:
             self.add(batch)
 
     def add(self, rows: np.ndarray) -> None:
-        """Add (rows, d). ValueError for NaN or infinity."""
+        """Add (rows, d). ValueError for NaN, infinity or another d."""
         if not len(rows):
             return
         centred = np.array(rows, np.float64)
@@ -126,6 +126,8 @@ class Moments:
         if not self.n:
             width = centred.shape[1]
             self.mean, self._scatter = np.zeros(width), np.zeros((width, width), order="F")  # its upper half
+        if centred.shape[1] != len(self.mean):
+            raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self.mean)}")
         mean, total = centred.mean(0), self.n + len(rows)
         centred -= mean
         shift = mean - self.mean
@@ -282,6 +284,8 @@ def batches(rows: np.ndarray, size: int = BATCH) -> list[np.ndarray]:
 
 def in_batches(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
     """`function` of arrays whose rows belong together, batch by batch: what it needs on the way stays small."""
+    if len({len(rows) for rows in arrays}) > 1:
+        raise ValueError(f"arrays of {[len(rows) for rows in arrays]} rows are no pairs")
     return np.concatenate([function(*parts) for parts in zip(*map(batches, arrays))])
 
 
@@ -310,6 +314,8 @@ def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
 
     Naeem et al. 2020, arXiv 2002.09797. Few made sounds cannot cover many true ones, so compare at equal m.
     """
+    if len(true) <= k:
+        raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
     among = np.linalg.norm(true[:, None] - true[None], axis=2)
     reach = np.sort(among, axis=1)[:, k]  # the nearest is the sound itself
     return float((np.linalg.norm(true[:, None] - made[None], axis=2).min(1) <= reach).mean())
@@ -324,6 +330,8 @@ def kl_divergence(real: np.ndarray, made: np.ndarray, outputs: str = "softmax") 
     As audioldm_eval has it (metrics/kl.py): `outputs` "softmax" or, for classes that may sound together, "sigmoid",
     whose sum leaves out each class's complement, so that it may fall below 0.
     """
+    if real.shape != made.shape:  # rows of which one is broadcast would be pairs of nothing
+        raise ValueError(f"logits of shape {real.shape} and {made.shape} are no pairs")
     if outputs not in ("softmax", "sigmoid"):
         raise ValueError(f"outputs is {outputs!r}: use softmax or sigmoid")
     real, made = (np.asarray(logits, np.float64) for logits in (real, made))
@@ -382,12 +390,16 @@ def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
 
     Im2Wav's measure (arXiv 2211.03089); the rows need not be of unit norm.
     """
+    if pictures.shape != sounds.shape:
+        raise ValueError(f"embeddings of shape {pictures.shape} and {sounds.shape} are no pairs of one space")
     return 100 * (unit_norm(pictures) * unit_norm(sounds)).sum(1)
 
 
 def diversity(samples: np.ndarray) -> np.ndarray:
     """Mean distance, 1 - cosine, of two sounds made for one picture: (pictures, samples, d) -> (pictures,), 0..2."""
     number = samples.shape[1]
+    if number < 2:
+        raise ValueError("diversity needs two samples of each picture or more")
     total = unit_norm(samples).sum(1)
     return 1 - ((total**2).sum(1) - number) / (number * (number - 1))
 
