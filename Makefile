@@ -28,12 +28,12 @@ paper: .venv/ready  ## set up, fetch what the real models need, then make the so
 	$(PYTHON) -m v2a_utils sound "$(or $(IN),$(error name a photograph: make paper IN=photo.jpg))" --stack paper \
 	    --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 
-check: .venv/ready  ## set up, then rules, types and the fast tests: two and a half minutes on two cores
+check: .venv/compiled  ## set up, then rules, types and the fast tests: two and a half minutes on two cores
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m basedpyright --level error
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --fast tests
 
-test: .venv/ready  ## set up, then run all tests and all notebooks
+test: .venv/compiled  ## set up, then run all tests and all notebooks
 	# one thread each: threads that share a small model wait for each other more than they compute. The longest
 	# notebooks come first, and a worker that has nothing left takes half of what the other has: none waits at the end,
 	# and tests of one file, which share what they need, stay together
@@ -45,7 +45,7 @@ test-browser: .venv/ready book  ## set up, then drive JupyterLab, book and live 
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) "$$(sed -n 's/^browser = \["\(.*\)"\].*/\1/p' pyproject.toml)"
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -v tests/browser
 
-lab: .venv/ready  ## set up, then open the notebooks
+lab: .venv/compiled  ## set up, then open the notebooks
 	# in a container the only user is root, whom Jupyter asks for a word
 	$(PYTHON) -m jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) notebooks
 
@@ -140,4 +140,9 @@ $(BOOT)/bin/uv:
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps --editable .
 	# compiled once, the libraries load in half the time, in the first run as in every later one
 	PYTHONDONTWRITEBYTECODE= $(PYTHON) -c "import v2a_utils.widgets, v2a_utils.metrics.gap, v2a_pretraining.report"
+	touch $@
+
+# what numba compiles for librosa, by one process: two that do so at once keep a mixture of both, which ends whoever loads it
+.venv/compiled: .venv/ready
+	$(PYTHON) -c "import librosa, numpy; librosa.yin(numpy.ones(8000, 'f'), fmin=100, fmax=4000, sr=16000)"
 	touch $@
