@@ -144,5 +144,5 @@ $(BOOT)/bin/uv:
 
 # what numba compiles for librosa, by one process: two that do so at once keep a mixture of both, which ends whoever loads it
 .venv/compiled: .venv/ready
-	$(PYTHON) -c "import librosa, numpy; librosa.yin(numpy.ones(8000, 'f'), fmin=100, fmax=4000, sr=16000)"
+	$(PYTHON) -c "import librosa, numpy, umap; librosa.yin(numpy.ones(8000, 'f'), fmin=100, fmax=4000, sr=16000)"
 	touch $@
