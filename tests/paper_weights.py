@@ -28,9 +28,9 @@ from v2a_utils.data.files import write_json
 from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import save_mapper
-from v2a_utils.models.backbones import AudioCnn
 from v2a_utils.models.clap import CONFIGS, Clap
 from v2a_utils.models.clip import Familiarity
+from v2a_utils.models.networks import AudioCnn
 from v2a_utils.models.weights import save_weights
 
 

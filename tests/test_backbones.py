@@ -10,11 +10,13 @@ import pytest
 import torch
 from conftest import sine
 
-from v2a_utils.models.backbones import BACKBONES, AudioBackbone, AudioCnn, VggishNet, Wav2ClipNet, load_backbone
+from v2a_utils.data.files import sha256
+from v2a_utils.models.backbones import BACKBONES, AudioBackbone, load_backbone
 from v2a_utils.models.clap import _htsat_class
-from v2a_utils.models.weights import sha256
+from v2a_utils.models.networks import AudioCnn, VggishNet, Wav2ClipNet
 from v2a_utils.stacks.fetching import TABLE
-from v2a_utils.stacks.stack import load_tagger, public_folders, stack_config
+from v2a_utils.stacks.places import public_folders, stack_config
+from v2a_utils.stacks.stack import load_tagger
 
 SOUND = (sine(440) + sine(1300, amplitude=0.2))[:20_000]  # 1.25 s
 

@@ -185,9 +185,11 @@ def test_a_folder_of_sounds_is_embedded_and_what_cannot_be_read_is_said(stack, t
     soundfile.write(folder.parent / "high.flac", sine(1200), 16_000)
     (folder / "broken.wav").write_bytes(b"no sound")
     (folder / "note.txt").write_text("no sound either")
+    soundfile.write(folder / "silence.wav", np.zeros(16_000), 16_000)
     rows = unpaired_sounds(stack, folder.parent)
     assert rows.shape == (2, 64) and np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-4)
-    assert str(folder / "broken.wav") in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert str(folder / "broken.wav") in told and f"{folder / 'silence.wav'}: silent or constant" in told
     for place in (tmp_path / "nothing", folder / "note.txt"):
         with pytest.raises(ValueError) as caught:
             unpaired_sounds(stack, place)

@@ -23,10 +23,10 @@ from v2a_pretraining.run import EMBEDDED
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
+from v2a_utils.data.batches import Lanes, parallel_map
 from v2a_utils.data.media import load_frames, sample_frames
 from v2a_utils.data.sources import FileSource, Listing, open_source, pairs, soundworld
 from v2a_utils.data.store import Row, Store
-from v2a_utils.models.batches import Lanes, parallel_map
 from v2a_utils.models.clip import AGGREGATES, aggregate_frames, choose_frames
 from v2a_utils.stacks import extraction as embeddings
 from v2a_utils.stacks.extraction import (

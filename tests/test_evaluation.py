@@ -24,7 +24,8 @@ from v2a_utils.evaluation.run import Evaluation
 from v2a_utils.evaluation.settings import COMPARED, METHODS, Settings, world_settings
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR, AudioCnn
+from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR
+from v2a_utils.models.networks import AudioCnn
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.models.weights import save_weights
 from v2a_utils.stacks import stack as stacks

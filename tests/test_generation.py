@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from soundworld import make_scene, synthesise
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from v2a_utils.data.batches import row_generators
 from v2a_utils.models.audioldm import SCHEDULERS, Generator
-from v2a_utils.models.batches import row_generators
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import GriffinLimVocoder
 

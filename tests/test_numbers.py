@@ -15,6 +15,7 @@ from torch import nn
 
 from v2a_utils.data import files
 from v2a_utils.data.audio import even_loudness, load_audio, loudness
+from v2a_utils.data.batches import MAPPER, row_generators
 from v2a_utils.data.files import key
 from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, open_source
@@ -24,7 +25,6 @@ from v2a_utils.mappers.own import validation_loss
 from v2a_utils.mappers.registry import save_mapper, trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.metrics.sounds import inception_score
-from v2a_utils.models.batches import MAPPER, row_generators
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks.extraction import world_store
 

@@ -247,9 +247,19 @@ def test_few_validation_pairs_are_said_to_tell_little():
             return visual
 
     rows = unit_rows(10, 6, 1)
-    assert "cannot tell this mapper from one that answers every picture alike" in how_sure(measure(Alike(), rows, rows))
-    sure = how_sure(measure(Right(), rows, rows))
+    assert "cannot tell whether it gives a picture its own sound" in how_sure(measure(Alike(), rows, rows, rows.mean(0)))
+    sure = how_sure(measure(Right(), rows, rows, rows.mean(0)))
     assert "cosine 1.000" in sure and "on 10 pairs" in sure and "cannot tell" not in sure
+
+
+@pytest.mark.parametrize("low, high, said", [(-0.3, -0.1, "worse than"), (-0.3, 0.1, "no better than"), (0.1, 0.3, "")])
+def test_a_mapper_no_better_than_a_constant_says_so_whoever_uses_it(low, high, said, stack, tmp_path, capsys):
+    save_mapper(RegressionMapper(stack.vision.embed_dim, stack.generator.embed_dim), tmp_path)
+    margin = {"value": (low + high) / 2, "low": low, "high": high, "n": 10}
+    (tmp_path / "validation.json").write_text(json.dumps({"numbers": {"above constant": margin}}))
+    trained_mapper(stack, str(tmp_path))
+    told = capsys.readouterr().out
+    assert (f"{tmp_path}: {said} one answer for all pictures on its 10 validation pairs" in told) if said else not told
 
 
 def test_a_process_trains_on_another_device_than_it_began_with(monkeypatch):

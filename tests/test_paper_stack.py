@@ -41,7 +41,8 @@ from v2a_utils.mappers.registry import put_mapper, words_bridge
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.clap import CONFIGS, PATCHES, PROMPTS, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.stacks.stack import Stack, best_device, load_stack, stack_config, usable
+from v2a_utils.stacks.places import stack_config
+from v2a_utils.stacks.stack import Stack, best_device, load_stack, usable
 
 PLACES = ("V2A_CLIP", "V2A_CLAP", "V2A_AUDIOLDM", "V2A_EXTRAS", "V2A_CACHE")
 

@@ -12,7 +12,8 @@ from PIL import Image
 from v2a_utils.__main__ import main
 from v2a_utils.models.clip import Familiarity
 from v2a_utils.pipeline import SoundOptions, map_embeddings, mapper_choices, picture_to_sound, settle
-from v2a_utils.stacks.stack import PARTS, Stack, load_stack
+from v2a_utils.stacks.places import PARTS
+from v2a_utils.stacks.stack import Stack, load_stack
 
 QUICK = ["--steps", "1", "--seconds", "0.5", "--stack", "paper"]
 FILES = {  # what is taken away for a part to be missing, below the folder of `make_paper`

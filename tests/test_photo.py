@@ -17,7 +17,8 @@ from v2a_utils.mappers.photographs import photograph_embedding
 from v2a_utils.models import photo
 from v2a_utils.models.photo import IMAGENET, PhotoEye
 from v2a_utils.pipeline import SoundOptions, is_drawn, picture_to_sound
-from v2a_utils.stacks.stack import MINI, load_stack
+from v2a_utils.stacks.places import MINI
+from v2a_utils.stacks.stack import load_stack
 
 needs_eye = pytest.mark.skipif(not PhotoEye.installed(), reason="the extra `photo` is not installed")
 

@@ -13,11 +13,11 @@ from PIL import Image
 
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import loudness, read_audio
-from v2a_utils.data.files import write_json
+from v2a_utils.data.files import sha256, write_json
 from v2a_utils.evaluation.scoring import BY_HAND, nearest, read_ids, recompute
 from v2a_utils.evaluation.settings import Published
-from v2a_utils.models.backbones import AudioCnn
-from v2a_utils.models.weights import save_weights, sha256
+from v2a_utils.models.networks import AudioCnn
+from v2a_utils.models.weights import save_weights
 from v2a_utils.stacks.stack import load_stack
 
 SHIPPED = ROOT / "data" / "published"
@@ -179,11 +179,11 @@ def test_what_is_missing_is_named_with_its_remedy(change, message, folder, paper
 def test_where_the_sounds_are_to_be_had_is_said_with_the_address(folder, paper):
     with pytest.raises(ValueError, match="downloaded by hand") as error:
         recompute(Published(str(folder / "nowhere"), str(folder / "ids.txt"), str(folder / "pictures")), paper)
-    assert BY_HAND in str(error.value) and "has no sound of" in str(error.value)
+    assert BY_HAND in str(error.value) and "no such folder" in str(error.value)
 
 
 @pytest.mark.parametrize("text, message", [
-    ("sounds = 'a'\nsystem = 'Magic'", "no system 'Magic'"), ("sounds = 'a'\nmagic = 1", "unknown magic"),
+    ("sounds = '.'\nsystem = 'Magic'", "no system 'Magic'"), ("sounds = 'a'\nmagic = 1", "unknown magic"),
     ("sounds = 'a'\nvggsound = 'b'", "reference is not"), ("sounds = 'a'\nseconds = 0", "seconds is 0"), ("sounds = 'a'\nengine = 'ray'", "unknown engine"),
 ])
 def test_a_configuration_that_does_not_fit_is_refused_in_a_sentence(text, message, tmp_path, capsys, paper):

@@ -26,7 +26,7 @@ from v2a_utils.evaluation.results import (
 )
 from v2a_utils.evaluation.run import Evaluation, evaluate
 from v2a_utils.evaluation.settings import Settings, read_settings
-from v2a_utils.models.backbones import AudioCnn
+from v2a_utils.models.networks import AudioCnn
 from v2a_utils.models.weights import save_weights
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks import stack as stacks

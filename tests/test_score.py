@@ -15,6 +15,7 @@ from v2a_utils.evaluation.scoring import Extractor, score
 from v2a_utils.metrics.sounds import clip_scores, frechet_distance, kl_divergence
 from v2a_utils.stacks import stack as stacks
 from v2a_utils.stacks.extraction import embed
+from v2a_utils.stacks.places import BACKBONES
 
 FEW = "clips are few for a Fréchet distance"
 NAMES = ("a", "b c", "ü/é", "狗")
@@ -51,7 +52,7 @@ def notes_of(folder) -> list[str]:
 
 
 def own(stack) -> Extractor:
-    return Extractor({name: getattr(stack, name) for name in stacks.BACKBONES})
+    return Extractor({name: getattr(stack, name) for name in BACKBONES})
 
 
 def test_numbers_are_those_of_the_measures_on_the_files_matched_by_name(folders, stack):
@@ -137,7 +138,7 @@ def test_differing_rates_and_lengths_are_said_and_seconds_cuts(folders, stack):
     whole = own(stack)(folders / "made" / "a.wav")
     run(folders, stack, seconds=1.0)
     assert len(notes_of(folders)) == 1
-    cut = Extractor({name: getattr(stack, name) for name in stacks.BACKBONES}, 1.0)(folders / "made" / "a.wav")
+    cut = Extractor({name: getattr(stack, name) for name in BACKBONES}, 1.0)(folders / "made" / "a.wav")
     assert (whole["seconds"], cut["seconds"]) == (2, 1) and len(whole["frames"]) == 2 * len(cut["frames"])
 
 

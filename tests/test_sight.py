@@ -11,7 +11,7 @@ from v2a_pretraining import sight
 from v2a_pretraining.augment import augment_pictures
 from v2a_pretraining.encoders import Details, write_bpe
 
-from v2a_utils.stacks.stack import MINI
+from v2a_utils.stacks.places import MINI
 
 
 class Told(torch.nn.Module):

@@ -575,7 +575,8 @@ WRONG = [arguments.split() for arguments in (
     "embed soundworld:test --out o --frame-rate nan", "embed empty --out o --splits 50 50 50", "embed soundworld:test --limit 1 --out done",
     "train nowhere --mapper regression", "train broken.parquet --mapper regression", "train t.parquet --mapper flow "
     "--out done", "bridge --words nowhere --out o", "bridge --out done", "world --out o --count -1", "world --out done "
-    "--count 1", "world --format vggsound --split test --out o", "fetch --from nowhere",
+    "--count 1", "world --format vggsound --split test --out o", "fetch --from nowhere", "fetch --from empty", "fetch --from "
+    "a.png", "fetch", "evaluate --data empty", "evaluate --data list.csv", "reproduce empty.toml", "reproduce sounds.toml",
     "generate nowhere --mapper true --out o", "generate s --mapper true --out o --limit 1000000000000", "generate empty "
     "--mapper true --out o", "generate s --mapper nowhere --out o", "score nowhere --reference empty",
     "score empty --reference nowhere", "score empty --reference empty --out done", "score empty --reference empty "
@@ -604,7 +605,8 @@ def test_an_error_about_options_and_files_comes_before_any_model_or_torch_is_loa
     for name in ("a.wav", "config.json", "model.safetensors", "labels.csv", "evaluation.csv", "scores.csv", "part-000000.parquet"):
         (tmp_path / "done" / name).touch()
     halves(BLACK, WHITE).save(tmp_path / "a.png")
-    for name, text in (("t", "magic = 1"), ("world", "videos = 'soundworld'"), ("done", "videos = 'x'\nout = 'done'")):
+    for name, text in (("t", "magic = 1"), ("world", "videos = 'soundworld'"), ("done", "videos = 'x'\nout = 'done'"),
+                       ("empty", "videos = 'empty'"), ("sounds", "sounds = 'nowhere'")):
         (tmp_path / f"{name}.toml").write_text(text)
     for name in ("words.txt", "list.csv"):
         (tmp_path / name).write_text("a dog\n")

@@ -21,13 +21,14 @@ from v2a_pretraining.encoders import write_bpe
 from v2a_pretraining.generator import train_decoder, train_unet, train_vocoder
 from v2a_pretraining.run import PARTS, TEMPERATURE, Pretraining
 
+from v2a_utils.data.files import check_sums
 from v2a_utils.mappers import training
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import LearnedVocoder
-from v2a_utils.models.weights import check_sums
-from v2a_utils.stacks.stack import Stack, StackConfig
+from v2a_utils.stacks.places import StackConfig
+from v2a_utils.stacks.stack import Stack
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 SHRINK = 1200  # of data and steps, for a trial

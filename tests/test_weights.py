@@ -10,9 +10,10 @@ from conftest import ROOT, assert_one_sentence, offline_environment
 from torch import nn
 
 from v2a_utils.data import files
-from v2a_utils.data.files import whole_file, write_json
-from v2a_utils.models.weights import check_sums, load_weights, save_weights, write_sums
-from v2a_utils.stacks.stack import Stack, StackConfig
+from v2a_utils.data.files import check_sums, whole_file, write_json, write_sums
+from v2a_utils.models.weights import load_weights, save_weights
+from v2a_utils.stacks.places import StackConfig
+from v2a_utils.stacks.stack import Stack
 
 MINI = ROOT / "data" / "mini"
 

@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about other libraries
     warnings.filterwarnings("ignore", message=".*torch.meshgrid.*")
+    warnings.filterwarnings("ignore", message="a Fréchet distance of")  # the commands say it in sentences of their own
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show

@@ -181,7 +181,7 @@ def _shares(named: list[tuple[str, float]]) -> str:
 def fetch(options: argparse.Namespace) -> int:
     """The real models' public files."""
     from v2a_utils.stacks.fetching import TABLE, describe, fetch_all, needed, take_all
-    from v2a_utils.stacks.stack import public_folders
+    from v2a_utils.stacks.places import public_folders
 
     items, folders = needed(options.purpose), public_folders()
     if options.list:
@@ -286,7 +286,8 @@ def train(options: argparse.Namespace) -> int:
     from v2a_utils.mappers.own import how_sure, train_on_pairs
     from v2a_utils.mappers.recipes import PAIRS_WORTH_TRAINING, read_recipe, recipe_for
     from v2a_utils.models.clip import Familiarity
-    from v2a_utils.stacks.stack import best_device, stack_config, usable
+    from v2a_utils.stacks.places import stack_config
+    from v2a_utils.stacks.stack import best_device, usable
 
     stack = options.stack or pairs.settings.get("stack") or os.environ.get("V2A_STACK", "mini")
     recipe, config = recipe_for(stack, options.mapper, number), stack_config(stack)
@@ -310,6 +311,7 @@ def bridge(options: argparse.Namespace) -> int:
     """A mapper from sentences and sounds."""
     refuse_existing((options.out / name for name in ("config.json", "model.safetensors")), options.overwrite)
 
+    from v2a_utils.mappers.bridge import sound_paths
     from v2a_utils.mappers.registry import save_mapper, words_bridge
     from v2a_utils.stacks.stack import load_stack
 
@@ -318,7 +320,7 @@ def bridge(options: argparse.Namespace) -> int:
     _warn_of_words(stack, bridge.config["sentences"] if options.words else [])
     save_mapper(bridge, options.out, overwrite=options.overwrite)
     print(f"a bridge over {len(bridge.sentences)} sentences and {len(bridge.sounds)} sounds in {options.out}")
-    return 0
+    return 2 if options.sounds and len(sound_paths(options.sounds)) > len(bridge.sounds) else 0
 
 
 def _warn_of_words(stack, sentences: list[list[str]]) -> None:
@@ -349,7 +351,7 @@ def evaluate(options: argparse.Namespace) -> int:
     given |= {"methods": tuple(options.methods)} if options.methods else {}
     stack = options.stack or os.environ.get("V2A_STACK", "mini")
     settings = Settings(**given, stack=stack, out=str(options.out or Path("results/evaluation") / stack))
-    settings.refuse_existing(options.overwrite)
+    settings.check(options.overwrite)
 
     from v2a_utils.evaluation.run import evaluate
     from v2a_utils.stacks.stack import load_stack
@@ -386,7 +388,7 @@ def reproduce(options: argparse.Namespace) -> int:
 
 
 def _reproduce(settings, options: argparse.Namespace) -> int:
-    settings.refuse_existing(options.overwrite)
+    settings.check(options.overwrite)
 
     from v2a_utils.evaluation.results import Results, few_note, paper_form
     from v2a_utils.evaluation.run import evaluate
@@ -444,7 +446,8 @@ def score(options: argparse.Namespace) -> int:
     refuse_existing((options.out / name for name in SCORES), options.overwrite)
 
     from v2a_utils.evaluation.scoring import score
-    from v2a_utils.stacks.stack import TAGGERS, load_stack
+    from v2a_utils.stacks.places import TAGGERS
+    from v2a_utils.stacks.stack import load_stack
 
     stacks = {name for name in (options.stack, *options.listeners) if name and name not in TAGGERS}
     if len(stacks) > 1:

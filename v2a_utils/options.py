@@ -12,8 +12,11 @@ TRUE, REFERENCE = "true", "reference"  # in a mapper's place: the sound's own CL
 VISIONS = ("auto", "clip", "photo")
 SCHEDULERS = ("dpm++", "ddim", "ddpm", "euler", "unipc")
 AGGREGATES = ("mean", "middle", "random", "first", "none")  # what becomes of a video's frames
-TRAINING = ("config.json", "model.safetensors", "recipe.json", "validation.json", "familiarity.safetensors",
-            "README.md", "learned.txt")  # what `train` writes
+FAMILIARITY = "familiarity.safetensors"  # which pictures are familiar: a file of a stack's or a mapper's folder
+CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
+TEXT_TOWER = "text_encoder"  # CLAP's, in an AudioLDM folder
+TRAINING = ("config.json", "model.safetensors", "recipe.json", "validation.json", FAMILIARITY, "README.md",
+            "learned.txt")  # what `train` writes
 SUMMARY = ("evaluation.csv", "run.json")  # of an evaluation: what tells its folder from others
 SCORES = ("scores.csv", "scores.json", "output_metrics.json")  # what `score` writes
 RANGES = {  # of every number that a command or a function takes: lowest and highest; (command, name) goes before name

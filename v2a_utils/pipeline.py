@@ -1,6 +1,5 @@
 """Picture in, sound out: the whole system in one function."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import itemgetter
@@ -11,14 +10,14 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import even_loudness
+from v2a_utils.data.batches import Lanes, lane_count
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, thumbnails, video_seconds
 from v2a_utils.mappers.photographs import TOLD, Look, photograph_embedding, seen_by_clip
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
 from v2a_utils.metrics.timing import motion
-from v2a_utils.models.batches import Lanes, lane_count
-from v2a_utils.models.clip import FAMILIARITY, aggregate_frames
+from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.photo import INSTALL
-from v2a_utils.options import MAPPER_CHOICES, TRAINED, SoundOptions
+from v2a_utils.options import FAMILIARITY, MAPPER_CHOICES, TRAINED, SoundOptions
 from v2a_utils.retiming import retimed
 from v2a_utils.stacks.stack import Stack
 
@@ -72,8 +71,6 @@ def settle(stack: Stack, options: SoundOptions) -> SoundOptions:
         stack.notice(f"CLAP is not there to choose among {options.candidates} candidates, so one sound is made.")
     if not stack.has("tagger"):
         stack.notice("There is no tagger, so nothing says what the sound sounds like.")
-    if doubt := _doubt(mapper):
-        stack.notice(doubt)
     if mapper_familiarity(stack, mapper) is None:
         stack.notice("Nothing says how familiar a picture is: no trained mapper came with the file for it.")
     if options.vision == "photo":
@@ -147,17 +144,6 @@ def is_drawn(stack: Stack, visual: np.ndarray, frames: Callable[[], list[Image.I
 def _is_own(mapper: str) -> bool:
     """Whether a mapper is the reader's own: a folder that says what it is familiar with."""
     return mapper not in MAPPER_CHOICES and (Path(mapper) / FAMILIARITY).is_file()
-
-
-def _doubt(mapper: str) -> str:
-    """A sentence for an own mapper that its validation pairs could not tell from one constant answer; else nothing."""
-    path = Path(mapper) / "validation.json"
-    if mapper in MAPPER_CHOICES or not path.is_file():
-        return ""
-    margin = json.loads(path.read_text()).get("numbers", {}).get("above constant")
-    if margin is None or margin["low"] > 0:
-        return ""
-    return f"{mapper}: no better than one answer for all pictures on its {margin['n']} validation pairs"
 
 
 def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):

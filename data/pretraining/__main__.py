@@ -9,7 +9,7 @@ from v2a_pretraining.report import write_report
 from v2a_pretraining.run import PARTS, Pretraining
 from v2a_pretraining.sight import table
 
-from v2a_utils.stacks.stack import MINI
+from v2a_utils.stacks.places import MINI
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from v2a_pretraining.data import Rendered
 from v2a_utils.data.files import write_json
 from v2a_utils.mappers.model import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
-from v2a_utils.models.backbones import AudioCnn
+from v2a_utils.models.networks import AudioCnn
 from v2a_utils.models.weights import save_weights
 
 TRUNK = {"sample_rate": SAMPLE_RATE, "n_fft": 1024, "hop": 320, "mels": 64, "widths": [16, 32, 64, 128],

@@ -39,7 +39,7 @@ from v2a_utils.mappers.model import info_nce
 from v2a_utils.mappers.training import TrainConfig, fit
 from v2a_utils.models.clap import Clap
 from v2a_utils.models.weights import load_weights, save_weights
-from v2a_utils.stacks.stack import MINI_CLIP
+from v2a_utils.stacks.places import MINI_CLIP
 
 VARIANTS = 4  # wordings of each caption
 EMBED_DIM = 64

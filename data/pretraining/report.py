@@ -28,7 +28,8 @@ from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.pipeline import SoundOptions, map_embeddings, picture_to_sound
 from v2a_utils.sound_files import BATCH, generator_key, make_files
 from v2a_utils.stacks.extraction import embed_world
-from v2a_utils.stacks.stack import MINI, Stack, load_stack
+from v2a_utils.stacks.places import MINI
+from v2a_utils.stacks.stack import Stack, load_stack
 
 KEPT = Path("results/report")
 OPTIONS = SoundOptions(steps=Method.steps, guidance=Method.guidance, candidates=1)  # the evaluation's

@@ -22,7 +22,7 @@ from v2a_pretraining import backbones, encoders, generator
 from v2a_pretraining.clock import Clock
 from v2a_pretraining.data import Rendered, render
 
-from v2a_utils.data.files import write_json
+from v2a_utils.data.files import write_json, write_sums
 from v2a_utils.data.sources import soundworld
 from v2a_utils.mappers.bridge import VOCABULARIES
 from v2a_utils.mappers.recipes import RECIPES, build
@@ -30,9 +30,9 @@ from v2a_utils.mappers.registry import save_mapper, words_bridge
 from v2a_utils.mappers.training import TrainConfig, train_mapper
 from v2a_utils.models.clap import NULL_FILE, AudioEncoder
 from v2a_utils.models.clip import Familiarity, VisionEncoder
-from v2a_utils.models.weights import write_sums
 from v2a_utils.stacks.extraction import SHIPPED, embed
-from v2a_utils.stacks.stack import Stack, load_mini_clip, stack_config
+from v2a_utils.stacks.places import stack_config
+from v2a_utils.stacks.stack import Stack, load_mini_clip
 
 CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),

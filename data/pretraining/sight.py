@@ -13,7 +13,8 @@ from tqdm.auto import tqdm
 
 from v2a_utils.metrics.sounds import Interval, bootstrap, rate_interval
 from v2a_utils.models.clip import VisionEncoder
-from v2a_utils.stacks.stack import MINI, load_mini_clip
+from v2a_utils.stacks.places import MINI
+from v2a_utils.stacks.stack import load_mini_clip
 
 READ = 4000  # training pictures that the linear readers learn from
 LEAST = 15  # pictures of a class from which its R2 of colour is computed

@@ -22,7 +22,8 @@ from v2a_utils.data.files import write_table
 from v2a_utils.data.media import load_frames
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.audioldm import Generator
-from v2a_utils.models.backbones import NUM_CLASSES, AudioBackbone, AudioCnn, Cnn14, VggishNet, Wav2ClipNet
+from v2a_utils.models.backbones import NUM_CLASSES, AudioBackbone, Cnn14
+from v2a_utils.models.networks import AudioCnn, VggishNet, Wav2ClipNet
 
 FRAMES, RATE, SECONDS = 10, 16_000, 10.0  # of a clip of VGGSound: one frame a second
 CLIP = Path(__file__).parents[3] / "shared" / "real" / "vggsound" / "video"  # one clip of VGGSound, where it lies there

@@ -25,9 +25,9 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "if not np.isfinite(sounds).all():\n            raise", "if False:\n            raise", "test_nothing_is_lost.py"),
     ("the means in the Fréchet distance", "metrics/sounds.py", "float(max(apart + traces", "float(max(traces",
      "test_metrics.py"),
-    ("sums of the shipped weights", "models/weights.py", "not path.is_file() or sha256(path) != expected",
+    ("sums of the shipped weights", "data/files.py", "not path.is_file() or sha256(path) != expected",
      "not path.is_file()", "test_weights.py"),
-    ("a row's noise is its own", "models/batches.py", "[seed, row, *salt]", "[seed, 0, *salt]", "test_generation.py test_mappers.py"),
+    ("a row's noise is its own", "data/batches.py", "[seed, row, *salt]", "[seed, 0, *salt]", "test_generation.py test_mappers.py"),
     ("a damaged download is noticed", "stacks/fetching.py", "if not fine:", "if False:",
      "test_fetch.py"),
     # how sure a number is

@@ -32,8 +32,9 @@ from torch import nn
 from v2a_utils.data.files import write_table
 from v2a_utils.evaluation import scoring
 from v2a_utils.evaluation.scoring import score
-from v2a_utils.models.backbones import VggishNet, Wav2ClipNet
-from v2a_utils.stacks.stack import BACKBONES, load_stack, load_tagger
+from v2a_utils.models.networks import VggishNet, Wav2ClipNet
+from v2a_utils.stacks.places import BACKBONES
+from v2a_utils.stacks.stack import load_stack, load_tagger
 
 CASES = {"16 kHz, mono": (16_000, 1), "32 kHz, mono": (32_000, 1), "44.1 kHz, mono": (44_100, 1),
          "44.1 kHz, stereo": (44_100, 2)}

@@ -28,14 +28,14 @@ from sklearn.model_selection import cross_val_predict
 from soundworld import CLASSES, draw, make_scene
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import whole_file, write_table
+from v2a_utils.data.files import whole_file, write_sums, write_table
 from v2a_utils.data.media import MediaError, kind_of, load_frames
 from v2a_utils.data.sources import imagehear
 from v2a_utils.metrics.sounds import rate_interval
 from v2a_utils.models.photo import IMAGENET, PROBE, PhotoEye
-from v2a_utils.models.weights import write_sums
 from v2a_utils.pipeline import SoundOptions, is_drawn, picture_to_sound
-from v2a_utils.stacks.stack import MINI, Stack, load_stack
+from v2a_utils.stacks.places import MINI
+from v2a_utils.stacks.stack import Stack, load_stack
 
 
 def listen(stack: Stack, path: str, label: str, options: SoundOptions) -> dict:

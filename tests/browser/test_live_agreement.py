@@ -14,8 +14,8 @@ from soundworld import draw, make_scene
 from browser.lab import SCREENSHOTS
 from browser.live import FOLDER, Live
 from v2a_utils.data.audio import even_loudness
+from v2a_utils.data.batches import row_generators
 from v2a_utils.mappers import trained_mapper
-from v2a_utils.models.batches import row_generators
 from v2a_utils.stacks import load_stack
 
 pytestmark = pytest.mark.skipif(not (FOLDER / "index.html").is_file(), reason="the page is not built: make live")

@@ -9,9 +9,9 @@ from conftest import ROOT
 from PIL import Image
 
 from v2a_utils.data.audio import even_loudness
+from v2a_utils.data.batches import MAPPER, row_generators
 from v2a_utils.mappers import trained_mapper
 from v2a_utils.mappers.model import SAMPLERS, _scheduler
-from v2a_utils.models.batches import MAPPER, row_generators
 from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.vocoder import GriffinLimVocoder
 from v2a_utils.stacks import load_stack

@@ -17,6 +17,7 @@ SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".ai
 HEARING_RATE = 16_000  # Hz, AudioLDM's: every sound goes through this rate on its way to CLAP, whatever CLAP's own is
 LOUDNESS = -20.0  # dB relative to full scale (RMS of the loud parts), of every sound that is written or played
 GAP, JUMP = 0.03, 600.0  # seconds between two pieces of a sound that are silence; more is a clock that was set anew
+STILL = 2e-4  # peak to peak: what stays below -80 dB is no sound
 SILENCE = -80.0  # dB: what is quieter is the noise of a recorder or of rounding, and is not made louder
 
 
@@ -84,6 +85,13 @@ def _decode_samples(path: Path, seconds: float | None) -> tuple[np.ndarray, int]
                 break
     waveform = np.concatenate(blocks or [np.zeros(0, np.float32)])[early:]
     return waveform[: min(wanted, len(waveform)), None], rate
+
+
+def audible(waveform: np.ndarray, path: str | Path) -> np.ndarray:
+    """The waveform (samples,) that was read from a file; ValueError for one that is silent or constant."""
+    if np.ptp(waveform) < STILL:
+        raise ValueError(f"{path}: silent or constant as far as it was read")
+    return waveform
 
 
 def resample(waveform: np.ndarray, rate: int, wanted: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Atomic writes, keys of whatever is kept and the one place where it is, free output names, one-line error messages."""
+"""Atomic writes, keys and sums of whatever is kept and the one place where it is, free names, errors in one line."""
 
 import hashlib
 import json
@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # pandas would double the time to the first sound
 
 _INSTALLED = Path(__file__).parents[1] / "embedded"  # where a wheel puts the checkout's data/
 DATA = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "data"
+SUMS = "SHA256SUMS"  # of a folder
 LONGEST_NAME = 240  # bytes of a name without suffix and number; file systems take 255 in all
 
 
@@ -169,3 +170,37 @@ def _free_name(stem: str, taken: set[str]) -> str:
         name = f"{stem}-{number}"
     taken.add(name)
     return name
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path, source: str | None = None) -> None:
+    """List every weight, config and table under `folder` in SHA256SUMS, in the format of sha256sum.
+
+    With `source`, which says in a first line of comment where they came from, every file is listed.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
+                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet", ".csv")))
+    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
+    with whole_file(folder / SUMS) as temporary:
+        temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))
+
+
+def damaged_files(folder: Path) -> list[Path]:
+    """The files of a folder's SHA256SUMS that are missing or changed."""
+    lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.startswith("#")]
+    listed = {folder / name: expected for expected, name in (line.split("  ", 1) for line in lines)}
+    return [path for path, expected in listed.items() if not path.is_file() or sha256(path) != expected]
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every listed file with its sum. ValueError names the first that is missing or changed."""
+    listing = folder / SUMS
+    if not listing.is_file():
+        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_pretraining run`")
+    for path in damaged_files(folder):
+        raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")

@@ -23,14 +23,13 @@ import numpy as np
 from PIL import Image
 from soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, picture_caption, synthesise
 
-from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
+from v2a_utils.data.audio import HEARING_RATE, SOUNDS, audible, load_audio
 from v2a_utils.data.files import DATA, complaint
 from v2a_utils.data.media import PICTURES, VIDEOS, kind_of, sample_frames
 from v2a_utils.data.splits import SHARES, check_shares, part_of, sample
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
 VGGSOUND_SECONDS = 10
-STILL = 2e-4  # peak to peak: what stays below -80 dB is no sound
 MARGIN = 0.1  # seconds of sound read beyond the window: resampling smears the cut into the last samples
 WINDOW = {"window": "pictures and sound of a clip from the same first seconds"}  # setting of a store of films
 IMAGEHEAR = tomllib.loads((DATA / "vocabularies" / "imagehear.toml").read_text())  # what its 30 classes are
@@ -70,10 +69,8 @@ class FileSource:
         """
         frames = sample_frames(self.visual, frame_rate, choose, seconds)
         # by way of 16 kHz, as AudioLDM's own sounds reach its CLAP: nothing above 8 kHz may come through
-        waveform = load_audio(self.sound, HEARING_RATE, seconds + MARGIN) if self.sound else None
-        if waveform is not None and np.ptp(waveform) < STILL:
-            raise ValueError(f"{self.sound}: silent or constant in its first {seconds:g} seconds; leave it out")
-        return Clip(frames, waveform, HEARING_RATE)
+        heard = self.sound and audible(load_audio(self.sound, HEARING_RATE, seconds + MARGIN), self.sound)
+        return Clip(frames, heard, HEARING_RATE)
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from soundworld import KINDS, PITCHED, Scene, pitch
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import loudness, read_audio, resample
-from v2a_utils.data.files import cache_folder, key, whole_file
+from v2a_utils.data.files import cache_folder, key, sha256, whole_file
 from v2a_utils.metrics.sounds import Interval, bootstrap
-from v2a_utils.models.backbones import FRAME, AudioBackbone
+from v2a_utils.models.backbones import AudioBackbone
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.weights import sha256, state_sha256
+from v2a_utils.models.networks import FRAME
+from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import Stack
 
 ATTRIBUTES = ("pitch", "events", "loudness")  # Hz, NaN for classes without one; number of onsets; dB
@@ -120,6 +121,13 @@ class Extractor:
             raise ValueError(next(note for note in self.notes.values() if note.startswith("left out")))
         count = len(rows) // seeds
         return stack_seeds([stack_clips(rows[start : start + count]) for start in range(0, len(rows), count)])
+
+    def said(self) -> list[str]:
+        """What is wrong or unusual of single files; of many alike one is named."""
+        kinds: dict[str, list[str]] = {}
+        for note in self.notes.values():
+            kinds.setdefault(note if note.startswith("left out") else note.partition(": ")[2], []).append(note)
+        return [notes[0] if len(notes) == 1 else f"{notes[0]} (and {len(notes) - 1} more)" for notes in kinds.values()]
 
     def _extract(self, path: Path, scene: Scene | None) -> dict[str, np.ndarray]:
         wave, rate = read_audio(path, self.seconds)

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from v2a_utils import sound_files
 from v2a_utils.data.files import DATA, key, write_json, write_table
 from v2a_utils.data.pairs import Pairs, read_pairs
-from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, reopen, world_code
+from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, world_code
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.clips import Clips, is_mapper, trained_parameters, world_clips
@@ -40,7 +40,8 @@ from v2a_utils.models.backbones import right_classes
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
 from v2a_utils.stacks import extraction
-from v2a_utils.stacks.stack import BACKBONES, Stack
+from v2a_utils.stacks.places import BACKBONES
+from v2a_utils.stacks.stack import Stack
 
 SUMMARY = DATA / "results"  # the committed summary, of the mini stack
 SOUNDS_OF_WORDS = 10_000  # that the bridge over words chooses from, at most
@@ -64,31 +65,13 @@ class Evaluation:
 
     # -------------------------------------------------------------------------------------------------- embeddings
 
-    @cached_property
-    def listing(self) -> Listing:
-        """The clips with sounds, at most `train_clips` of them to learn from; for a given store, its own."""
-        settings = self.settings
-        if (store := settings.store) is not None:
-            if "source" not in store.settings:
-                raise ValueError(f"{store.path}: does not say what it was made from; embed it again")
-            splits = dict(zip(store.numpy("id"), store.numpy("split")))
-            listing = reopen(store.settings["source"], len(store) + len(store.skipped()))
-            return replace(listing, sources=[replace(source, split=splits[source.id]) for source in listing.sources
-                                             if source.id in splits])
-        listing = open_source(settings.videos, settings.clips, settings.seed)
-        learned = [source.id for source in listing.sources if source.split != "test"]
-        few = len(learned) if settings.train_clips is None else settings.train_clips
-        chosen = {learned[place] for place in sample(learned, few, settings.seed)}
-        return replace(listing, sources=[source for source in listing.sources
-                                         if source.split == "test" or source.id in chosen])
-
     def store(self, which: str = "videos", aggregate: str | None = None) -> Store:
         """The store of "videos" or "pictures", embedded now unless it is there."""
         aggregate = aggregate or self.settings.aggregate
         if which == "videos" and self.settings.store is not None and aggregate == self.settings.aggregate:
             sound_files.check_store(self.stack, self.settings.store)
             return self.settings.store
-        listing = self.listing if which == "videos" else open_source(str(self.settings.pictures))
+        listing = self.settings.listing if which == "videos" else open_source(str(self.settings.pictures))
         run = extraction.run_here
         if self.settings.engine == "ray":
             from v2a_utils.stacks.extraction_on_ray import run_on_ray as run
@@ -137,7 +120,7 @@ class Evaluation:
         return [ids[place] for place in sample(ids, len(ids) if most is None else most, self.settings.seed)]
 
     def _stored(self, store: Store, part: str | None, aggregate: str | None) -> Clips:
-        listing = self.listing if part else open_source(str(self.settings.pictures))
+        listing = self.settings.listing if part else open_source(str(self.settings.pictures))
         known = {source.id: source for source in listing.sources}
         ids = list(store.numpy("id", part))
         audio = np.array(store.numpy("audio", part)) if part else None
@@ -368,7 +351,7 @@ class Evaluation:
             write_table(table, settings.summary / f"{name}.csv")
         counts = {split: len(self.clips(split).ids) for split in splits}
         write_json(settings.summary / "run.json", {
-            "stack": self.stack.name, "data": "SoundWorld" if settings.of_world else self.listing.name,
+            "stack": self.stack.name, "data": "SoundWorld" if settings.of_world else settings.listing.name,
             "sizes": {"pictures": counts["test"], "ood": counts.get("ood", 0), "sweep": counts.get("sweep", 0),
                       "seeds": settings.seeds, "pairs": self._learned(), "real": settings.real,
                       "covered": settings.covered, "takes": settings.takes, "gap": len(self.clips("gap").ids),
@@ -428,7 +411,7 @@ class Evaluation:
             apart += [{"method": first, "other": second, "measure": measure} | interval._asdict() | {"split": split}
                       for first, second in COMPARED if {first, second} <= tested[split].keys()
                       for measure, interval in scorers[split].differences(tested[split][first], tested[split][second])]
-        for note in self.extractor.notes.values() if scorers else ():
+        for note in self.extractor.said() if scorers else ():
             tqdm.write(note)
         table = pd.DataFrame(singles, columns=None if singles else ["method", "split", "seed"])
         return {"evaluation": pd.DataFrame(rows, columns=COLUMNS),
@@ -552,5 +535,5 @@ def evaluate(settings: Settings, stack: Stack, overwrite: bool = False) -> pd.Da
     run.json. Returns the table evaluation. FileExistsError, before anything is made, where a summary is there already,
     unless `overwrite`.
     """
-    settings.refuse_existing(overwrite)
+    settings.check(overwrite)
     return Evaluation(settings, stack).run()

@@ -32,13 +32,14 @@ from v2a_utils.data.store import Store
 from v2a_utils.evaluation.features import Extractor, Features, stack_clips, stack_seeds
 from v2a_utils.evaluation.results import PAPER_TABLE
 from v2a_utils.evaluation.scorer import LINE_FROM, Rows, Scorer
-from v2a_utils.evaluation.settings import Published
+from v2a_utils.evaluation.settings import BY_HAND, Published
 from v2a_utils.metrics.sounds import Interval, clip_scores, student_interval
 from v2a_utils.metrics.statistics import CLOUDS
 from v2a_utils.models.backbones import AudioBackbone, right_classes
 from v2a_utils.options import SCORES
 from v2a_utils.sound_files import check_store
-from v2a_utils.stacks.stack import BACKBONES, Stack, load_tagger, public_folders
+from v2a_utils.stacks.places import BACKBONES, public_folders
+from v2a_utils.stacks.stack import Stack, load_tagger
 
 NUMBERED = re.compile(r"(.+)[-_](\d+)")
 VGGSOUND = re.compile(r"(.{11})_(?:(\d{6})|(\d+)_\d+)")
@@ -49,9 +50,6 @@ AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
     ("IS in 10 parts", "PANNs CNN14 16k"): "ISC-PANNS-mean", ("IS in 10 parts", "PaSST"): "ISC-PASST-mean",
 }
 FETCH = "`python -m v2a_utils fetch --for evaluation` gets it"
-BY_HAND = ("the authors' sounds can only be downloaded by hand: ImageHear's (about 33 MB) from "
-           "https://drive.google.com/drive/folders/1Ee8FLdtjgQV1CHP8Aee1FNwCWZVr25Y2, VGGSound's (about 5 GB) from "
-           "https://drive.google.com/drive/folders/1daDYUPOjHmJD3UsUrp9PFjgTmSXv-Znw")
 LEVELS = {"as published": lambda wave: wave, "peak 1": lambda wave: wave / max(np.abs(wave).max(), 1e-9)}
 PRINTED = {"FD": "FD ↓ (VGG)", "FAD": "FAD ↓ (VGG)", "CS": "CS ↑ (VGG)"}  # columns of the paper's table
 
@@ -61,7 +59,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
           ids: Path | None = None, clips: Path | None = None, overwrite: bool = False) -> pd.DataFrame:
     """Measures of the sounds against the reference sounds of the same names, as a table with 95% intervals.
 
-    listeners: the stack's name for its own (the default), or taggers of `stacks.TAGGERS`. CS needs `pictures`: a
+    listeners: the stack's name for its own (the default), or taggers of `places.TAGGERS`. CS needs `pictures`: a
     folder of them, or a store of embeddings by this stack's CLIP. Accuracy needs `labels`, a CSV with the columns id
     and label. `ids`: a list of ids, one a line; exactly these are measured. `clips`: a .csv or .parquet file for every
     measure of every sound. Writes into `out`: scores.csv; scores.json, which has the notes; output_metrics.json, what
@@ -89,7 +87,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
         rows = scorer.rows(made)
         scores = [*scorer.scores(rows), *scorer.more_scores(made)]
         tables.append(pd.DataFrame([one.row() for one in scores]).drop(columns=["seed_low", "seed_high"]))
-        said = [*_unlabelled(given, right), *_notes(extractor), *_unlike(heard),
+        said = [*_unlabelled(given, right), *extractor.said(), *_unlike(heard),
                 *_too_few(tables[-1], scorer.few(made))]
         notes += [note for note in said if note not in notes]
         each.append(_each(names, rows, made, tagger))
@@ -248,7 +246,7 @@ def _listen(clips: Matched, extractor: Extractor, title: str, whole: bool) -> di
     heard = {name: found for name, found in heard.items() if all(one is not None for one in found)}
     if len(heard) < (len(clips.files) if whole else 2):
         few = "not all of the ids" if whole else "fewer than two clips"
-        raise ValueError(f"{few} could be read: {'; '.join(_notes(extractor))[:300]}")
+        raise ValueError(f"{few} could be read: {'; '.join(extractor.said())[:300]}")
     return heard
 
 
@@ -293,14 +291,6 @@ def _too_few(table: pd.DataFrame, measures: Collection[str]) -> Iterator[str]:
                f"raises it; it is {row.value:.4g}, and {line}")
 
 
-def _notes(extractor: Extractor) -> list[str]:
-    """What is unusual of single files; of many alike files one is named."""
-    kinds: dict[str, list[str]] = {}
-    for note in extractor.notes.values():
-        kinds.setdefault(note if note.startswith("left out") else note.partition(": ")[2], []).append(note)
-    return [notes[0] if len(notes) == 1 else f"{notes[0]} (and {len(notes) - 1} more)" for notes in kinds.values()]
-
-
 def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> Iterator[str]:
     """Notes on rates and lengths that differ."""
     groups = {"reference": [found[0] for found in heard.values()],
@@ -333,7 +323,7 @@ def recompute(settings: Published, stack: Stack, overwrite: bool = False) -> pd.
     hears), value with its 95% interval over items, n, paper. ValueError names what is missing and its remedy;
     FileExistsError a file that would be replaced, unless `overwrite`.
     """
-    settings.refuse_existing(overwrite)
+    settings.check(overwrite)
     if settings.system not in PAPER_TABLE.index:
         raise ValueError(f"no system {settings.system!r} in the paper's table: {', '.join(PAPER_TABLE.index)}")
     names = ("measure", "data", "seconds", "level", "rate", *Interval._fields, "paper")

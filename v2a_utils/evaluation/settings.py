@@ -5,15 +5,21 @@
 
 import json
 import tomllib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 
 from v2a_utils.data.files import cache_folder, refuse_existing
+from v2a_utils.data.sources import Listing, open_source, reopen
+from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
 from v2a_utils.options import SCORES, SUMMARY, TRAINED, EmbedOptions, SoundOptions, check
 
 FILES = (".toml", ".json")
 WORLD = "soundworld"  # as `videos`: SoundWorld's splits, whose truth is known
+BY_HAND = ("the authors' sounds can only be downloaded by hand: ImageHear's (about 33 MB) from "
+           "https://drive.google.com/drive/folders/1Ee8FLdtjgQV1CHP8Aee1FNwCWZVr25Y2, VGGSound's (about 5 GB) from "
+           "https://drive.google.com/drive/folders/1daDYUPOjHmJD3UsUrp9PFjgTmSXv-Znw")
 SWEEPS = ("guidance", "steps", "aggregate", "size", "pairs")
 
 
@@ -129,15 +135,35 @@ class Settings:
         """The folder of the summary."""
         return Path(self.out or Path(self.work) / "summary")
 
-    def refuse_existing(self, overwrite: bool = False) -> None:
-        """FileExistsError if the summary is there already, unless `overwrite` or it is of a quick run."""
+    def check(self, overwrite: bool = False) -> None:
+        """What can be said before a model is loaded: ValueError for clips that are not there, FileExistsError for a
+        summary that is, unless `overwrite` or it is of a quick run."""
         refuse_existing((self.summary / name for name in SUMMARY), overwrite or _is_quick(self.summary / "run.json"))
+        if not self.of_world:
+            self.listing  # says what is wrong
 
     @property
     def store(self) -> Store | None:
         """`videos` as a store, if it is one."""
         store = Store(self.videos) if Path(self.videos).is_dir() else None
         return store if store is not None and store.shards() else None
+
+    @cached_property
+    def listing(self) -> Listing:
+        """The clips with sounds, at most `train_clips` of them to learn from; for a given store, its own."""
+        if (store := self.store) is not None:
+            if "source" not in store.settings:
+                raise ValueError(f"{store.path}: does not say what it was made from; embed it again")
+            splits = dict(zip(store.numpy("id"), store.numpy("split")))
+            listing = reopen(store.settings["source"], len(store) + len(store.skipped()))
+            return replace(listing, sources=[replace(source, split=splits[source.id]) for source in listing.sources
+                                             if source.id in splits])
+        listing = open_source(self.videos, self.clips, self.seed)
+        learned = [source.id for source in listing.sources if source.split != "test"]
+        few = len(learned) if self.train_clips is None else self.train_clips
+        chosen = {learned[place] for place in sample(learned, few, self.seed)}
+        return replace(listing, sources=[source for source in listing.sources
+                                         if source.split == "test" or source.id in chosen])
 
 
 def _is_quick(run: Path) -> bool:
@@ -185,10 +211,12 @@ class Published:
         if self.vggsound and not self.reference:
             raise ValueError("vggsound is given and reference is not: name the folder of the true sounds, <id>.wav")
 
-    def refuse_existing(self, overwrite: bool = False) -> None:
-        """FileExistsError if what is written is there already, unless `overwrite`."""
+    def check(self, overwrite: bool = False) -> None:
+        """ValueError for sounds that are not there; FileExistsError if what is written is, unless `overwrite`."""
         refuse_existing((Path(self.out) / name for name in ("published.csv", *(f"vggsound/{one}" for one in SCORES))),
                         overwrite)
+        if not Path(self.sounds).is_dir():
+            raise ValueError(f"{self.sounds}: no such folder; {BY_HAND}")
 
 
 def read_settings(path: str | Path, **others) -> Settings | Published:

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 from tqdm.auto import tqdm
 
-from v2a_utils.data.audio import HEARING_RATE, SOUNDS, load_audio
-from v2a_utils.data.files import DATA, cache_folder, key
+from v2a_utils.data.audio import HEARING_RATE, SOUNDS, audible, load_audio
+from v2a_utils.data.files import DATA, cache_folder, key, sha256
 from v2a_utils.data.store import Store
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.weights import sha256, state_sha256, write_tensors
+from v2a_utils.models.weights import state_sha256, write_tensors
 from v2a_utils.stacks.stack import Stack
 
 VOCABULARIES = DATA / "vocabularies"
@@ -75,8 +75,9 @@ def read_sentences(path: str | Path) -> Sentences:
 def embed_sentences(stack: Stack, words: Sentences) -> tuple[np.ndarray, np.ndarray]:
     """Unit-norm embeddings by CLIP (n, visual_dim) and by CLAP (n, audio_dim), cached."""
     seen, heard = zip(*words)
-    return (_cached([weights_sha256(stack.place("clip")), *seen], lambda: _batched(stack.vision.embed_texts, seen)),
-            _cached([weights_sha256(stack.place("words")), *heard], lambda: _batched(stack.embed_words, heard)))
+    clip, clap = (weights_sha256(stack.place(part)) for part in ("clip", "words"))
+    return (_cached([clip, *seen], lambda: _batched(stack.vision.embed_texts, seen), len(seen)),
+            _cached([clap, *heard], lambda: _batched(stack.embed_words, heard), len(heard)))
 
 
 def _batched(embed: Callable[[list[str]], np.ndarray], sentences: tuple[str, ...]) -> np.ndarray:
@@ -107,17 +108,22 @@ def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
         if store.settings.get("clap_sha256") != state_sha256(stack.audio.model):
             raise ValueError(f"{place}: was embedded by another CLAP than the {stack.name} stack's; embed it again")
         return store.numpy("audio")
-    files = sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in SOUNDS and path.name[0] != ".")
+    files = sound_paths(place)
     if not files:
         raise ValueError(f"{place}: neither a folder with sound files nor a store of embeddings")
     clap = state_sha256(stack.audio.model)
     batches = [files[start : start + FILES] for start in range(0, len(files), FILES)]
     rows = np.concatenate([
-        _cached([clap, *map(_version, batch)], lambda batch=batch: _embed_files(stack, batch))
+        _cached([clap, *map(_version, batch)], lambda batch=batch: _embed_files(stack, batch), len(batch))
         for batch in tqdm(batches, f"sounds of {place}", unit="batch", disable=len(batches) < 2)])
     if not len(rows):
         raise ValueError(f"{place}: none of its {len(files)} sound files could be read")
     return rows
+
+
+def sound_paths(place: str | Path) -> list[Path]:
+    """The sound files in a folder, at any depth, without hidden ones."""
+    return sorted(path for path in Path(place).rglob("*") if path.suffix.lower() in SOUNDS and path.name[0] != ".")
 
 
 def _version(path: Path) -> str:
@@ -129,7 +135,8 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
     waves = []
     for path in files:
         try:
-            waves.append(load_audio(path, HEARING_RATE, stack.audio.clip_samples / stack.audio.sample_rate))
+            heard = load_audio(path, HEARING_RATE, stack.audio.clip_samples / stack.audio.sample_rate)
+            waves.append(audible(heard, path))
         except ValueError as error:
             tqdm.write(f"left out: {error}")
     return stack.audio.embed_audio(waves, HEARING_RATE)
@@ -138,9 +145,15 @@ def _embed_files(stack: Stack, files: Iterable[Path]) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- cache
 
 
-def _cached(names: list[str], compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The array kept under the names of all that made it, computed if it is not there."""
+def _cached(names: list[str], compute: Callable[[], np.ndarray], rows: int) -> np.ndarray:
+    """The array kept under the names of all that made it, computed if it is not there.
+
+    One that lacks some of its `rows` is not kept: the next run names again what could not be read.
+    """
     path = cache_folder("words") / f"{key(embeddings_of=names)[:32]}.safetensors"
-    if not path.is_file():
-        write_tensors(path, {"embeddings": torch.from_numpy(compute())})
-    return load_file(path)["embeddings"].numpy()
+    if path.is_file():
+        return load_file(path)["embeddings"].numpy()
+    found = compute()
+    if len(found) == rows:
+        write_tensors(path, {"embeddings": torch.from_numpy(found)})
+    return found

@@ -19,7 +19,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import nn
 from torch.nn import functional as F
 
-from v2a_utils.models.batches import MAPPER, row_generators
+from v2a_utils.data.batches import MAPPER, row_generators
 
 # --------------------------------------------------------------------------------------------------------- regression
 

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from v2a_utils.data.files import refuse_existing, whole_file, write_json
 from v2a_utils.data.pairs import Pairs
 from v2a_utils.mappers.recipes import Recipe, build
-from v2a_utils.mappers.registry import ENCODER_SUMS, save_mapper
+from v2a_utils.mappers.registry import ENCODER_SUMS, against_constant, save_mapper
 from v2a_utils.mappers.training import Validation, is_main_process, train_mapper
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import Interval, student_interval
@@ -92,34 +92,30 @@ def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) ->
     return float(mapper.loss(*rows, torch.Generator().manual_seed(0)))
 
 
-def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray,
-            constant: np.ndarray | None = None) -> dict[str, Interval]:
+def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, constant: np.ndarray) -> dict[str, Interval]:
     """Measures on held-out pairs with Student's 95% intervals over the pairs, wide enough for a handful.
 
-    "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds.
-    With `constant` (d,), the mean of the training's sounds, also "above constant": how much higher the cosine is than
-    that of this one answer for all pictures.
+    "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds;
+    "above constant" is how much higher the cosine is than that of one answer for all pictures, `constant` (d,), the
+    mean of the training's sounds.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
-    numbers = {"cosine": own, "margin": own - cosines.mean(1)}
-    if constant is not None:
-        numbers["above constant"] = own - audio @ constant / np.linalg.norm(constant)
+    numbers = {"cosine": own, "margin": own - cosines.mean(1),
+               "above constant": own - audio @ constant / np.linalg.norm(constant)}
     return {name: student_interval(values).within(-1, 1) for name, values in numbers.items()}
 
 
 def how_sure(numbers: dict[str, Interval]) -> str:
     """What the validation pairs can tell, in a line or two."""
-    cosine, margin = numbers["cosine"], numbers["margin"]
+    cosine, margin, above = (numbers[name] for name in ("cosine", "margin", "above constant"))
     pairs = f"{cosine.n} pair{'s' * (cosine.n != 1)}"
-    said = (f"on {pairs} that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all their "
-            "sounds (95% intervals)")
+    lines = [f"on {pairs} that it never saw: cosine {cosine} to the own sound, {margin} above the mean of all their "
+             "sounds (95% intervals)"]
     if margin.low <= 0:
-        said += f"\n{pairs} cannot tell this mapper from one that answers every picture alike"
-    if above := numbers.get("above constant"):
-        verdict = "better than" if above.low > 0 else "worse than" if above.high < 0 else "no better than"
-        said += f"\n{verdict} one constant answer for all pictures: {above} in cosine"
-    return said
+        lines.append(f"{pairs} cannot tell whether it gives a picture its own sound rather than another's")
+    lines.append(f"{against_constant(above)} one constant answer for all pictures: {above} in cosine")
+    return "\n".join(lines)
 
 
 def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validation, numbers: dict[str, Interval],

@@ -14,8 +14,10 @@ from v2a_utils.data.files import refuse_existing, write_json
 from v2a_utils.mappers.bridge import OWN_WORDS, VOCABULARIES, Sentences, build_bridge, read_sentences, unpaired_sounds
 from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.words import WordsBridge
-from v2a_utils.models.clip import FAMILIARITY, Familiarity
+from v2a_utils.metrics.sounds import Interval
+from v2a_utils.models.clip import Familiarity
 from v2a_utils.models.weights import load_weights, save_weights, state_sha256
+from v2a_utils.options import FAMILIARITY
 from v2a_utils.stacks.stack import Stack
 
 KINDS = MAPPERS | {WordsBridge.kind: WordsBridge}
@@ -81,7 +83,24 @@ def trained_mapper(stack: Stack, which: str) -> nn.Module:
         raise ValueError(f"{folder}: this mapper takes embeddings of {taken} numbers, and the CLIP of the stack "
                          f"{stack.name} gives {given}; train one on embeddings of this stack")
     _check_encoders(stack, folder, getattr(mapper, "joins", {}))
+    if which not in KINDS and (doubt := _doubt(folder)):
+        stack.notice(doubt)
     return mapper
+
+
+def against_constant(margin: Interval) -> str:
+    """In words, how a mapper compares with one answer for all pictures, by how much nearer it comes to the sounds."""
+    return "better than" if margin.low > 0 else "worse than" if margin.high < 0 else "no better than"
+
+
+def _doubt(folder: Path) -> str:
+    """A sentence for an own mapper that is no better on its validation pairs than one constant answer; else nothing."""
+    path = folder / "validation.json"
+    numbers = json.loads(path.read_text()).get("numbers", {}) if path.is_file() else {}
+    margin = Interval(**numbers["above constant"]) if "above constant" in numbers else None
+    if margin is None or margin.low > 0:
+        return ""
+    return f"{folder}: {against_constant(margin)} one answer for all pictures on its {margin.n} validation pairs"
 
 
 def _written(folder: Path) -> list[tuple[int, int, int]]:

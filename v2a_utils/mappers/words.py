@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from v2a_utils.models.batches import MAPPER, row_generators
+from v2a_utils.data.batches import MAPPER, row_generators
 
 FORMS = ("mean", "draw")
 BLOCK = 4096  # sentences whose cosines to all sounds are held at once

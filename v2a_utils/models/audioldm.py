@@ -13,8 +13,8 @@ from safetensors import SafetensorError
 from tqdm.auto import tqdm
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from v2a_utils.data.batches import Lanes, lane_count, row_generators
 from v2a_utils.data.files import complaint
-from v2a_utils.models.batches import Lanes, lane_count, row_generators
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import GriffinLimVocoder, LearnedVocoder
 from v2a_utils.models.weights import without_gaps

@@ -17,16 +17,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils.data.audio import fit_length, resample
-from v2a_utils.data.files import complaint
+from v2a_utils.data.files import complaint, sha256
 from v2a_utils.models.mel import LogMelPower
-from v2a_utils.models.weights import load_weights, read_checkpoint, sha256, without_gaps, write_tensors
+from v2a_utils.models.weights import load_weights, read_checkpoint, without_gaps, write_tensors
+from v2a_utils.options import CHECKPOINT, TEXT_TOWER
 
 PREFIXES = ("cond_stage_model.model.", "module.", "")  # AudioLDM's checkpoint, laion_clap's, a bare one
-CHECKPOINT = "audioldm-full-s-v2.ckpt"  # AudioLDM's own, which holds its CLAP
 PROMPTS = ("", "a dog barking", "rain falling on a tin roof", "church bells ringing", "a crowd laughs and applauds")
 AGREEMENT = 0.99  # least cosine between two embeddings of one text
 NULL_FILE = "null_embedding.safetensors"
-TEXT_TOWER = "text_encoder"  # CLAP's, in an AudioLDM folder
 TEXTS_AT_ONCE = 64
 PATCHES = "audio_branch.patch_embed.proj.weight"  # of an HTSAT; its length is the tower's width
 

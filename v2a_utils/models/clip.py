@@ -20,8 +20,6 @@ from torchvision.transforms import Compose, Normalize, PILToTensor
 from v2a_utils.models.weights import refuse_script, write_tensors
 from v2a_utils.options import AGGREGATES
 
-FAMILIARITY = "familiarity.safetensors"  # the file's name in a stack's or a mapper's folder
-
 
 def choose_frames(aggregate: str, number: int, seed: int | list[int] = 0) -> list[int]:
     """Indices of the frames, of a clip's `number`, that an aggregate uses: all for "mean" and "none", else one.

@@ -20,7 +20,8 @@ from timm.data import ImageNetInfo
 from torch.nn import functional as F
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
 
-from v2a_utils.models.weights import read_checkpoint, sha256
+from v2a_utils.data.files import sha256
+from v2a_utils.models.weights import read_checkpoint
 
 
 @dataclass(frozen=True)

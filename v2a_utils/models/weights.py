@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors only, half precision in files, checked against SHA-256 sums."""
+"""Weights on disk: safetensors only, half precision in files."""
 
 import hashlib
 import zipfile
@@ -12,8 +12,6 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from v2a_utils.data.files import whole_file
-
-SUMS = "SHA256SUMS"
 
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
@@ -84,12 +82,6 @@ def without_gaps(loaded: tuple) -> nn.Module:
     return model
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def state_sha256(module: nn.Module) -> str:
     """SHA-256 over names, shapes and values of a module's state: the same for the same weights from any file."""
     digest = hashlib.sha256()
@@ -97,34 +89,6 @@ def state_sha256(module: nn.Module) -> str:
         digest.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def write_sums(folder: Path, source: str | None = None) -> None:
-    """List every weight, config and table under `folder` in SHA256SUMS, in the format of sha256sum.
-
-    With `source`, which says in a first line of comment where they came from, every file is listed.
-    """
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
-                   and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet", ".csv")))
-    lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    with whole_file(folder / SUMS) as temporary:
-        temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))
-
-
-def damaged_files(folder: Path) -> list[Path]:
-    """The files of a folder's SHA256SUMS that are missing or changed."""
-    lines = [line for line in (folder / SUMS).read_text().splitlines() if not line.startswith("#")]
-    listed = {folder / name: expected for expected, name in (line.split("  ", 1) for line in lines)}
-    return [path for path, expected in listed.items() if not path.is_file() or sha256(path) != expected]
-
-
-def check_sums(folder: Path) -> None:
-    """Compare every listed file with its sum. ValueError names the first that is missing or changed."""
-    listing = folder / SUMS
-    if not listing.is_file():
-        raise ValueError(f"{listing}: missing; restore it from version control or run `python -m v2a_pretraining run`")
-    for path in damaged_files(folder):
-        raise ValueError(f"{path}: missing or damaged (its SHA-256 is not the listed one); restore it")
 
 
 def save_checkpoint(path: Path, state: dict) -> None:

@@ -25,10 +25,10 @@ from tqdm.auto import tqdm
 
 from v2a_utils import __version__
 from v2a_utils.data.audio import fit_length, resample
+from v2a_utils.data.batches import lane_count, parallel_map
 from v2a_utils.data.files import cache_folder, key
 from v2a_utils.data.sources import FileSource, Listing, Source, soundworld, world_code
 from v2a_utils.data.store import SHARD_CLIPS, Row, Store
-from v2a_utils.models.batches import lane_count, parallel_map
 from v2a_utils.models.clip import aggregate_frames, choose_frames
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.options import EmbedOptions

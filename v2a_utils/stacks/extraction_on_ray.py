@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from v2a_utils.stacks.extraction import EmbedOptions, Encoded, Job, Preparation, encode, preparation
-from v2a_utils.stacks.stack import Stack, StackConfig
+from v2a_utils.stacks.places import StackConfig
+from v2a_utils.stacks.stack import Stack
 
 try:
     import ray

@@ -21,9 +21,8 @@ from filelock import FileLock
 from huggingface_hub import HfApi
 from huggingface_hub.constants import is_offline_mode
 
-from v2a_utils.data.files import complaint, whole_file
+from v2a_utils.data.files import SUMS, complaint, damaged_files, whole_file, write_sums
 from v2a_utils.models.backbones import BACKBONES
-from v2a_utils.models.weights import SUMS, damaged_files, write_sums
 
 SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # torch.hub's convention
 ZENODO = "https://zenodo.org"
@@ -136,7 +135,8 @@ def take_all(items: list[Public], folders: dict[str, Path], carried: Path) -> No
               and not take(item, carried, folders[item.name])]
     if absent:
         names = ", ".join(f"{item.name} ({_file_name(item.urls[0]) if item.urls else item.repo})" for item in absent)
-        raise ValueError(f"{carried}: holds no {names}; all else that was asked for is there now")
+        others = "; all else that was asked for is there now" if len(absent) < len(items) else ""
+        raise ValueError(f"{carried}: holds no {names}{others}")
 
 
 def _is_missing(folder: Path) -> bool:

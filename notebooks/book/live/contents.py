@@ -15,11 +15,12 @@ from soundworld.captions import COUNTS, DISTANCES, SIZES, noun
 from soundworld.scene import BACKGROUNDS
 from umap import UMAP
 
+from v2a_utils.data import batches
 from v2a_utils.data.audio import LOUDNESS, even_loudness
 from v2a_utils.mappers import photographs
 from v2a_utils.mappers.model import SAMPLERS, TRAIN_STEPS
 from v2a_utils.mappers.registry import mapper_familiarity, trained_mapper
-from v2a_utils.models import batches, photo, vocoder
+from v2a_utils.models import photo, vocoder
 from v2a_utils.pipeline import TRAINED, SoundOptions, map_embeddings, mapper_choices
 from v2a_utils.widgets import encode_mp3
 
