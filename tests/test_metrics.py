@@ -9,10 +9,11 @@ import scipy.spatial
 from conftest import plain_scene, sine, unit_rows
 from scipy.stats import binomtest
 from soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
+from soundworld.measures import harmonicity, measure_pitch
 from v2a_pretraining.report import log_mel_error, pitch_agreement
 
 from v2a_utils.data.audio import loudness
-from v2a_utils.evaluation.features import attribute_fidelity, count_events, harmonicity, measure_pitch
+from v2a_utils.evaluation.features import attribute_fidelity, count_events
 from v2a_utils.metrics import gap
 from v2a_utils.metrics.sounds import (
     KernelReference,

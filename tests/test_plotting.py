@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, NEUTRAL, VISION, label_apart, save_figure
+from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, NEUTRAL, VISION, save_figure
 
 SRGB_TO_XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
                         [0.0193339, 0.1191920, 0.9503041]])
@@ -56,12 +56,3 @@ def test_a_figure_is_saved_as_vectors_where_a_folder_is_named_and_nowhere_else(t
     save_figure(figure, "one")
     plt.close(figure)
     assert ">cosine</text>" in (tmp_path / "new" / "one.svg").read_text()
-
-
-def test_names_that_would_run_into_each_other_are_left_out():
-    figure, axis = plt.subplots()
-    points = np.array([[0.0, 0.0], [0.001, 0.001], [1.0, 1.0]])
-    axis.plot(*points.T, "o")
-    label_apart(axis, ["one", "hidden", "other"], points)
-    assert [text.get_text() for text in axis.texts] == ["one", "other"]
-    plt.close(figure)

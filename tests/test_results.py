@@ -11,7 +11,7 @@ import pytest
 matplotlib.use("Agg")
 
 
-from v2a_utils.evaluation.results import Results, backbones, claims, gap_left, our_table
+from v2a_utils.evaluation.results import Results, backbones, claims, gap_left
 from v2a_utils.evaluation.settings import COMPARED, METHODS
 from v2a_utils.metrics.sounds import Interval
 
@@ -65,13 +65,6 @@ def test_a_summary_that_lacks_a_table_is_refused_with_its_name(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(ValueError, match="differences.csv"):
         Results.read(tmp_path)
-
-
-def test_the_table_has_the_methods_in_their_order_and_no_sweeps(results):
-    table = our_table(results)
-    assert list(table.index) == [name for name, method in METHODS.items() if method.group == "table"]
-    assert table.loc["diffusion", "FD ↓"] == f"{1 + PLACE}\n[{0.8 + PLACE:.1f}, {1.2 + PLACE:.1f}]"
-    assert table.loc["reference", "trained, M ↓"] == "0.000"
 
 
 def test_every_measure_names_its_backbone_rate_and_n(results):

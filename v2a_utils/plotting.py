@@ -103,27 +103,9 @@ def show_intervals(ax, intervals: dict[str, Interval], colours: str | list[str],
     ax.grid(axis="x", alpha=0.3)
 
 
-def show_points(ax, groups: dict[str, tuple[np.ndarray, str]], title: str = "", joined: bool = False) -> None:
-    """Points in the plane by modality: name -> ((n, 2), colour). `joined` draws a line from row to same row."""
-    if joined:
-        first, *others = (points for points, _ in groups.values())
-        for points in others:
-            ax.plot(*np.stack([first, points]).transpose(2, 0, 1), color=NEUTRAL, alpha=0.2, linewidth=0.6)
+def show_points(ax, groups: dict[str, tuple[np.ndarray, str]], title: str = "") -> None:
+    """Points in the plane by modality: name -> ((n, 2), colour)."""
     for name, (points, colour) in groups.items():
         ax.scatter(*points.T, s=14, color=colour, marker=MARKERS.get(colour, "o"), alpha=0.7, label=name)
     ax.set_title(title)
     ax.legend()
-
-
-def label_apart(ax, names: list[str], points: np.ndarray, fontsize: float = 8) -> None:
-    """Names beside their points (n, 2), each only where it overlaps none written before it."""
-    ax.autoscale_view()
-    ax.figure.canvas.draw()  # so that places on the screen are known
-    taken: list = []
-    for name, point in zip(names, points):
-        text = ax.annotate(name, point, xytext=(4, 2), textcoords="offset points", fontsize=fontsize)
-        box = text.get_window_extent().expanded(1.1, 1.3)  # the layout may still shrink the axes a little
-        if any(box.overlaps(other) for other in taken):
-            text.remove()
-        else:
-            taken.append(box)

@@ -13,12 +13,12 @@ import torch
 from scipy.stats import spearmanr
 from soundworld import CLASSES, PITCHED, SAMPLE_RATE, Thing, draw, other_take, pitch, synthesise
 from soundworld.captions import class_prompt
+from soundworld.measures import harmonicity, measure_pitch
 from v2a_pretraining.data import SIZES
 from v2a_pretraining.run import TEMPERATURE
 
 from v2a_utils.data.audio import read_audio
 from v2a_utils.data.files import cache_folder, key
-from v2a_utils.evaluation.features import harmonicity, measure_pitch
 from v2a_utils.evaluation.settings import Method
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.metrics.gap import pair_cosines

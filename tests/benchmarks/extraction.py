@@ -19,12 +19,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import open_clip
 import soundfile
 import torch
 from soundworld import IMAGE_SIZE, SAMPLE_RATE, draw, make_scene
 
 from v2a_utils.data.sources import Listing, pairs
-from v2a_utils.models.clap import AudioEncoder
+from v2a_utils.models.clap import CONFIGS, AudioEncoder, Clap
 from v2a_utils.models.clip import VisionEncoder
 from v2a_utils.stacks.extraction import batch_jobs, embed, from_sources, preparation
 from v2a_utils.stacks.stack import Stack, load_stack
@@ -68,7 +69,22 @@ def make_clips(folder: Path, count: int, width: int, height: int, rate: int, sec
 
 def random_stack() -> SimpleNamespace:
     """The towers of the paper's size with random weights, which cost what trained ones cost."""
-    return SimpleNamespace(vision=VisionEncoder.untrained(), audio=AudioEncoder.untrained(), device="cpu")
+    return SimpleNamespace(vision=random_clip(), audio=random_clap(), device="cpu")
+
+
+def random_clip() -> VisionEncoder:
+    """CLIP ViT-B/32 with a stub for texts."""
+    torch.manual_seed(0)
+    config = dict(open_clip.get_model_config("ViT-B-32-quickgelu"))
+    config["text_cfg"] = config["text_cfg"] | {"layers": 1, "vocab_size": 100}
+    return VisionEncoder(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
+
+
+def random_clap() -> AudioEncoder:
+    """AudioLDM's CLAP with a stub for texts."""
+    torch.manual_seed(0)
+    text = {"vocab_size": 100, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}
+    return AudioEncoder(Clap(CONFIGS[96] | {"text_cfg": text}), range(100))
 
 
 def overlap(stack: Stack, listing: Listing, rounds: int) -> dict[str, tuple[float, float, float]]:
@@ -141,7 +157,7 @@ def against_laion_clap(stack: Stack, listing: Listing, rounds: int) -> tuple[flo
 def _laion_clap():
     from transformers import RobertaConfig, RobertaModel
 
-    text = AudioEncoder.untrained().model.config["text_cfg"]
+    text = random_clap().model.config["text_cfg"]
     RobertaModel.from_pretrained = classmethod(lambda cls, name: cls(RobertaConfig(**text)))
     arguments, sys.argv = sys.argv, sys.argv[:1]  # laion_clap parses them when it is imported
     import laion_clap

@@ -19,11 +19,6 @@ PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V
      ["V2A-Mapper", 24.168, 0.841, 9.720, 11.950, 35.45, 48.83]],
     columns=["method", "FD ↓ (VGG)", "FAD ↓ (VGG)", "CS ↑ (VGG)", "CS ↑ (ImageHear)", "inference, s ↓",
              "trained, M ↓"]).set_index("method")
-COLUMNS = {  # of our table: measure and split
-    "FD ↓": ("FD", "test"), "FAD ↓": ("FAD", "test"), "KL ↓": ("KL softmax", "test"), "CS test ↑": ("CS", "test"),
-    "CS ood ↑": ("CS", "ood"), "accuracy ↑": ("accuracy", "test"), "diversity": ("diversity", "test"),
-    "s a sound ↓": ("seconds a sound", "test"), "trained, M ↓": ("trained parameters", "test"),
-}
 LOWER_IS_BETTER = ("FD", "FAD", "KAD", "KL softmax", "KL sigmoid", "seconds a sound", "trained parameters")
 NOT_MEASURED = "not measured here"
 PAPER_COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
@@ -94,29 +89,20 @@ def _interval(rows: pd.DataFrame) -> Interval:
     return Interval(value, low, high, int(n))
 
 
-def our_table(results: Results) -> pd.DataFrame:
-    """The methods' table in the paper's form, as text: values, and under each its 95% interval over pictures."""
-    columns = as_columns(results, COLUMNS, between="\n")
-    return pd.DataFrame(columns).reindex(results.find("FD", "test", "table").index).fillna("–")
-
-
-def as_columns(results: Results, columns: dict[str, tuple[str, str]], between: str) -> dict[str, dict[str, str]]:
-    """Each title's measure on a split, {title: (measure, split)}, as text by method of the table.
-
-    `between` separates a value from its interval.
-    """
+def as_columns(results: Results, columns: dict[str, tuple[str, str]]) -> dict[str, dict[str, str]]:
+    """Each title's measure on a split, {title: (measure, split)}, as text by method of the table."""
     few = results.run.get("few", ())
-    return {title: {row.Index: _cell(measure, row, between, "*" * (measure in few))
+    return {title: {row.Index: _cell(measure, row, "*" * (measure in few))
                     for row in results.find(measure, split, "table").itertuples()}
             for title, (measure, split) in columns.items()}
 
 
-def _cell(measure: str, row, between: str, mark: str) -> str:
+def _cell(measure: str, row, mark: str) -> str:
     if measure == "trained parameters":
         return f"{row.value / 1e6:.3f}" if row.value else "0"
     if measure == "seconds a sound":
         return f"{row.value:.2f}" if row.value else "–"
-    return f"{row.value:.3g}{mark}{between}[{row.low:.3g}, {row.high:.3g}]"
+    return f"{row.value:.3g}{mark} [{row.low:.3g}, {row.high:.3g}]"
 
 
 def gap_left(results: Results) -> pd.DataFrame:
@@ -150,7 +136,7 @@ def paper_form(results: Results) -> pd.DataFrame:
     rows = [*measured.method.unique(), *(name for name in run["configuration"]["methods"] if name in run["left_out"])]
     columns = {_title(title, run): column for title, column in PAPER_COLUMNS.items()
                if column[1] == "test" or run["sizes"]["ood"]}
-    table = pd.DataFrame(as_columns(results, columns, between=" ")).reindex(rows).astype(object)
+    table = pd.DataFrame(as_columns(results, columns)).reindex(rows).astype(object)
     table = table.fillna(NOT_MEASURED).rename_axis("method")
     table.loc[[name for name in OF_SOUNDS if name in rows],
               [title for title, (_, split) in columns.items() if split == "ood"]] = "–"

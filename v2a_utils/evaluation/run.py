@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from soundworld import SAMPLE_RATE, other_take, synthesise
+from soundworld.measures import seen_attributes
 from tqdm.auto import tqdm
 
 from v2a_utils import sound_files
@@ -26,7 +27,7 @@ from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, wo
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
 from v2a_utils.evaluation.clips import Clips, is_mapper, trained_parameters, world_clips
-from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features, attribute_fidelity, seen_attributes
+from v2a_utils.evaluation.features import ATTRIBUTES, Extractor, Features, attribute_fidelity
 from v2a_utils.evaluation.scorer import Rows, Score, Scorer
 from v2a_utils.evaluation.settings import COMPARED, METHODS, WORLD, Method, Settings
 from v2a_utils.mappers.model import MAPPERS

@@ -86,7 +86,9 @@ class Scorer:
         seeds = [made.rows(slice(None), seed) for seed in range(made.logits.shape[1])]
         by_seed = [self._clouds(one) | self._pairs(one) for one in seeds]
         found = {name: np.stack([one[name] for one in by_seed], 1) for name in by_seed[0]}
-        return found | {name: values[:, None] for name, values in self.by_picture(made).items()}
+        if len(seeds) > 1:
+            found["diversity"] = measures.diversity(made.features)[:, None]
+        return found
 
     def _clouds(self, made: Features) -> Rows:
         """What is measured of all sounds of a seed together, (n,) by measure."""
@@ -125,10 +127,6 @@ class Scorer:
     def directions(self) -> np.ndarray:
         """Directions of the reference sounds' features, among which recall@10 looks."""
         return _directions(self.truth.features if self.truth is not None else np.zeros((0, 1)))
-
-    def by_picture(self, made: Features) -> Rows:
-        """What is measured of the several sounds of a picture, (n,) by measure."""
-        return {"diversity": measures.diversity(made.features)} if made.logits.shape[1] > 1 else {}
 
     # ----------------------------------------------------------------------------------------- numbers and intervals
 

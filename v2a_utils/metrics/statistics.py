@@ -24,12 +24,8 @@ RULE = (
 
 
 def opposite(difference: Interval | None) -> Interval | None:
-    """The difference seen from the other side: the second minus the first."""
-    return None if difference is None else _turned(difference)
-
-
-def _turned(difference: Interval) -> Interval:
-    return Interval(-difference.value, -difference.high, -difference.low, difference.n)
+    """The difference seen from the other side, the second minus the first; None of None."""
+    return difference and Interval(-difference.value, -difference.high, -difference.low, difference.n)
 
 
 def nearer(first: Interval, second: Interval, apart: Interval) -> Interval:
@@ -38,7 +34,7 @@ def nearer(first: Interval, second: Interval, apart: Interval) -> Interval:
     `apart` is the paired difference, the first minus the second. Where both lie on one side of the standard, it gives
     the interval; otherwise the two intervals are added up, which is wide enough whatever their correlation.
     """
-    for one, two, between in ((first, second, _turned(apart)), (_turned(first), _turned(second), apart)):
+    for one, two, between in ((first, second, opposite(apart)), (opposite(first), opposite(second), apart)):
         if one.low > 0 and two.low > 0:
             return between
     value = abs(second.value) - abs(first.value)

@@ -149,13 +149,6 @@ class AudioEncoder:
         load_weights(model, folder / "model.safetensors")
         return cls(model, AutoTokenizer.from_pretrained(folder), device)
 
-    @classmethod
-    def untrained(cls) -> "AudioEncoder":
-        """AudioLDM's CLAP with random weights and a stub for texts, as costly in time and memory as a trained one."""
-        torch.manual_seed(0)
-        text = {"vocab_size": 100, "hidden_size": 768, "num_hidden_layers": 1, "max_position_embeddings": 514}
-        return cls(Clap(CONFIGS[96] | {"text_cfg": text}), range(100))
-
     @property
     def sample_rate(self) -> int:
         return self.model.sample_rate

@@ -87,15 +87,6 @@ class VisionEncoder:
         preprocess = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
         return cls(model, preprocess, SimpleTokenizer(context_length=model.context_length), device)
 
-    @classmethod
-    def untrained(cls, layers: int = 12) -> "VisionEncoder":
-        """CLIP ViT-B/32 with random weights, or its first layers, and a stub for texts: as costly as a trained one."""
-        torch.manual_seed(0)
-        config = dict(open_clip.get_model_config("ViT-B-32-quickgelu"))
-        config["vision_cfg"] = config["vision_cfg"] | {"layers": layers}
-        config["text_cfg"] = config["text_cfg"] | {"layers": 1, "vocab_size": 100}
-        return cls(open_clip.CLIP(**config), open_clip.image_transform(224, is_train=False), None)
-
     @property
     def embed_dim(self) -> int:
         return self.model.visual.output_dim

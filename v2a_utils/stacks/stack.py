@@ -18,24 +18,16 @@ from v2a_utils.models.backbones import AudioBackbone, find_weights, load_backbon
 from v2a_utils.models.clap import AudioEncoder, audioldm_texts, load_clap, read_null
 from v2a_utils.models.clip import Familiarity, VisionEncoder
 from v2a_utils.models.photo import PROBE, PhotoEye
-from v2a_utils.stacks.places import (
-    BACKBONES,
-    MINI,
-    MINI_CLIP,
-    PARTS,
-    PLACES,
-    TAGGERS,
-    StackConfig,
-    public_folders,
-    stack_config,
-)
+from v2a_utils.stacks import places
+from v2a_utils.stacks.places import BACKBONES, MINI, MINI_CLIP, PARTS, StackConfig, stack_config
 
 
 def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
-    """A tagger of TAGGERS, from where `fetch --for benchmark` puts it. ValueError when it is not there."""
-    if name not in TAGGERS:
-        raise ValueError(f"unknown audio backbone {name!r}: beside those of the stack there are {', '.join(TAGGERS)}")
-    place = public_folders()[name]
+    """A tagger of `places.TAGGERS`, from where `fetch --for benchmark` puts it. ValueError when it is not there."""
+    if name not in places.TAGGERS:
+        raise ValueError(f"unknown audio backbone {name!r}: beside those of the stack there are "
+                         f"{', '.join(places.TAGGERS)}")
+    place = places.public_folders()[name]
     if not place.is_dir():
         raise ValueError(f"{place}: the audio backbone {name} is not there; `python -m v2a_utils fetch --for "
                          "benchmark` fetches it")
@@ -82,7 +74,7 @@ class Stack:
         """Where a part of PARTS is. ValueError says how to get one that is not there."""
         place, (what, purpose) = self.config.path(part), PARTS[part]
         if not self.has(part):
-            owner = "audioldm" if part == "words" else part if part in PLACES else "extras"
+            owner = "audioldm" if part == "words" else part if part in places.PLACES else "extras"
             raise ValueError(
                 f"{place}: the {self.name} stack's {what} is not there; `python -m v2a_utils fetch --for {purpose}` "
                 f"fetches what is public, V2A_{owner.upper()} can name a copy elsewhere, and the stack mini is embedded"
