@@ -71,7 +71,7 @@ results: .venv/ready  ## the evaluation that notebook 05 draws from, and the rep
 report: .venv/ready  ## how good the mini stack is
 	$(PYTHON) -W ignore -m v2a_pretraining report --out $(KEPT)/mini/REPORT.md
 
-classroom: .venv/ready  ## copies for a class, students' with checks and teachers' with solutions: out/classroom
+classroom: .venv/ready  ## copies for a class, whole and of 45 minutes, students' with checks and teachers' with solutions: out/classroom
 	$(PYTHON) notebooks/book/classroom.py
 
 bench: .venv/ready  ## set up, then measure the extraction of embeddings

@@ -59,15 +59,19 @@ sys.modules["umap"] = types.SimpleNamespace(UMAP=lambda **settings: PCA(2))
 """
 
 
-def run_notebook(path: Path, numbers: dict[str, int], before: str = "", after: str = "") -> list[nbformat.NotebookNode]:
-    """The cells of a notebook, executed with other `numbers` in its first code cell and with code before and after."""
-    notebook = nbformat.read(path, 4)
+def smaller(notebook: nbformat.NotebookNode, numbers: dict[str, int], before: str = "") -> nbformat.NotebookNode:
+    """The notebook with other `numbers` in its cell of parameters, changed in place, and with code after them."""
     sizes, = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     for one, few in numbers.items():
         sizes.source, changed = re.subn(rf"^{one} = \d+", f"{one} = {few}", sizes.source, flags=re.MULTILINE)
         assert changed == 1, one
     sizes.source += f"\n{before}"
-    notebook.cells.append(nbformat.v4.new_code_cell(after))
+    return notebook
+
+
+def run_notebook(path: Path, numbers: dict[str, int], before: str = "") -> list[nbformat.NotebookNode]:
+    """The cells of a notebook, executed with other `numbers` in its first code cell and with code after them."""
+    notebook = smaller(nbformat.read(path, 4), numbers, before)
     return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute().cells
 
 

@@ -326,6 +326,23 @@ def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, mo
     on_paper("06_no_pairs.ipynb", monkeypatch, few, NO_UMAP)
 
 
+LESSONS = {  # how the others are made small; each takes too long for every run of the tests: --slow runs them
+    "03_mapper_training": {"TRAIN_PAIRS": 24, "TEST_PAIRS": 24, "TRAINING_STEPS": 2, "STEPS": 1, "DRAWS": 4,
+                           "TRUE_SOUNDS": 2, "SPREAD_SCENES": 2},
+    "04_audioldm_generation": {"JUDGED": 4, "DICE": 4, "STEPS": 1, "ENOUGH": 2},
+    "05_evaluation": {"SCENES": 8, "MANY": 400, "STEPS": 1, "PLAYED": 1, "BLIND": 1},
+    "07_the_paper": {"STEPS": 1, "PICTURES": 4},
+    "08_time": {"FILMS": 8, "GUIDED": 1, "STEPS": 2},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_other_lesson_runs_on_the_paper_stack(lesson, places, tmp_path, monkeypatch):
+    monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
+    on_paper(f"{lesson}.ipynb", monkeypatch, LESSONS[lesson])
+
+
 # --------------------------------------------------------------------------------------------------------- real size
 
 

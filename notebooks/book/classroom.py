@@ -1,7 +1,8 @@
 """Copies of the notebooks for a class: `make classroom` writes students' and teachers'.
 
 The notebooks tag their solutions, and `notebooks/exercises.toml` says for each exercise what a student fills in, how
-our solution answers, and which checks follow. A student's copy has no solutions and no outputs.
+our solution answers, and which checks follow. A student's copy has no solutions and no outputs. Of each lesson there is
+a copy for 45 minutes besides (`lessons.py` says what it leaves out).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import nbformat
+from lessons import short
 
 from v2a_utils.data.files import whole_file
 
@@ -75,18 +77,21 @@ def _unsolved(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def write(out: Path, source: Path = NOTEBOOKS) -> list[Path]:
-    """Write both copies of every notebook; ValueError where solutions and exercises do not match in number."""
+    """Write all copies of every notebook; ValueError where solutions and exercises do not match in number."""
     written = []
     for path in [*sorted(source.glob("*.ipynb")), *sorted(source.glob(f"{DEEPER}/*.ipynb"))]:
-        notebook, tasks = nbformat.read(path, as_version=4), exercises(path)
-        solved = sum(map(_is_solution, notebook.cells))
+        whole, tasks = nbformat.read(path, as_version=4), exercises(path)
+        solved = sum(map(_is_solution, whole.cells))
         if solved != len(tasks):
             raise ValueError(f"{path.name} has {solved} solutions and exercises.toml {len(tasks)} exercises for it")
-        for kind, form in (("students", students), ("teachers", teachers)):
-            copied = out / kind / path.relative_to(source)
-            with whole_file(copied) as temporary:
-                nbformat.write(form(notebook, tasks), temporary)
-            written.append(copied)
+        lengths = {"": whole} | ({"-45": nbformat.from_dict(short(whole))} if path.parent == source else {})
+        for length, notebook in lengths.items():
+            asked = tasks[: sum(map(_is_solution, notebook.cells))]  # 45 minutes have the first exercise only
+            for kind, form in (("students", students), ("teachers", teachers)):
+                copied = out / f"{kind}{length}" / path.relative_to(source)
+                with whole_file(copied) as temporary:
+                    nbformat.write(form(notebook, asked), temporary)
+                written.append(copied)
     return written
 
 

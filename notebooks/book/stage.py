@@ -12,6 +12,8 @@ import tomllib
 from datetime import datetime
 from pathlib import Path
 
+from lessons import HIDDEN, short, tags
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PACKAGES = {"v2a_utils": "v2a_utils", "soundworld": "data/soundworld", "v2a_pretraining": "data/pretraining"}
@@ -114,12 +116,20 @@ def effort(notebook: dict) -> tuple[float, float]:
 
 
 def effort_table(notebooks: dict[str, dict]) -> str:
-    """Markdown for the guide: what a notebook takes to read, and took to run when it was executed for this book."""
-    rows = [f"| {name} | {reading:.0f} | {running:.0f} |" if running >= 1 else f"| {name} | {reading:.0f} | under 1 |"
-            for name, (reading, running) in ((name, effort(notebook)) for name, notebook in notebooks.items())]
-    head = (f"| notebook | minutes to read ({WORDS} words or {LINES} lines of code a minute) | "
+    """Markdown for the guide: what a notebook and its 45-minute copy take to read, and what it took to run here."""
+    rows = []
+    for name, notebook in notebooks.items():
+        reading, running = effort(notebook)
+        part = f"{reading_in_short(notebook):.0f}" if not name.startswith("deeper") else "–"
+        rows.append(f"| {name} | {reading:.0f} | {part} | {f'{running:.0f}' if running >= 1 else 'under 1'} |")
+    head = (f"| notebook | minutes to read ({WORDS} words or {LINES} lines of code a minute) | in the 45-minute copy | "
             "minutes that the machine took for this copy |")
-    return "\n".join([head, "|---|---|---|", *rows, ""])
+    return "\n".join([head, "|---|---|---|---|", *rows, ""])
+
+
+def reading_in_short(notebook: dict) -> float:
+    """Minutes that a lesson's 45-minute copy takes to read, without what is folded there."""
+    return effort({"cells": [cell for cell in short(notebook)["cells"] if HIDDEN not in tags(cell)]})[0]
 
 
 def title(path: Path) -> str:
