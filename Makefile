@@ -12,7 +12,7 @@ KEPT := $(if $(UPDATE),data,out)
 
 .PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-null bench-parity \
         bench-generation bench-ablations bench-pairs bench-bridges bench-photographs bench-order bench-cost \
-        bench-mutations lock book figures classroom
+        bench-mutations bench-audit bench-exclusion lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -109,6 +109,14 @@ bench-photographs: .venv/ready  ## set up, then make a sound for every photograp
 
 bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --out $(KEPT)/results/rates.csv
+
+bench-audit: .venv/compiled  ## set up, then give every measure known defects to find, 3 hours (QUICK=1: five minutes); REAL: a folder of sounds
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --out $(KEPT)/results $(if $(QUICK),--quick)
+	$(if $(REAL),PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --real "$(REAL)" --out $(KEPT)/results)
+	$(if $(QUICK),,PYTHONPATH=tests $(PYTHON) -m benchmarks.cards $(KEPT)/results)
+
+bench-exclusion: .venv/ready  ## set up, then count how often what `--exclude` names is heard all the same
+	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.exclusion
 
 bench-mutations: .venv/ready  ## set up, then break features on purpose, one at a time, and see a test fail for each
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations

@@ -100,6 +100,15 @@ def test_guidance_of_one_is_conditional_and_of_zero_unconditional(mel_generator,
     assert np.allclose(mel(0.0), mel(1.0, null), atol=1e-3)
 
 
+def test_what_is_excluded_takes_the_place_of_the_null_embedding(mel_generator, embeddings):
+    def mel(**settings):
+        return mel_generator.generate(embeddings[:1], steps=3, **settings)
+
+    assert np.array_equal(mel(exclude=mel_generator.null_embedding), mel())
+    assert np.allclose(mel(exclude=embeddings[0]), mel(guidance=1.0), atol=1e-3)  # led away from what it is led to
+    assert np.abs(mel(exclude=embeddings[1]) - mel()).mean() > 0.05  # nats
+
+
 def test_guidance_goes_on_from_the_unconditional_through_the_conditional_prediction(generator, embeddings):
     """Ho and Salimans 2022: null + g (conditional - null). One step of DDIM is linear in the prediction."""
     torch.manual_seed(0)

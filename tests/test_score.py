@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from scipy.signal import butter, sosfiltfilt
 from soundworld import draw, make_scene
 
 from v2a_utils.__main__ import main
@@ -273,6 +274,29 @@ def test_many_short_sounds_are_one_note(folders, stack):
     run(folders, stack)
     assert sum("is shorter than" in note for note in notes_of(folders)) == 1
     assert any("(and 3 more)" in note for note in notes_of(folders))
+
+
+@pytest.mark.parametrize("spoil, note", [
+    (lambda wave, name: 4 * wave, "12 dB louder than the reference"),
+    (lambda wave, name: sosfiltfilt(butter(8, 3000, fs=16_000, output="sos"), wave), "the reference up to 8.0 kHz"),
+    (lambda wave, name: np.random.default_rng(9).standard_normal(16_000) / 10, "only 1 of 4 sounds differ"),
+])
+def test_sounds_that_are_louder_duller_or_all_the_same_are_told_of(folders, stack, spoil, note):
+    for name in NAMES:
+        samples, rate = soundfile.read(folders / "true" / f"{name}.wav")
+        write(folders / "made" / f"{name}.wav", spoil(samples, name), rate)
+    run(folders, stack)
+    assert any(note in told for told in notes_of(folders)) and len(notes_of(folders)) <= 2  # what is duller is softer
+
+
+def test_a_codec_on_one_side_is_told_of_and_on_both_sides_not(folders, stack):
+    for side in ("made", "true"):
+        for name in NAMES:
+            path = folders / side / f"{name}.wav"
+            write(path.with_suffix(".mp3"), soundfile.read(path)[0])
+            path.unlink()
+        run(folders, stack)
+        assert any("only the sounds went through a lossy codec" in note for note in notes_of(folders)) == (side == "made")
 
 
 def test_labels_that_the_tagger_has_no_class_for_are_named_with_how_many_clips_count(folders, stack, capsys):

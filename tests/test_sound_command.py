@@ -309,6 +309,22 @@ def test_bad_numbers_are_refused_in_one_sentence(dog, tmp_path, capsys, option, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("arguments", [["--exclude", " "], ["--exclude", "speech", "--guidance", "1"]])
+def test_words_to_exclude_need_a_guidance_to_lead_away_from_them(dog, tmp_path, capsys, arguments):
+    assert main(["sound", str(dog), "--out", str(tmp_path / "out"), *arguments]) == 2
+    line, = errors(capsys)
+    assert "exclude" in line and "guidance above 1" in line and not (tmp_path / "out").exists()
+
+
+def test_what_is_excluded_is_asked_of_clap_and_changes_the_sound(stack):
+    mapped = stack.audio.embed_texts(["the sound of a dog barking"])
+    made = [best_candidates(stack, mapped, SoundOptions(steps=2, candidates=1, seconds=1.0, exclude=words))[0]
+            for words in (None, "the sound of rain falling")]
+    words = stack.embed_words(["the sound of rain falling"])[0]
+    assert np.allclose(made[1], stack.generator.generate(mapped, 2, 2.0, 1.0, exclude=words), atol=1e-3)
+    assert not np.allclose(*made, atol=1e-2)
+
+
 def test_a_mapper_that_is_neither_a_kind_nor_a_folder_is_refused_with_what_there_is(dog, capsys):
     assert main(["sound", str(dog), "--mapper", "magic"]) == 2
     line, = errors(capsys)

@@ -99,6 +99,7 @@ SHARED = {  # options that several commands have
     "--overwrite": {"action": "store_true", "help": "replace what is in --out already"},
     "--steps": {"type": int, "default": 25, "help": "denoising steps (default: 25)"},
     "--guidance": {"type": float, "default": 2.0, "help": "guidance scale, 1 is none (default: 2)"},
+    "--exclude": {"metavar": "WORDS", "help": "what shall not be heard, such as speech"},
     "--words": {"type": _path, "metavar": "FILE", "help": "sentences for the mapper words, one a line "
                 "(default: those of the stack)"},
     "--sounds": {"type": _place, "metavar": "FOLDER_OR_STORE", "help": "sounds of any kind for the mapper words "
@@ -127,7 +128,7 @@ def _sound(command: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, help="length (default: the stack's clip length)")
     add("--candidates", type=int, default=3, help="sounds to choose the best from (default: 3)")
     add("--seed", type=int, default=0)
-    _share(command, "--words", "--sounds", "--steps", "--guidance", "--overwrite", "--stack", "--device")
+    _share(command, "--words", "--sounds", "--steps", "--guidance", "--exclude", "--overwrite", "--stack", "--device")
 
 
 def _fetch(command: argparse.ArgumentParser) -> None:
@@ -228,7 +229,7 @@ def _generate(command: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="the first seed (default: 0)")
     add("--limit", type=int, help="at most so many clips, a random sample")
     add("--format", default="flac", choices=("flac", "wav"))
-    _share(command, "--steps", "--guidance", "--stack", "--engine", "--device")
+    _share(command, "--steps", "--guidance", "--exclude", "--stack", "--engine", "--device")
 
 
 def _score(command: argparse.ArgumentParser) -> None:

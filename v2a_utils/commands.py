@@ -24,7 +24,7 @@ def sound(options: argparse.Namespace) -> int:
     """A sound for each picture or video."""
     from v2a_utils.data.files import free_targets
 
-    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision")
+    names = ("mapper", "steps", "guidance", "seconds", "candidates", "seed", "scheduler", "vision", "exclude")
     settings = SoundOptions(**{name: getattr(options, name) for name in names})
     if (options.words or options.sounds) and settings.mapper not in (None, "words"):
         raise ValueError("--words and --sounds are for the mapper words: leave out --mapper")
@@ -415,7 +415,7 @@ def generate(options: argparse.Namespace) -> int:
     from v2a_utils.data.sources import open_source
     from v2a_utils.data.store import Store
 
-    given = {name: getattr(options, name) for name in ("steps", "guidance", "candidates", "seed")}
+    given = {name: getattr(options, name) for name in ("steps", "guidance", "candidates", "seed", "exclude")}
     settings, store, status = SoundOptions(**given), Store(options.store), 0
     if options.mapper == REFERENCE:
         listing = open_source(options.store, options.clips, limit=options.limit)

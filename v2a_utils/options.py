@@ -55,6 +55,7 @@ class SoundOptions:
     seed: int = 0
     scheduler: str = "dpm++"  # of the generator
     vision: str = "auto"
+    exclude: str | None = None  # words of what shall not be heard; they need a guidance above 1
 
     def __post_init__(self):
         for name in ("steps", "guidance", "seconds", "candidates", "seed"):
@@ -62,6 +63,9 @@ class SoundOptions:
         for name, known in (("vision", VISIONS), ("scheduler", SCHEDULERS)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)}: give one of {', '.join(known)}")
+        if self.exclude is not None and (not self.exclude.strip() or self.guidance <= 1):
+            raise ValueError(f"exclude is {self.exclude!r} at guidance {self.guidance:g}: give words, and a guidance "
+                             "above 1, by which the sound is led away from them")
         if self.mapper is not None and self.mapper not in MAPPER_CHOICES and not Path(self.mapper).is_dir():
             raise ValueError(f"mapper is {self.mapper}: give one of {', '.join(MAPPER_CHOICES)}, or the folder of a "
                              "trained one")

@@ -155,13 +155,23 @@ def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, pro
     audio = stack.audio if rank else None  # loaded first: an error comes before minutes of generation, not after
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(repeated, options.steps, options.guidance, options.seconds, options.seed, progress,
-                                     options.scheduler)
+                                     options.scheduler, exclude=excluded(stack, options))
     if audio is None:
         return waves, None
     heard = audio.embed_audio(list(waves), stack.generator.sample_rate)
     cosines = (heard * repeated).sum(1).reshape(len(mapped), options.candidates)
     best = cosines.argmax(1) + options.candidates * np.arange(len(mapped))
     return waves[best], cosines.max(1)
+
+
+def excluded(stack: Stack, options: SoundOptions) -> np.ndarray | None:
+    """CLAP's embedding of the words of what shall not be heard, (generator's d,); None without such words."""
+    if options.exclude is None:
+        return None
+    place = ("exclude", options.exclude)  # asked for with every batch of sounds
+    if place not in stack.cache:
+        stack.cache[place] = stack.embed_words([options.exclude])[0]
+    return stack.cache[place]
 
 
 def picture_to_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions = SoundOptions(),
@@ -282,7 +292,8 @@ def in_time(stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarra
     """
     for strength in SYNC_STRENGTHS:
         moved = retimed(stack.generator, waves, mapped, [film], strength, steps=options.steps, seed=options.seed,
-                        guidance=options.guidance, scheduler=options.scheduler, progress=progress)
+                        guidance=options.guidance, scheduler=options.scheduler, progress=progress,
+                        exclude=excluded(stack, options))
         if not stack.has("clap") or np.array_equal(moved, waves):
             return moved
         before, after = stack.audio.embed_audio([waves[0], moved[0]], stack.generator.sample_rate) @ mapped[0]

@@ -14,7 +14,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
 from v2a_utils.data.files import whole_file
-from v2a_utils.evaluation.figures import claims_poster
+from v2a_utils.evaluation.figures import audit_matrix, claims_poster
 from v2a_utils.evaluation.results import Results, headline
 from v2a_utils.evaluation.run import SUMMARY
 from v2a_utils.metrics.sounds import rate_interval
@@ -129,6 +129,7 @@ def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
     stack, results = load_stack("mini"), Results.read(summary)
     row, sounds = pictures_with_sounds(stack, seed)
     figures = {"idea.svg": idea(), "gap.png": gap(stack, count, seed), "sounds.png": row,
+               "measures.svg": audit_matrix(pd.read_csv(summary / "audit.csv")),
                "claims.svg": claims_poster(results, headline(results, pd.read_csv(summary / "order.csv")).sentence)}
     out.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():

@@ -151,7 +151,8 @@ def stage(out: Path) -> None:
     shutil.copytree(ROOT / "data" / "figures", out / "figures")
     shutil.copy(ROOT / "pyproject.toml", out)
     (out / "hosted.md").write_text(addressed((HERE / "hosted.md").read_text(), (out / "pyproject.toml").read_text()))
-    shutil.copy(ROOT / "data" / "mini" / "REPORT.md", out / "report.md")
+    for page, kept in {"report.md": "mini/REPORT.md", "measures.md": "results/audit.md"}.items():
+        shutil.copy(ROOT / "data" / kept, out / page)
     (out / "notebooks" / "deeper").mkdir(parents=True)
     lessons = [path for folder in ("notebooks", "notebooks/deeper") for path in sorted((ROOT / folder).glob("*.ipynb"))]
     sources = {path: json.loads(path.read_text()) for path in lessons}

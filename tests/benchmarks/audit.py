@@ -10,6 +10,7 @@ FOLDER` repeats the defects of the signal on any folder of sounds, by the clouds
 """
 
 import argparse
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -99,7 +100,7 @@ class Pool:
         self.scenes = list(_balanced(alone, size))
         self.labels = np.array([scene.label for scene in self.scenes])
         self._waves: dict[tuple[Scene, int], np.ndarray] = {}
-        self.code = [sha256(Path(__file__).with_name(name)) for name in ("audit.py", "defects.py")]
+        self.code = [sha256(Path(__file__).with_name("defects.py")), inspect.getsource(listen)]
 
     def heard(self, name: str, dose: float, take: int) -> Heard:
         """Take `take` of every picture's sound with a defect."""
@@ -217,6 +218,11 @@ class Judge:
         """What is seen and should be heard: rows that have it, and values."""
         return seen_attributes(self.scenes) if self.scenes else {}
 
+    def only(self, rows: np.ndarray) -> "Judge":
+        """The same for these pictures alone."""
+        scenes = self.scenes and [self.scenes[row] for row in rows]
+        return Judge(self.truth.rows(rows), self.names, self.labels[rows], scenes, self.visual[rows])
+
     def clouds(self, made: Heard, rows: np.ndarray, c2st: bool, partners: np.ndarray | None = None) -> dict[str, float]:
         """What is measured of all sounds together."""
         true, made = self.truth.rows(rows if partners is None else partners), made.rows(rows)
@@ -264,10 +270,11 @@ def _coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
 
 
 def values(judge: Judge, takes: list[Heard], sizes: Iterable[int], draws: int, seed: int = 0, paired: bool = True,
-           films: list[np.ndarray] | None = None) -> Iterator[tuple[int, str, np.ndarray]]:
+           films: list[np.ndarray] | None = None, shuffle: float = 0) -> Iterator[tuple[int, str, np.ndarray]]:
     """For each number of pictures and measure its values over drawn subsets, (draws,); C2ST over the first SLOW.
 
-    Subsets take the sounds of the takes in turn; diversity compares the first two takes.
+    Subsets take the sounds of the takes in turn; diversity compares the first two takes. `shuffle` percent of a
+    subset's pictures exchange their sounds among themselves, so that all its sounds together stay the same.
     """
     total = len(takes[0].logits)
     pairs = [judge.pairs(made, films and films[turn]) for turn, made in enumerate(takes)] if paired else []
@@ -283,12 +290,25 @@ def values(judge: Judge, takes: list[Heard], sizes: Iterable[int], draws: int, s
             if not paired:  # two halves of one folder
                 rows, partners = chosen[:n], chosen[n : 2 * n]
             one = judge.clouds(takes[turn], rows, number < SLOW, partners)
-            if paired:
+            if shuffle:
+                one |= _shuffled(judge, takes, turn, rows, ROWS["pairs shuffled"].spoil(rows, shuffle, dice), films)
+            elif paired:
                 one |= judge.together(takes[turn], rows)
                 one |= {name: float(np.nanmean(each[rows])) for name, each in pairs[turn].items()}
             for name, value in one.items():
                 found.setdefault(name, []).append(value)
         yield from ((n, name, np.array(each)) for name, each in found.items())
+
+
+def _shuffled(judge: Judge, takes: list[Heard], turn: int, rows: np.ndarray, order: np.ndarray,
+              films: list[np.ndarray] | None) -> dict[str, float]:
+    """What is measured of a subset's pairs when its pictures have exchanged their sounds in an order."""
+    own, made = judge.only(rows), takes[turn].rows(rows[order])
+    others = [take.features[rows] for take in takes[:2]]
+    others[0] = others[0][order]  # each take is shuffled in its own way: here the first alone
+    found = own.together(made, np.arange(len(rows))) | {"diversity": float(sounds.diversity(np.stack(others, 1)).mean())}
+    each = own.pairs(made, films and films[turn][rows])
+    return found | {name: float(np.nanmean(one)) for name, one in each.items()}
 
 
 # --------------------------------------------------------------------------------------------------- the whole table
@@ -324,14 +344,15 @@ class Task:
 
     def rows(self) -> list[dict]:
         pool, numbers = _pool(self.size), (3, 4) if self.defect == ALARM else TAKES
+        shuffle = self.dose if self.defect == "pairs shuffled" else 0
         if self.defect == OTHERS:
             takes = [pool.other_scenes(take) for take in numbers]
-        elif self.defect in (CLEAN, ALARM):
+        elif self.defect in (CLEAN, ALARM) or shuffle:
             takes = [pool.true(take) for take in numbers]
         else:
             takes = [pool.heard(self.defect, self.dose, take) for take in numbers]
         found = values(_judge(pool), takes, sizes_of(self.size), self.draws, int(self.defect != CLEAN),
-                       films=[_films(self.size, take) for take in numbers])
+                       films=[_films(self.size, take) for take in numbers], shuffle=shuffle)
         return list(tell(self.defect, self.dose, found, _limits(self.size, self.draws)))
 
 

@@ -30,6 +30,10 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
     ("a row's noise is its own", "data/batches.py", "[seed, row, *salt]", "[seed, 0, *salt]", "test_generation.py test_mappers.py"),
     ("a damaged download is noticed", "stacks/fetching.py", "if not fine:", "if False:",
      "test_fetch.py"),
+    ("what is excluded leads the guidance", "models/audioldm.py", "self.null_embedding if exclude is None else exclude",
+     "self.null_embedding", "test_generation.py"),
+    ("sounds that are all the same are told of", "evaluation/scoring.py", "if different < DISTINCT *", "if different < 0 *",
+     "test_score.py"),
     # how sure a number is
     ("the sign of paired differences", "evaluation/scorer.py", "first[name].mean(1) - second[name].mean(1)",
      "second[name].mean(1) - first[name].mean(1)", "test_verdicts.py"),

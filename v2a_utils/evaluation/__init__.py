@@ -9,7 +9,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
     "clips": ["Clips", "world_clips"],
     "features": ["Extractor", "Features", "attribute_fidelity", "extract", "stack_seeds"],
-    "figures": ["ablation_figure", "claims_poster"],
+    "figures": ["ablation_figure", "audit_matrix", "claims_poster", "noticed"],
     "listening_test": ["BlindTest"],
     "results": ["PAPER_TABLE", "Results", "ablation", "backbones", "beside_paper", "by_judge",
                 "by_training", "claims", "gap_left", "headline", "paper_form", "to_fill"],

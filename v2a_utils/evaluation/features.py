@@ -27,7 +27,7 @@ from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import Stack
 
 ATTRIBUTES = ("pitch", "events", "loudness")  # Hz, NaN for classes without one; number of onsets; dB
-FORMAT = 3  # of what is kept: another number when the same files and models give other features
+FORMAT = 4  # of what is kept: another number when the same files and models give other features
 SILENT = 1e-5  # highest sample of a sound that counts as silent
 
 @dataclass
@@ -85,7 +85,9 @@ class Extractor:
         self.notes: dict[str, str] = {}  # what is wrong or unusual, by file
 
     def __call__(self, path: Path, scene: Scene | None = None) -> dict[str, np.ndarray] | None:
-        """Arrays by the names of `Features`, and "seconds", "rate" and "peak"; None for a file that cannot be read.
+        """Arrays by the names of `Features`, and "seconds", "rate", "peak", "level" (dB) and "bandwidth" (Hz).
+
+        None for a file that cannot be read.
 
         Of a `scene`'s sound also what its picture says of it, as "attributes".
         """
@@ -128,7 +130,8 @@ class Extractor:
         features = self.models["tagger"].features(padded, rate)
         found = {"features": features[0], "logits": self.models["tagger"].classify(features)[0],
                  "seconds": np.float64(len(wave) / rate), "rate": np.float64(rate),
-                 "peak": np.float64(np.abs(wave).max())}
+                 "peak": np.float64(np.abs(wave).max()), "level": np.float64(loudness(wave)),
+                 "bandwidth": np.float64(bandwidth(wave, rate))}
         if "framewise" in self.models:
             found["frames"] = self.models["framewise"].frames(padded, rate)[0]
         if "wav2clip" in self.models:
@@ -145,6 +148,13 @@ def extract(stack: Stack, sounds: Sequence[np.ndarray], scenes: list[Scene]) -> 
     return Features(stack.tagger.classify(features), features, stack.framewise.frames(waves, rate),
                     stack.wav2clip.embed(waves, rate),
                     np.stack([measure_attributes(wave, rate, scene) for wave, scene in zip(waves, scenes)]))
+
+
+def bandwidth(wave: np.ndarray, sample_rate: int) -> float:
+    """Hz up to which a sound reaches: above, every band of 100 Hz lies more than 70 dB below the strongest."""
+    power = np.abs(np.fft.rfft(wave * np.hanning(len(wave)))) ** 2
+    bands = np.add.reduceat(power, np.arange(0, len(power), max(round(100 * len(wave) / sample_rate), 1)))
+    return min(100.0 * (1 + int(np.flatnonzero(bands >= 1e-7 * bands.max())[-1])), sample_rate / 2)
 
 
 def measure_attributes(wave: np.ndarray, sample_rate: int, scene: Scene) -> np.ndarray:

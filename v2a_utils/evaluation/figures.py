@@ -6,6 +6,8 @@ Titles say what the numbers say, so they are computed too.
 import textwrap
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from v2a_utils.evaluation.results import NOT_MEASURED, Results, ablation, claims
@@ -57,4 +59,41 @@ def ablation_figure(results: Results, groups: list[str]) -> Figure:
         column[-1].set_xlabel(group)
         if len(found):
             column[-1].set_xticks(range(len(found)), found.index, rotation=30, ha="right")
+    return figure
+
+
+def noticed(audit: pd.DataFrame, n: int = 256, power: float = 0.8) -> pd.DataFrame:
+    """What each measure sees, defects by measures, from what `make bench-audit` wrote.
+
+    The smallest of a defect's doses from which on it is noticed in subsets of n pictures, counted from 1; 0 where even
+    the largest is not, -1 where the measure calls the largest dose better than no defect.
+    """
+    rows = audit[(audit.n == n) & ~audit.defect.str.startswith("none")]
+
+    def first(doses: pd.DataFrame) -> int:
+        if doses.better.iloc[-1] >= power:
+            return -1
+        seen = (doses.worse >= power).to_numpy()[::-1].cumprod()  # and so are all larger ones
+        return int(len(seen) - seen.sum() + 1) if seen[0] else 0
+
+    table = rows.groupby(["defect", "measure"], sort=False)[["worse", "better"]].apply(first)
+    return table.unstack("measure")[list(rows.measure.unique())].loc[list(rows.defect.unique())]
+
+
+def audit_matrix(audit: pd.DataFrame, n: int = 256) -> Figure:
+    """Defects by measures: the darker, the smaller the dose that is noticed, which is written on it."""
+    table = noticed(audit, n)
+    doses = {name: list(rows.dose.unique()) for name, rows in audit.groupby("defect")}
+    figure, axis = plt.subplots(figsize=(9, 0.36 * len(table) + 1.4))
+    shade = np.where(table > 0, 7 - table, 0).astype(float)
+    axis.imshow(shade, cmap="Blues", vmin=0, vmax=8, aspect="auto")
+    for (row, column), place in np.ndenumerate(table.to_numpy()):
+        name = table.index[row]
+        text = f"{doses[name][place - 1]:g}" if place > 0 else "better" if place < 0 else ""
+        axis.text(column, row, text, ha="center", va="center", fontsize=7, rotation=0 if place >= 0 else 30,
+                  color="#D55E00" if place < 0 else "white" if shade[row, column] > 4 else "black")
+    axis.set_xticks(range(table.shape[1]), table.columns, rotation=55, ha="left", fontsize=8)
+    axis.set_yticks(range(len(table)), table.index, fontsize=8)
+    axis.xaxis.tick_top()
+    axis.tick_params(length=0)
     return figure

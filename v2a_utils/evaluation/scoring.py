@@ -43,6 +43,8 @@ from v2a_utils.stacks.stack import Stack, load_tagger
 
 NUMBERED = re.compile(r"(.+)[-_](\d+)")
 VGGSOUND = re.compile(r"(.{11})_(?:(\d{6})|(\d+)_\d+)")
+LOSSY = {".mp3", ".m4a", ".aac", ".ogg", ".oga", ".opus", ".wma"}
+LOUDER, WIDER, DISTINCT = 4.0, 1.3, 0.9  # dB, a factor, a share: what is told of sounds beside the reference
 TOP = 3  # classes that are told of each sound
 AV_BENCHMARK = {  # its names for our numbers, by measure and backbone
     ("FD", "PANNs CNN14 16k"): "FD-PANN", ("FD", "PaSST"): "FD-PASST", ("FAD", "VGGish"): "FD-VGG",
@@ -87,7 +89,7 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
         rows = scorer.rows(made)
         scores = [*scorer.scores(rows), *scorer.more_scores(made)]
         tables.append(pd.DataFrame([one.row() for one in scores]).drop(columns=["seed_low", "seed_high"]))
-        said = [*_unlabelled(given, right), *extractor.said(), *_unlike(heard),
+        said = [*_unlabelled(given, right), *extractor.said(), *_unlike(heard), *_one_sided(matched, made),
                 *_too_few(tables[-1], scorer.few(made))]
         notes += [note for note in said if note not in notes]
         each.append(_each(names, rows, made, tagger))
@@ -301,9 +303,39 @@ def _unlike(heard: dict[str, list[dict[str, np.ndarray]]]) -> Iterator[str]:
         said = "; ".join(f"{what}: {', '.join(each)}" for what, each in rates.items())
         yield (f"sample rates differ ({said}): each backbone gets all sounds at its own rate, but what lies above half "
                "the rate of a file is not in it")
+    else:
+        yield from _unlike_pairs(heard)
     if max(map(max, lengths.values())) - min(map(min, lengths.values())) > 0.05:
         said = "; ".join(f"{what}: {min(each):.2f} to {max(each):.2f} s" for what, each in lengths.items())
         yield f"lengths differ ({said}): each sound is heard whole; --seconds cuts all of them"
+
+
+def _unlike_pairs(heard: dict[str, list[dict[str, np.ndarray]]]) -> Iterator[str]:
+    """Notes on levels and bandwidths that differ from those of the reference sounds, by the median over all pairs."""
+    pairs = [(true, one) for true, *made in heard.values() for one in made]
+    louder = float(np.median([one["level"] - true["level"] for true, one in pairs]))
+    if abs(louder) > LOUDER:
+        yield (f"the sounds are {abs(louder):.0f} dB {'louder' if louder > 0 else 'softer'} than the reference: FD, "
+               "FAD and KAD count a level as a difference")
+    wider = float(np.median([one["bandwidth"] / true["bandwidth"] for true, one in pairs]))
+    if not 1 / WIDER < wider < WIDER:
+        reach = [np.median([float(pair[side]["bandwidth"]) for pair in pairs]) / 1000 for side in (1, 0)]
+        yield (f"the sounds reach up to {reach[0]:.1f} kHz, the reference up to {reach[1]:.1f} kHz: distances measure "
+               "that as well")
+
+
+def _one_sided(matched: Matched, made: Features) -> Iterator[str]:
+    """Notes on sounds that are there several times, and on a codec that only one folder went through."""
+    for seed in range(made.features.shape[1]):
+        different = len(np.unique(made.features[:, seed].round(4), axis=0))
+        if different < DISTINCT * len(made.features):
+            yield (f"only {different} of {len(made.features)} sounds differ from each other: KL, CS and accuracy do "
+                   "not see that")
+            break
+    lossy = {what for true, *rest in matched.files.values() for what, files in (("reference", [true]), ("sounds", rest))
+             if any(path.suffix.lower() in LOSSY for path in files)}
+    if len(lossy) == 1:
+        yield f"only the {lossy.pop()} went through a lossy codec, such as mp3: distances measure that as well"
 
 
 def _unlabelled(labels: list[str], right: list[frozenset[str]]) -> Iterator[str]:

@@ -93,7 +93,7 @@ class Generator:
     @torch.inference_mode()
     def generate(self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
                  seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None,
-                 strength: float = 0.5) -> np.ndarray:
+                 strength: float = 0.5, exclude: np.ndarray | None = None) -> np.ndarray:
         """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
@@ -103,13 +103,17 @@ class Generator:
         A variation starts from the sounds `start` (n or 1, samples) at the generator's rate instead of noise.
         `strength` is the share of the steps that are noised and denoised again (0 to 1; SDEdit, arXiv 2108.01073).
 
+        With `exclude`, the embedding (embed_dim,) of what shall not be heard, the guidance leads away from that instead
+        of from the null embedding (a "negative prompt").
+
         If half precision overflows, the generator switches to single precision for good and starts over.
         FloatingPointError when the sounds are not finite even so.
         """
         if not 0 <= strength <= 1:
             raise ValueError(f"strength is {strength}: give 0 to 1")
         make = partial(self._generate, embeddings, steps=steps, guidance=guidance, seconds=seconds or self.clip_seconds,
-                       seed=seed, progress=progress, scheduler=scheduler, start=start, strength=strength)
+                       seed=seed, progress=progress, scheduler=scheduler, start=start, strength=strength,
+                       exclude=exclude)
         sounds = make()
         if not np.isfinite(sounds).all() and self.unet.dtype != torch.float32:
             tqdm.write("The generator's half precision overflowed: it goes on in single precision, which takes longer.")
@@ -121,7 +125,8 @@ class Generator:
                                      "the guidance, or fetch AudioLDM's weights anew, which may be damaged")
         return sounds
 
-    def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength) -> np.ndarray:
+    def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength,
+                  exclude) -> np.ndarray:
         """`generate` without its check that the sounds are finite."""
         rows = row_generators(range(len(embeddings)), seed)
         shape = self._latent_shape(seconds)
@@ -132,7 +137,7 @@ class Generator:
         @torch.inference_mode()  # which a thread does not inherit
         def sounds(part: slice, progress=None) -> torch.Tensor:
             latents = self.denoise(noise[part], conditions[part], steps, guidance, progress, scheduler, rows[part],
-                                   None if clean is None else clean[part], strength)
+                                   None if clean is None else clean[part], strength, exclude)
             return self.vocoder(self.decode(latents)).float().cpu()
 
         own, *others = _parts(len(rows), lane_count(self.device))
@@ -144,11 +149,12 @@ class Generator:
     @torch.inference_mode()
     def denoise(self, noise: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None,
                 scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
-                strength: float = 0.5) -> torch.Tensor:
+                strength: float = 0.5, exclude: np.ndarray | None = None) -> torch.Tensor:
         """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim).
 
         Both branches of the guidance are one batch. A scheduler that adds noise draws each row's from its generator in
-        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`.
+        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`. `exclude`: see
+        `generate`.
         """
         walk = self._scheduler(scheduler)
         walk.set_timesteps(steps, device=self.device)
@@ -159,7 +165,7 @@ class Generator:
             times = times[len(times) - round(strength * len(times)) :]
             latents = self._noised(walk, clean, noise, times)
         drawn = {"generator": rows} if "generator" in inspect.signature(walk.step).parameters else {}
-        null = torch.from_numpy(self.null_embedding).expand_as(conditions)
+        null = torch.from_numpy(self.null_embedding if exclude is None else exclude).expand_as(conditions)
         labels = (conditions if guidance == 1 else torch.cat([null, conditions])).to(self.device)
         for done, time in enumerate(times, start=1):
             scaled = walk.scale_model_input(latents, time)
