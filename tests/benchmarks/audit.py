@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import librosa
@@ -103,7 +103,8 @@ class Pool:
         self.code = [sha256(Path(__file__).with_name("defects.py")), inspect.getsource(listen)]
 
     def heard(self, name: str, dose: float, take: int) -> Heard:
-        """Take `take` of every picture's sound with a defect."""
+        """Take `take` of every picture's sound with a defect; pitches are looked for where the sound's own class has them.
+        """
         dice = np.random.default_rng([self.seed, take, sum(name.encode())])
         clean = partial(self.true, take)
         if name in ROWS:
@@ -111,21 +112,21 @@ class Pool:
             return clean().rows(ROWS[name].spoil(self.labels, dose, dice, *more))
         if name in SOME_SCENES:
             defect, count = SOME_SCENES[name], round(dose / 100 * self.size)
-            other = self._kept(name, 1, take, lambda scene, step, own: synthesise(
+            other = self.kept(name, 1, take, lambda scene, step, own: synthesise(
                 defect.spoil(other_take(scene, take), step, own)))
             return join([clean(), other]).rows(np.where(
                 np.isin(np.arange(self.size), dice.permutation(self.size)[:count]), self.size, 0) + np.arange(self.size))
         if name == "memorised":
             return self.training.rows(self._of_class(dose, dice))
         if name in SCENES:
-            return self._kept(name, dose, take, lambda scene, step, own: synthesise(
+            return self.kept(name, dose, take, lambda scene, step, own: synthesise(
                 SCENES[name].spoil(other_take(scene, take), step, own)))
-        return self._kept(name, dose, take, lambda scene, step, own: SIGNALS[name].spoil(
+        return self.kept(name, dose, take, lambda scene, step, own: SIGNALS[name].spoil(
             self._wave(scene, take).astype(np.float64), step, own))
 
     def true(self, take: int) -> Heard:
         """A true take of every picture: 0 is the reference."""
-        return self._kept("true", 0, take, lambda scene, *_: self._wave(scene, take))
+        return self.kept("true", 0, take, lambda scene, *_: self._wave(scene, take))
 
     def _wave(self, scene: Scene, take: int) -> np.ndarray:
         wave = self._waves.get((scene, take))
@@ -147,7 +148,7 @@ class Pool:
     def training(self) -> Heard:
         """Sounds of training scenes, as many of each class."""
         scenes = (scene for index in range(10**6) if len((scene := make_scene("train", index)).things) == 1)
-        return self._kept("training", 0, 0, lambda scene, *_: synthesise(scene),
+        return self.kept("training", 0, 0, lambda scene, *_: synthesise(scene),
                           list(_balanced(scenes, int(MEMORISED.doses[0]) * len(CLASSES))))
 
     def _of_class(self, count: float, dice: np.random.Generator) -> np.ndarray:
@@ -156,7 +157,8 @@ class Pool:
         first = {name: np.flatnonzero(owners == name)[: int(count)] for name in CLASSES}
         return np.array([dice.choice(first[name]) for name in self.labels])
 
-    def _kept(self, name: str, dose: float, take: int, make: Callable, scenes: list[Scene] | None = None) -> Heard:
+    def kept(self, name: str, dose: float, take: int, make: Callable, scenes: list[Scene] | None = None) -> Heard:
+        """What is heard in `make(scene, dose, dice)` for every scene, from disk if it was heard before."""
         scenes = scenes or self.scenes
         path = KEPT / f"{key(name=name, dose=dose, take=take, n=len(scenes), seed=self.seed, code=self.code)[:24]}.npz"
         if not path.is_file():
@@ -253,10 +255,10 @@ class Judge:
         """What needs the pictures of a subset together: retrieval among them, and what follows what is seen."""
         near = (sounds.unit_norm(each.features[rows]) for each in (made, self.truth))
         found = {"recall@10": float((gap.retrieval_ranks(*near) <= 10).mean())}
-        for column, (name, (has, values)) in enumerate(self.attributes.items()):
+        for column, (name, (has, seen)) in enumerate(self.attributes.items()):
             chosen = rows[has[rows]]
             try:
-                found[name] = attribute_fidelity(made.attributes[chosen, column], values[chosen], self.labels[chosen],
+                found[name] = attribute_fidelity(made.attributes[chosen, column], seen[chosen], self.labels[chosen],
                                                  draws=0).value
             except ValueError:  # no class is there three times
                 continue
@@ -356,34 +358,27 @@ class Task:
         return list(tell(self.defect, self.dose, found, _limits(self.size, self.draws)))
 
 
-_KNOWN: dict = {}
-
-
+@cache
 def _pool(size: int) -> Pool:
     torch.set_num_threads(1)
-    if ("pool", size) not in _KNOWN:
-        _KNOWN["pool", size] = Pool(size)
-    return _KNOWN["pool", size]
+    return Pool(size)
 
 
 def _judge(pool: Pool) -> Judge:
     return Judge(pool.true(0), pool.stack.tagger.names, pool.labels, pool.scenes, pool.visual)
 
 
+@cache
 def _films(size: int, take: int) -> np.ndarray:
-    if ("films", size, take) not in _KNOWN:
-        _KNOWN["films", size, take] = _pool(size).films(take)
-    return _KNOWN["films", size, take]
+    return _pool(size).films(take)
 
 
+@cache
 def _limits(size: int, draws: int) -> dict:
     """What true sounds stay within, from twice as many subsets as a defect is judged by."""
-    if ("limits", size, draws) not in _KNOWN:
-        pool = _pool(size)
-        clean = values(_judge(pool), [pool.true(take) for take in TAKES], sizes_of(size), 2 * draws,
-                       films=[_films(size, take) for take in TAKES])
-        _KNOWN["limits", size, draws] = thresholds(clean)
-    return _KNOWN["limits", size, draws]
+    pool = _pool(size)
+    return thresholds(values(_judge(pool), [pool.true(take) for take in TAKES], sizes_of(size), 2 * draws,
+                             films=[_films(size, take) for take in TAKES]))
 
 
 def table(size: int, draws: int, workers: int) -> pd.DataFrame:
@@ -442,7 +437,7 @@ def tricks(pool: Pool, judge: Judge, takes: int = 8) -> Iterator[tuple[str, list
                            [synthesise(other_take(scene, 4 * take + number)) for number in range(4)]),
                        "sharpened": lambda scene, take: sharpen(synthesise(other_take(scene, take))),
                        "at one loudness": lambda scene, take: even_loudness(synthesise(other_take(scene, take)))}.items():
-        yield name, [pool._kept(name, 0, take, lambda scene, step, dice, take=take, make=make: make(scene, take))
+        yield name, [pool.kept(name, 0, take, lambda scene, step, dice, take=take, make=make: make(scene, take))
                      for take in (1, 2)]
 
 

@@ -66,6 +66,25 @@ def card(audit: pd.DataFrame, tricks: pd.DataFrame, measure: str) -> str:
         f"* **{name}**: {text or 'none'}" for name, text in told.items()) + "\n"
 
 
+def beside_real(audit: pd.DataFrame, real: pd.DataFrame) -> str:
+    """The smallest noticed doses in SoundWorld and on real sounds, as a table of Markdown, with how often they agree."""
+    n = int(real.n.max())
+    world, found = noticed(audit, min(SEEN, key=lambda size: abs(size - n))), noticed(real, n)
+    measures = list(found)
+
+    def cell(defect: str, measure: str) -> str:
+        return " / ".join("better" if place < 0 else f"{DEFECTS[defect][0][place - 1]:g}" if place else "blind"
+                          for place in (world.loc[defect, measure], found.loc[defect, measure]))
+
+    same = np.mean([(world.loc[defect, name] > 0) == (found.loc[defect, name] > 0) for defect in found.index
+                    for name in measures])
+    lines = [f"| {defect} | " + " | ".join(cell(defect, name) for name in measures) + " |" for defect in found.index]
+    return (f"## On real sounds\n\nThe defects of the signal on pieces of real recordings, {n} against {n} others, which are "
+            f"no takes of the same scenes: SoundWorld / real. Whether a measure notices a defect at all is the same in "
+            f"{same:.0%} of {len(lines) * len(measures)} squares.\n\n| defect | " + " | ".join(measures) + " |\n"
+            + "|---" * (len(measures) + 1) + "|\n" + "\n".join(lines) + "\n")
+
+
 def write(folder: Path) -> None:
     """The cards as a page."""
     audit, tricks = (pd.read_csv(folder / name) for name in ("audit.csv", "tricks.csv"))
@@ -82,6 +101,8 @@ def write(folder: Path) -> None:
         f"## Predictions that failed\n\nWritten down before the audit ran: {len(failed)} of {total} were wrong.\n",
         "| defect | measure | predicted | found |\n|---|---|---|---|\n" + "\n".join(
             f"| {row.defect} | {row.measure} | {row.predicted} | {row.found} |" for row in failed.itertuples()) + "\n"]
+    if (folder / "audit_real.csv").is_file():
+        pages.append(beside_real(audit, pd.read_csv(folder / "audit_real.csv")))
     with whole_file(folder / "audit.md") as temporary:
         Path(temporary).write_text("\n".join(pages))
 
