@@ -24,15 +24,15 @@ import pandas as pd
 import torch
 from scipy.spatial.distance import cdist
 from soundworld import CLASSES, NUM_SAMPLES, SAMPLE_RATE, Scene, draw, events, make_scene, other_take, synthesise
+from soundworld.measures import seen_attributes
 from tqdm.auto import tqdm
 
 from benchmarks.defects import DEFECTS, MEMORISED, ROWS, SCENES, SIGNALS, SOME_SCENES, Defect, typical_only
 from v2a_utils.data.audio import even_loudness, read_audio, resample
-from v2a_utils.data.files import key, whole_file, write_table
-from v2a_utils.evaluation.features import attribute_fidelity, measure_attributes, seen_attributes
+from v2a_utils.data.files import key, sha256, whole_file, write_table
+from v2a_utils.evaluation.features import attribute_fidelity, measure_attributes
 from v2a_utils.metrics import gap, sounds, timing
 from v2a_utils.models.mel import log_mel
-from v2a_utils.models.weights import sha256
 from v2a_utils.stacks.stack import Stack, load_stack
 
 KEPT = Path("results/audit")
