@@ -37,7 +37,7 @@ test: .venv/compiled  ## set up, then run all tests and all notebooks
 	# one thread each: threads that share a small model wait for each other more than they compute. The longest
 	# notebooks come first, and a worker that has nothing left takes half of what the other has: none waits at the end,
 	# and tests of one file, which share what they need, stay together
-	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=900 \
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=900 --durations=40 \
 	    notebooks/0[023]*.ipynb notebooks/0[!023]*.ipynb notebooks/deeper/*.ipynb tests
 
 .PHONY: test-browser
@@ -111,9 +111,9 @@ bench-cost: .venv/ready  ## set up, then measure what one item of each stage cos
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --out $(KEPT)/results/rates.csv
 
 bench-audit: .venv/compiled  ## set up, then give every measure known defects to find, 3 hours (QUICK=1: five minutes); REAL: a folder of sounds
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --out $(KEPT)/results $(if $(QUICK),--quick)
-	$(if $(REAL),PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --real "$(REAL)" --out $(KEPT)/results)
-	$(if $(QUICK),,PYTHONPATH=tests $(PYTHON) -m benchmarks.cards $(KEPT)/results)
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --out $(KEPT)/results \
+	    $(if $(QUICK),--quick) $(if $(REAL),--real "$(REAL)")
+	$(if $(QUICK)$(REAL),,PYTHONPATH=tests $(PYTHON) -m benchmarks.cards $(KEPT)/results)
 
 bench-exclusion: .venv/ready  ## set up, then count how often what `--exclude` names is heard all the same
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.exclusion

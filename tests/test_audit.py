@@ -157,3 +157,12 @@ def test_the_committed_table_is_whole():
     assert set(found.measure) == set(BETTER) and set(found[found.n == 64].groupby("defect").measure.nunique()) == {18}
     alarms = found[(found.defect == audit.ALARM) & (found.n == 64)]
     assert alarms.worse.mean() < 0.12
+
+
+def test_the_readme_says_what_the_tables_say():
+    seen = noticed(pd.read_csv(ROOT / "data" / "results" / "audit.csv"))
+    tricks = pd.read_csv(ROOT / "data" / "results" / "tricks.csv").set_index(["defect", "measure"])["mean"]
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert (seen.loc["noise", ["FD", "FAD", "KAD"]] == 1).all() and not seen.loc["pairs shuffled", ["FD", "FAD", "KAD"]].any()
+    assert f"{(seen.diversity < 0).sum()} of {len(seen)} defects an improvement" in readme
+    assert f"CS of {tricks['best of 8 by CS', 'CS']:.1f} where true sounds have {tricks['true sounds', 'CS']:.1f}" in readme
