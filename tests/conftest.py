@@ -82,7 +82,7 @@ def unit_rows(number: int, dim: int, seed: int = 0) -> np.ndarray:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--slow", action="store_true", help="also run what takes minutes and gigabytes")
+    parser.addoption("--slow", action="store_true", help="also run what takes minutes or gigabytes")
     parser.addoption("--fast", action="store_true", help="what `make check` runs: all but the files of LONG")
 
 

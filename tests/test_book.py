@@ -58,7 +58,7 @@ def test_the_readme_brings_both_commands_on_its_first_screen():
 
 def test_every_page_is_in_the_table_of_contents():
     listed = set(re.findall(r"^([a-z_]+)$", (BOOK / "index.md").read_text(), re.MULTILINE)) | {"index"}
-    assert {path.stem for path in PAGES} | {"report", "slides"} == listed
+    assert {path.stem for path in PAGES} | {"report", "measures", "slides"} == listed
 
 
 def test_every_page_has_one_title():
@@ -86,7 +86,7 @@ def test_pages_link_only_to_what_the_book_has(stage):
         for target in re.findall(r"\{doc\}`(?:[^`<]*<)?([^`>]+)>?`", path.read_text()):
             package, _, rest = target.removeprefix("api/").removesuffix("/index").partition("/")
             module = ROOT / stage.PACKAGES.get(package, package) / rest
-            assert (target in ("report", "slides") or (BOOK / f"{target}.md").is_file() or module.is_dir()
+            assert (target in ("report", "measures", "slides") or (BOOK / f"{target}.md").is_file() or module.is_dir()
                     or module.with_suffix(".py").is_file() or (ROOT / f"{target}.ipynb").is_file()), (path.name, target)
 
 

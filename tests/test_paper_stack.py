@@ -287,6 +287,7 @@ def on_paper(name: str, monkeypatch, numbers: dict[str, int], before: str = "") 
     return run_notebook(ROOT / "notebooks" / name, numbers, before)
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_on_the_paper_stack_by_its_name_alone(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     # the towers hear ten seconds of each clip; seed 13 has every class that the notebook looks for among so few scenes
@@ -309,6 +310,7 @@ def test_the_bridge_over_words_works_on_the_paper_stack(paper, tmp_path, monkeyp
     assert len(mine.sounds) == 1 and mine.config["audio_scale"] > 0
 
 
+@pytest.mark.slow
 def test_the_notebook_on_the_gap_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     few = {"PAIRS": 100, "TESTS": 100, "HEARD": 3, "STEPS": 1, "DRAWN": 30}
@@ -320,6 +322,7 @@ def test_the_first_notebook_runs_on_the_paper_stack(places, tmp_path, monkeypatc
     on_paper("00_picture_to_sound.ipynb", monkeypatch, {"N_SCENES": 4, "N_SOUNDS": 2, "STEPS": 2})
 
 
+@pytest.mark.slow
 def test_the_notebook_without_pairs_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     few = {"PAIRS": 24, "SOUNDS": 2, "STEPS": 1, "SPREAD": 3, "DRAWS": 10}

@@ -268,6 +268,7 @@ def test_a_mapper_that_was_trained_on_the_test_clips_is_refused(own_clips, capsy
     assert "was trained on" in capsys.readouterr().err and not (own_clips / "scores").exists()
 
 
+@pytest.mark.slow
 def test_rows_of_a_sweep_are_those_of_the_same_clips_whatever_an_aggregate_skips(own_clips, stack, monkeypatch):
     """A film whose later frames are damaged: the mean skips it, the first frame does not."""
     main(["world", "--format", "vggsound", "--out", "films", "--count", "56"])

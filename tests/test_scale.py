@@ -79,6 +79,7 @@ def make_or_die(stack, job: Job) -> np.ndarray:
     return make(stack, job)
 
 
+@pytest.mark.slow
 def test_files_are_those_of_one_machine_though_worker_and_run_were_killed(tmp_path, stack, cluster, monkeypatch):
     from v2a_utils.stacks.extraction_on_ray import map_on_ray
 

@@ -483,7 +483,9 @@ def another_process(tmp_path_factory):
        how=st.sampled_from(["full", "full at once", "read only", "a file in the folder's place", "a name too long"]),
        there=st.booleans())
 def test_what_cannot_be_written_is_said_in_a_sentence_and_leaves_nothing_half(folder, another_process, name, how, there):
-    place = folder()
+    member = folder()  # what lies beside it is other tests', and gigabytes
+    place = member / "place"
+    place.mkdir()
     if there and how != "a file in the folder's place":
         for ending in ("", ".wav", ".flac", ".mp4"):
             if ending or name in ("list", "table", "weights", "checkpoint"):
@@ -491,11 +493,11 @@ def test_what_cannot_be_written_is_said_in_a_sentence_and_leaves_nothing_half(fo
     if how == "a file in the folder's place":
         place = place / "file"
         place.write_bytes(b"mine")
-    before = {path: path.read_bytes() for path in place.parent.rglob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in member.rglob("*") if path.is_file()}
     target = place / ("x" * 300 if how == "a name too long" else "result")
     said = another_process(name, how, place, target)
     assert said and "\n" not in said and str(place) in said, said
-    assert {path: path.read_bytes() for path in place.parent.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in member.rglob("*") if path.is_file()} == before
 
 
 @FIFTY
