@@ -22,7 +22,6 @@ import librosa
 import numpy as np
 import pandas as pd
 import torch
-from scipy.spatial.distance import cdist
 from soundworld import CLASSES, NUM_SAMPLES, SAMPLE_RATE, Scene, draw, events, make_scene, other_take, synthesise
 from soundworld.measures import seen_attributes
 from tqdm.auto import tqdm
@@ -30,9 +29,11 @@ from tqdm.auto import tqdm
 from benchmarks.defects import DEFECTS, MEMORISED, ROWS, SCENES, SIGNALS, SOME_SCENES, Defect, typical_only
 from v2a_utils.data.audio import even_loudness, read_audio, resample
 from v2a_utils.data.files import key, sha256, whole_file, write_table
+from v2a_utils.data.sources import world_code
 from v2a_utils.evaluation.features import attribute_fidelity, measure_attributes
 from v2a_utils.metrics import gap, sounds, timing
 from v2a_utils.models.mel import log_mel
+from v2a_utils.models.weights import state_sha256
 from v2a_utils.stacks.stack import Stack, load_stack
 
 KEPT = Path("results/audit")
@@ -91,7 +92,7 @@ class Pool:
     """Pictures with true sounds, and these with every defect.
 
     `size` scenes of one thing from the test split, as many of each class. Everything heard is kept on disk under a key
-    of what made it; `code` stands for the programs.
+    of what made it: the code of world and defects, and the listeners' weights.
     """
 
     def __init__(self, size: int, seed: int = 0):
@@ -100,7 +101,10 @@ class Pool:
         self.scenes = list(_balanced(alone, size))
         self.labels = np.array([scene.label for scene in self.scenes])
         self._waves: dict[tuple[Scene, int], np.ndarray] = {}
-        self.code = [sha256(Path(__file__).with_name("defects.py")), inspect.getsource(listen)]
+        self.made_by = {
+            "code": [sha256(Path(__file__).with_name("defects.py")), world_code(),
+                     *map(inspect.getsource, (listen, Pool, average, sharpen))],
+            "weights": [state_sha256(part.model) for part in (self.stack.tagger, self.stack.framewise, self.stack.wav2clip)]}
 
     def heard(self, name: str, dose: float, take: int) -> Heard:
         """Take `take` of every picture's sound with a defect; pitches are looked for where the sound's own class has them.
@@ -160,7 +164,7 @@ class Pool:
     def kept(self, name: str, dose: float, take: int, make: Callable, scenes: list[Scene] | None = None) -> Heard:
         """What is heard in `make(scene, dose, dice)` for every scene, from disk if it was heard before."""
         scenes = scenes or self.scenes
-        path = KEPT / f"{key(name=name, dose=dose, take=take, n=len(scenes), seed=self.seed, code=self.code)[:24]}.npz"
+        path = KEPT / f"{key(name=name, dose=dose, take=take, n=len(scenes), seed=self.seed, **self.made_by)[:24]}.npz"
         if not path.is_file():
             parts = []
             for start in range(0, len(scenes), SLICE):
@@ -234,7 +238,7 @@ class Judge:
                  "FD, MFCC": sounds.frechet_distance(true.mfcc, made.mfcc),
                  "KAD, MFCC": sounds.KernelReference(true.mfcc).compare(made.mfcc)[0],
                  "IS": float(sounds.inception_rows(made.logits).mean()),
-                 "coverage": _coverage(true.features, made.features)}
+                 "coverage": sounds.coverage(true.features, made.features)}
         if c2st:
             found["C2ST"] = float(gap.two_sample_hits(*map(sounds.unit_norm, (true.features, made.features))).mean())
         return found
@@ -263,12 +267,6 @@ class Judge:
             except ValueError:  # no class is there three times
                 continue
         return found
-
-
-def _coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
-    """`sounds.coverage`, with less memory."""
-    reach = np.sort(cdist(true, true), axis=1)[:, k]
-    return float((cdist(true, made).min(1) <= reach).mean())
 
 
 def values(judge: Judge, takes: list[Heard], sizes: Iterable[int], draws: int, seed: int = 0, paired: bool = True,

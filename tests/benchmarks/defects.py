@@ -12,7 +12,7 @@ import av
 import librosa
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
-from soundworld import NUM_SAMPLES, SAMPLE_RATE, Scene, counterfactual
+from soundworld import SAMPLE_RATE, Scene, counterfactual
 
 from v2a_utils.data.audio import resample
 
@@ -176,4 +176,3 @@ ROWS = {
 MEMORISED = Defect((64, 32, 16, 8, 4, 1), "training sounds a class", None)  # the pool knows the training sounds
 DEFECTS = {name: (found.doses, found.unit) for name, found in {
     **ROWS, **SOME_SCENES, "memorised": MEMORISED, **SCENES, **SIGNALS}.items()}
-SAMPLES = NUM_SAMPLES

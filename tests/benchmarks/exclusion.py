@@ -18,8 +18,8 @@ from v2a_utils.stacks.stack import load_stack
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exclusion", description=__doc__.splitlines()[0])
-    parser.add_argument("--duets", type=int, default=100)
-    parser.add_argument("--guidance", type=float, nargs="+", default=[2, 4, 8])
+    parser.add_argument("--duets", type=int, default=60)
+    parser.add_argument("--guidance", type=float, nargs="+", default=[2, 4])
     options = parser.parse_args()
     stack, duets = load_stack("mini"), (scene for index in range(10**6)
                                         if len((scene := make_scene("test", index)).things) == 2)

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.stats
 from scipy.linalg import LinAlgError, eigvalsh
 from scipy.linalg.blas import dsyr, dsyrk
+from scipy.spatial.distance import cdist
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
 BATCH = 2000  # rows whose covariance is taken at once
@@ -316,9 +317,8 @@ def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
     """
     if len(true) <= k:
         raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
-    among = np.linalg.norm(true[:, None] - true[None], axis=2)
-    reach = np.sort(among, axis=1)[:, k]  # the nearest is the sound itself
-    return float((np.linalg.norm(true[:, None] - made[None], axis=2).min(1) <= reach).mean())
+    reach = np.sort(cdist(true, true), axis=1)[:, k]  # the nearest is the sound itself
+    return float((cdist(true, made).min(1) <= reach).mean())
 
 
 # -------------------------------------------------------------------------------------- what a classifier makes of it
