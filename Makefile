@@ -42,6 +42,8 @@ test: .venv/compiled  ## set up, then run the tests and lessons 00 to 06; SLOW=1
 
 .PHONY: test-browser
 test-browser: .venv/ready book  ## set up, then drive JupyterLab, book and live page in the system's Chromium and Firefox; pictures: out/browser
+	@[ -n "$$(command -v chromium; command -v chromium-browser; command -v google-chrome)" ] || \
+	    { echo "error: no Chromium is installed, so nothing would be tested (on Debian: apt install chromium firefox-esr)"; exit 2; }
 	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) "$$(sed -n 's/^browser = \["\(.*\)"\].*/\1/p' pyproject.toml)"
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -v tests/browser
 
@@ -119,6 +121,7 @@ bench-exclusion: .venv/ready  ## set up, then count how often what `--exclude` n
 	PYTHONPATH=tests $(PYTHON) -W ignore -m benchmarks.exclusion
 
 bench-mutations: .venv/ready  ## set up, then break features on purpose, one at a time, and see a test fail for each
+	$(BOOT)/bin/uv pip install --quiet --python $(PYTHON) --no-deps cosmic-ray==8.7.0 stevedore==5.10.0  # breaks more
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mutations
 
 lock:  ## choose the pinned versions anew

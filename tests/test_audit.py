@@ -118,10 +118,10 @@ def small_table() -> pd.DataFrame:
         for place, dose in enumerate(DEFECTS[defect][0]):
             for measure, worse, better in (("FD", float(place >= 2 and defect == "noise"), 0.0),
                                            ("IS", 0.0, float(place == 5 and defect == "mp3"))):
-                rows += [{"defect": defect, "dose": dose, "measure": measure, "n": n, "subsets": 20, "worse": worse,
+                rows += [{"defect": defect, "dose": dose, "unit": "dB", "measure": measure, "n": n, "subsets": 20, "worse": worse,
                           "mean": place * (1 - 2 * BETTER[measure]), "sd": 1.0, "better": better} for n in (64, 256)]
     for defect in (CLEAN, audit.ALARM, OTHERS):
-        rows += [{"defect": defect, "dose": 0, "measure": measure, "n": n, "subsets": 20, "mean": 1.0, "sd": 1.0,
+        rows += [{"defect": defect, "dose": 0, "unit": "", "measure": measure, "n": n, "subsets": 20, "mean": 1.0, "sd": 1.0,
                   "worse": 0.05, "better": 0.05} for measure in ("FD", "IS") for n in (64, 256)]
     return pd.DataFrame(rows)
 
@@ -137,7 +137,7 @@ def test_a_card_says_what_was_found():
     found = small_table()
     tricks = pd.DataFrame([{"defect": "sharpened", "measure": "IS", "n": 256, "mean": 9.5, "better": 1.0}])
     fd, scored = (cards.card(found, tricks, name) for name in ("FD", "IS"))
-    assert "noise from 20 dB signal to noise (20 of 64)" in fd and "**Blind to**: mp3" in fd
+    assert "noise from 20 dB SNR" in fd and "(64 pictures" not in fd and "**Blind to**: mp3" in fd
     assert "**Calls better**: mp3" in scored and "sharpened (9.5)" in scored and "5% on other takes" in fd
     failed = cards.against_predictions(noticed(found))
     assert {(row.defect, row.measure, row.found) for row in failed.itertuples()} == {

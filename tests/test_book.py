@@ -67,6 +67,16 @@ def test_every_page_has_one_title():
     assert not [name for name, found in titles.items() if not found]
 
 
+def test_headings_go_down_by_one_level_at_a_time():
+    """Else the builder ends with a warning that it takes for an error."""
+    made = [ROOT / "data" / "results" / "audit.md", ROOT / "data" / "mini" / "README.md"]
+    for path in [*PAGES, *made]:
+        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+        levels = [len(marks) for marks in re.findall(r"^(#+) ", text, re.MULTILINE)]
+        steps = [later - earlier for earlier, later in zip([0, *levels], levels)]
+        assert max(steps) <= 1, path.name
+
+
 def test_the_bibliography_has_every_paper_that_a_notebook_cites_by_number():
     known = set(re.findall(r"eprint = \{(.*?)\}", (BOOK / "references.bib").read_text()))
     for path in NOTEBOOKS:

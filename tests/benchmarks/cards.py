@@ -48,21 +48,23 @@ def card(audit: pd.DataFrame, tricks: pd.DataFrame, measure: str) -> str:
     whole = audit[(audit.measure == measure) & (audit.defect == CLEAN)].set_index("n")["mean"]
     alarms = audit[(audit.measure == measure) & (audit.n == SEEN[1])].set_index("defect")
 
-    def dose(name: str, place: int) -> str:
-        return f"{DEFECTS[name][0][place - 1]:g}" if place > 0 else "none"
+    def sees(name: str) -> str:
+        first, few = large[name], small[name]
+        unit = DEFECTS[name][1]
+        text = f"{name} from {DEFECTS[name][0][first - 1]:g}{'' if unit[0] == '%' else ' '}{unit}"
+        if few != first:
+            text += f" ({SEEN[0]} pictures: " + (f"{DEFECTS[name][0][few - 1]:g})" if few > 0 else "not at all)")
+        return text + ("" if monotone(audit, name, measure, SEEN[1]) else ", not in step with the dose")
 
-    sees = "; ".join(f"{name} from {dose(name, place)} {DEFECTS[name][1]} ({dose(name, small[name])} of {SEEN[0]})"
-                     + ("" if monotone(audit, name, measure, SEEN[1]) else ", not in step with the dose")
-                     for name, place in large.items() if place > 0)
     lifted = tricks[(tricks.measure == measure) & (tricks.better >= POWER)]
-    told = {"Notices": sees, "Blind to": ", ".join(large.index[large == 0]),
+    told = {"Notices": "; ".join(sees(name) for name in large.index[large > 0]), "Blind to": ", ".join(large.index[large == 0]),
             "Calls better": ", ".join(large.index[large < 0]),
             "Tricks that lift it above true sounds": "; ".join(
                 f"{row.defect} ({row['mean']:.3g})" for _, row in lifted.iterrows()),
             "False alarms": f"{alarms.worse[ALARM]:.0%} on other takes of the same scenes, {alarms.worse[OTHERS]:.0%} on "
                             "true sounds of other scenes of the class",
             "True sounds have": ", ".join(f"{value:.3g} with n = {n}" for n, value in whole.items())}
-    return f"### {measure} {'↑' if BETTER[measure] else '↓'}\n\n" + "\n".join(
+    return f"## {measure} {'↑' if BETTER[measure] else '↓'}\n\n" + "\n".join(
         f"* **{name}**: {text or 'none'}" for name, text in told.items()) + "\n"
 
 
@@ -94,7 +96,7 @@ def write(folder: Path) -> None:
         "# What each measure sees\n",
         f"Known defects of true sounds, in six doses each, through the measures of the field (`make bench-audit`). A "
         f"measure notices a dose if its value is worse than that of 95% of subsets without a defect in at least "
-        f"{POWER:.0%} of {audit.subsets.max()} subsets of {SEEN[1]} pictures (in brackets: of {SEEN[0]}). Subsets are drawn "
+        f"{POWER:.0%} of {audit.subsets.max()} subsets of {SEEN[1]} pictures (in brackets: where {SEEN[0]} need another dose). Subsets are drawn "
         f"from {audit.n.max()} pictures of SoundWorld's test split with two sounds each. FD and the tagger's measures ask "
         "networks trained on SoundWorld; MFCC is a listener that nobody trained.\n",
         *(card(audit, tricks, measure) for measure in BETTER),

@@ -95,9 +95,9 @@ def ended(wave: np.ndarray, percent: float, dice: Dice) -> np.ndarray:
 SIGNALS = {
     "too soft": Defect((1, 3, 6, 10, 15, 20), "dB", quieter),
     "onsets moved": Defect((20, 50, 100, 200, 400, 800), "ms", moved),
-    "spread too large": Defect((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), "σ of the speed's logarithm", warped),
+    "spread too large": Defect((0.02, 0.05, 0.1, 0.2, 0.3, 0.5), "σ of log speed", warped),
     "low-passed": Defect((7000, 6000, 5000, 4000, 3000, 2000), "Hz", low_passed),
-    "noise": Defect((40, 30, 20, 15, 10, 5), "dB signal to noise", noisy),
+    "noise": Defect((40, 30, 20, 15, 10, 5), "dB SNR", noisy),
     "mp3": Defect((128, 96, 64, 48, 32, 16), "kbit/s", through_mp3),
     "Griffin-Lim": Defect((32, 16, 8, 4, 2, 1), "iterations", by_griffin_lim),
     "clipped": Defect((3, 6, 12, 18, 24, 36), "dB", clipped),
@@ -125,10 +125,10 @@ def other_count(scene: Scene, step: float, dice: Dice) -> Scene:
 
 
 SHARES = (1, 5, 10, 25, 50, 100)  # percent of the pictures
-SCENES = {"too far": Defect((0.1, 0.2, 0.3, 0.5, 0.7, 1.0), "of the scale from near to far", farther)}
+SCENES = {"too far": Defect((0.1, 0.2, 0.3, 0.5, 0.7, 1.0), "of near to far", farther)}
 SOME_SCENES = {  # a share of the pictures gets what is heard of another scene
-    "pitch ignores the size": Defect(SHARES, "% of the pictures", other_size),
-    "one more or one less": Defect(SHARES, "% of the pictures", other_count),
+    "pitch ignores the size": Defect(SHARES, "% of pictures", other_size),
+    "one more or one less": Defect(SHARES, "% of pictures", other_count),
 }
 
 
@@ -168,11 +168,11 @@ def typical_only(labels: np.ndarray, percent: float, dice: Dice, features: np.nd
 
 
 ROWS = {
-    "wrong class": Defect(SHARES, "% of the pictures", wrong_class),
-    "pairs shuffled": Defect(SHARES, "% of the pictures", shuffled),
+    "wrong class": Defect(SHARES, "% of pictures", wrong_class),
+    "pairs shuffled": Defect(SHARES, "% of pictures", shuffled),
     "classes dropped": Defect((1, 2, 4, 8, 12, 16), "of 20 classes", class_dropped),
-    "spread too small": Defect(SHARES, "% of the pictures", typical_only),
+    "spread too small": Defect(SHARES, "% of pictures", typical_only),
 }
-MEMORISED = Defect((64, 32, 16, 8, 4, 1), "training sounds a class", None)  # the pool knows the training sounds
+MEMORISED = Defect((64, 32, 16, 8, 4, 1), "sounds a class", None)  # the pool knows the training sounds
 DEFECTS = {name: (found.doses, found.unit) for name, found in {
     **ROWS, **SOME_SCENES, "memorised": MEMORISED, **SCENES, **SIGNALS}.items()}

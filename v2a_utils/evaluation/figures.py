@@ -84,6 +84,7 @@ def audit_matrix(audit: pd.DataFrame, n: int = 256) -> Figure:
     """Defects by measures: the darker, the smaller the dose that is noticed, which is written on it."""
     table = noticed(audit, n)
     doses = {name: list(rows.dose.unique()) for name, rows in audit.groupby("defect")}
+    units = audit.groupby("defect").unit.first()
     figure, axis = plt.subplots(figsize=(9, 0.36 * len(table) + 1.4))
     shade = np.where(table > 0, 7 - table, 0).astype(float)
     axis.imshow(shade, cmap="Blues", vmin=0, vmax=8, aspect="auto")
@@ -93,7 +94,7 @@ def audit_matrix(audit: pd.DataFrame, n: int = 256) -> Figure:
         axis.text(column, row, text, ha="center", va="center", fontsize=7, rotation=0 if place >= 0 else 30,
                   color="#D55E00" if place < 0 else "white" if shade[row, column] > 4 else "black")
     axis.set_xticks(range(table.shape[1]), table.columns, rotation=55, ha="left", fontsize=8)
-    axis.set_yticks(range(len(table)), table.index, fontsize=8)
+    axis.set_yticks(range(len(table)), [f"{name} ({units[name]})" for name in table.index], fontsize=8)
     axis.xaxis.tick_top()
     axis.tick_params(length=0)
     return figure
