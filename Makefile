@@ -66,8 +66,8 @@ figures: .venv/ready  ## the figures and sounds of README and book, from models 
 
 results: .venv/ready  ## the evaluation that notebook 05 draws from, and the reproduction in small: many hours
 	$(PYTHON) -W ignore -m v2a_utils evaluate --overwrite --out $(KEPT)/results
-	$(PYTHON) -m v2a_utils world --overwrite --format vggsound --out results/world --count 160
-	$(PYTHON) -m v2a_utils world --overwrite --format imagehear --out results/world/imagehear --count 8
+	$(PYTHON) -m v2a_utils world --overwrite --format vggsound --out results/world --count 3750
+	$(PYTHON) -m v2a_utils world --overwrite --format imagehear --out results/world/imagehear --count 96
 	$(PYTHON) -W ignore -m v2a_utils reproduce data/reproduction_mini.toml --overwrite --out $(KEPT)/results/reproduction
 
 report: .venv/ready  ## how good the mini stack is

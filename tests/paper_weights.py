@@ -253,3 +253,11 @@ def make_extras(folder: Path, sizes: Sizes, full: bool) -> None:
         write_json(folder / name / "config.json", config)
     rows = nn.functional.normalize(torch.randn(200, joint), dim=-1).numpy()
     Familiarity.fit(rows[:100], rows[100:]).save(folder / "familiarity.safetensors")
+
+
+def make_framewise(folder: Path) -> None:
+    """A listener of FAD in the extras of the stack in `folder`; a real one is fetched, and of its own class."""
+    config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16, "outputs": 1,
+              "names": []}
+    save_weights(AudioCnn(config), folder / "extras" / "vggish" / "model.safetensors")
+    write_json(folder / "extras" / "vggish" / "config.json", config)

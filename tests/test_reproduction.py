@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from conftest import ROOT, halves, sine
 from nbclient import NotebookClient
-from paper_weights import places
+from paper_weights import make_framewise, places
 from soundworld import layouts
 
 from v2a_utils import sound_files
@@ -27,8 +27,6 @@ from v2a_utils.evaluation.results import (
 )
 from v2a_utils.evaluation.run import Evaluation, evaluate
 from v2a_utils.evaluation.settings import Settings, read_settings
-from v2a_utils.models.networks import AudioCnn
-from v2a_utils.models.weights import save_weights
 from v2a_utils.stacks import extraction
 from v2a_utils.stacks import stack as stacks
 
@@ -334,10 +332,7 @@ def test_a_training_that_fails_fails_the_run(own_clips, stack, monkeypatch):
 
 
 def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, paper_folder, tmp_path, monkeypatch):
-    config = {"sample_rate": 16_000, "n_fft": 512, "hop": 160, "mels": 64, "widths": [8, 8], "features": 16, "outputs": 1,
-              "names": []}
-    save_weights(AudioCnn(config), paper_folder / "extras" / "vggish" / "model.safetensors")
-    write_json(paper_folder / "extras" / "vggish" / "config.json", config)
+    make_framewise(paper_folder)
     environment = places(paper_folder) | {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
