@@ -43,14 +43,15 @@ def claims_poster(results: Results, found: str) -> Figure:
 
 
 def ablation_figure(results: Results, groups: list[str]) -> Figure:
-    """FD (down is better) and CS (up is better) along each sweep; the table's own setting is marked *."""
-    figure, axes = plt.subplots(2, len(groups), figsize=(2.4 * len(groups), 4.6), squeeze=False, sharex="col")
+    """FD (down is better) and CS (up is better) along each sweep, on one scale; the table's own setting is marked *."""
+    figure, axes = plt.subplots(2, len(groups), figsize=(2.4 * len(groups), 4.6), squeeze=False, sharex="col",
+                                sharey="row")
     for column, group in zip(axes.T, groups):
         found = ablation(results, group)
         for axis, measure, label in zip(column, ("FD", "CS"), ("← FD (tagger features)", "CS (100 × cosine) →")):
             if measure not in found:
-                axis.text(0.5, 0.5, NOT_MEASURED, ha="center", transform=axis.transAxes)
-                axis.set(xticks=[], yticks=[])
+                axis.text(0.5, 0.5, f"{group}\n{NOT_MEASURED}", ha="center", transform=axis.transAxes)
+                axis.set_axis_off()
                 continue
             axis.plot(range(len(found)), found[measure], "s-", color=MAPPED)
             axis.set(xticks=range(len(found)), ylabel=label if group == groups[0] else "")
