@@ -53,6 +53,7 @@ def cluster():
         ray.shutdown()
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_one_machine_though_a_worker_was_killed(tmp_path, stack, cluster, monkeypatch):
     from v2a_utils.stacks.extraction_on_ray import run_on_ray
 
