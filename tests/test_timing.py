@@ -122,3 +122,12 @@ def test_a_sound_shifted_against_its_film_is_judged_by_its_shift(name, late):
 def test_without_events_there_is_no_offset():
     assert np.isnan(offset(np.zeros(64), pulses([1], 2.56, MELS), RATE, MELS))
     assert np.isnan(offset(pulses([1], 2.56, RATE), np.zeros(256), RATE, MELS))
+
+
+def test_an_event_is_three_frames_wide_and_a_second_of_more_motion_is_none():
+    moved = np.full(150, 0.02)
+    moved[28:33] = 0.1, 0.3, 0.6, 0.3, 0.1
+    moved[80:105] = 0.3 + 0.02 * np.tile([0, 1], 13)[:25]  # the whole thing moves faster for a second
+    curve = event_curve(moved, 25)
+    assert list(np.flatnonzero(curve[:60])) == [29, 30, 31]
+    assert not curve[88:97].any()

@@ -152,10 +152,19 @@ def chosen(count: int, seed: int) -> Iterator[tuple[str, str, str]]:
     lines = set()
     for file, line, name, number in places:
         if len(lines) < count and (file, line) not in lines:
-            lines.add((file, line))
-            content = (ROOT / "v2a_utils" / file).read_text()
-            yield (f"{file}:{line} {name.partition('/')[2]}", file,
-                   mutate_code(content, get_operator(name)(), number))
+            content = mutate_code((ROOT / "v2a_utils" / file).read_text(), get_operator(name)(), number)
+            if compiles(content):
+                lines.add((file, line))
+                yield f"{file}:{line} {name.partition('/')[2]}", file, content
+
+
+def compiles(content: str) -> bool:
+    """Whether Python can read it: what it cannot, no test has to notice."""
+    try:
+        ast.parse(content)
+    except SyntaxError:
+        return False
+    return True
 
 
 def running_lines(content: str) -> set[int]:
