@@ -118,8 +118,8 @@ def small_table() -> pd.DataFrame:
         for place, dose in enumerate(DEFECTS[defect][0]):
             for measure, worse, better in (("FD", float(place >= 2 and defect == "noise"), 0.0),
                                            ("IS", 0.0, float(place == 5 and defect == "mp3"))):
-                rows += [{"defect": defect, "dose": dose, "unit": "dB", "measure": measure, "n": n, "subsets": 20, "worse": worse,
-                          "mean": place * (1 - 2 * BETTER[measure]), "sd": 1.0, "better": better} for n in (64, 256)]
+                rows += [{"defect": defect, "dose": dose, "unit": DEFECTS[defect][1], "measure": measure, "n": n,
+                          "subsets": 20, "worse": worse, "mean": place * (1 - 2 * BETTER[measure]), "sd": 1.0, "better": better} for n in (64, 256)]
     for defect in (CLEAN, audit.ALARM, OTHERS):
         rows += [{"defect": defect, "dose": 0, "unit": "", "measure": measure, "n": n, "subsets": 20, "mean": 1.0, "sd": 1.0,
                   "worse": 0.05, "better": 0.05} for measure in ("FD", "IS") for n in (64, 256)]
@@ -129,8 +129,9 @@ def small_table() -> pd.DataFrame:
 def test_the_smallest_noticed_dose_blindness_and_reward_are_told_apart():
     table = noticed(small_table())
     assert table.to_dict() == {"FD": {"noise": 3, "mp3": 0}, "IS": {"noise": 0, "mp3": -1}}
-    texts = [text.get_text() for text in audit_matrix(small_table()).axes[0].texts]
-    assert texts == ["20", "", "", "better"]
+    axis = audit_matrix(small_table()).axes[0]
+    assert [text.get_text() for text in axis.texts] == ["20", "", "", "better"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["noise (dB SNR)", "mp3 (kbit/s)"]
 
 
 def test_a_card_says_what_was_found():

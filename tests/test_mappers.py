@@ -92,6 +92,13 @@ def test_pairs_of_unequal_number_are_refused(kind):
         train_mapper(small(kind), unit_rows(6, VISUAL), unit_rows(5, AUDIO), TrainConfig(steps=1))
 
 
+def test_embeddings_in_double_precision_train_the_same_mapper():
+    visual, audio = (side[:64] for side in linear_pairs())
+    single, double = (train_mapper(small(RegressionMapper), visual.astype(kind), audio.astype(kind), TrainConfig(3, 8))
+                      for kind in (np.float32, np.float64))
+    assert single == double
+
+
 # ---------------------------------------------------------------------------------------------------------- learning
 
 

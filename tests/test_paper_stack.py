@@ -343,8 +343,7 @@ LESSONS = {  # how the others are made small; each takes too long for every run 
 @pytest.mark.slow
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_every_other_lesson_runs_on_the_paper_stack(lesson, places, paper_folder, tmp_path, monkeypatch):
-    if not (paper_folder / "extras" / "vggish").is_dir():  # lesson 05 measures FAD
-        make_framewise(paper_folder)
+    make_framewise(paper_folder)  # lesson 05 measures FAD
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     on_paper(f"{lesson}.ipynb", monkeypatch, LESSONS[lesson])
 

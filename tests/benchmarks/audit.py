@@ -325,7 +325,7 @@ def tell(defect: str, dose: float, found: Iterable[tuple[int, str, np.ndarray]],
     for n, name, each in found:
         better, worse = limits[n, name]
         good = each if BETTER[name] else -each
-        yield {"defect": defect, "dose": dose, "unit": DEFECTS.get(defect, ("", ""))[1], "measure": name, "n": n, "subsets": len(each), "mean": np.nanmean(each),
+        yield {"defect": defect, "dose": dose, "measure": name, "n": n, "subsets": len(each), "mean": np.nanmean(each),
                "sd": np.nanstd(each), "worse": (good < worse).mean(), "better": (good > better).mean()}
 
 
@@ -385,7 +385,9 @@ def table(size: int, draws: int, workers: int) -> pd.DataFrame:
     tasks += [Task(size, draws, name, dose) for name, (doses, _) in DEFECTS.items() for dose in doses]
     with ProcessPoolExecutor(workers) as processes:
         rows = [row for found in tqdm(processes.map(Task.rows, tasks), "defects and doses", len(tasks)) for row in found]
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    found.insert(2, "unit", found.defect.map({name: unit for name, (_, unit) in DEFECTS.items()}))
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------- tricks
@@ -445,7 +447,7 @@ def tricks_table(size: int, draws: int) -> pd.DataFrame:
     judge, n = _judge(pool), [n for n in SEEN if n <= size][-1:]
     found = [("true sounds", [pool.true(1), pool.true(2)]), *tqdm(tricks(pool, judge), "tricks")]
     return pd.DataFrame([row for name, takes in found for row in
-                         tell(name, 0, values(judge, takes, n, draws, 1), limits)]).drop(columns=["dose", "unit"])
+                         tell(name, 0, values(judge, takes, n, draws, 1), limits)]).drop(columns="dose")
 
 
 # ------------------------------------------------------------------------------------------------------ real sounds

@@ -166,7 +166,7 @@ def pseudo_pairs(stack: Stack, visual: np.ndarray, steps: int) -> Iterator[Way]:
     seen = bridge.seen.cpu().numpy()
     moved = seen[rows] - seen.mean(0) + visual.mean(0)
     noise = (visual - visual.mean(0)).std() * rng.standard_normal(moved.shape)
-    told = unit_norm(moved + 0.5 * noise).astype(np.float32)
+    told = unit_norm(moved + 0.5 * noise)
     shares = bridge._sounds_of(torch.from_numpy(rows)).numpy()
     heard = bridge.sounds.numpy()[[rng.choice(len(share), p=share / share.sum()) for share in shares.astype(float)]]
     for name, inputs, targets in (("pictures, sounds drawn by the bridge", visual, drawn),

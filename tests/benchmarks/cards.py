@@ -57,7 +57,7 @@ def card(audit: pd.DataFrame, tricks: pd.DataFrame, measure: str) -> str:
         return text + ("" if monotone(audit, name, measure, SEEN[1]) else ", not in step with the dose")
 
     lifted = tricks[(tricks.measure == measure) & (tricks.better >= POWER)]
-    told = {"Notices": "; ".join(sees(name) for name in large.index[large > 0]), "Blind to": ", ".join(large.index[large == 0]),
+    told = {"Notices": "; ".join(map(sees, large.index[large > 0])), "Blind to": ", ".join(large.index[large == 0]),
             "Calls better": ", ".join(large.index[large < 0]),
             "Tricks that lift it above true sounds": "; ".join(
                 f"{row.defect} ({row['mean']:.3g})" for _, row in lifted.iterrows()),
@@ -96,8 +96,8 @@ def write(folder: Path) -> None:
         "# What each measure sees\n",
         f"Known defects of true sounds, in six doses each, through the measures of the field (`make bench-audit`). A "
         f"measure notices a dose if its value is worse than that of 95% of subsets without a defect in at least "
-        f"{POWER:.0%} of {audit.subsets.max()} subsets of {SEEN[1]} pictures (in brackets: where {SEEN[0]} need another dose). Subsets are drawn "
-        f"from {audit.n.max()} pictures of SoundWorld's test split with two sounds each. FD and the tagger's measures ask "
+        f"{POWER:.0%} of {audit.subsets.max()} subsets of {SEEN[1]} pictures (in brackets: where {SEEN[0]} need another "
+        f"dose). Subsets are drawn from {audit.n.max()} pictures of SoundWorld's test split with two sounds each. FD and the tagger's measures ask "
         "networks trained on SoundWorld; MFCC is a listener that nobody trained.\n",
         *(card(audit, tricks, measure) for measure in BETTER),
         f"## Predictions that failed\n\nWritten down before the audit ran: {len(failed)} of {total} were wrong.\n",

@@ -46,7 +46,7 @@ def train_mapper(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, confi
     """Train a mapper with `fit` on unit-norm pairs (n, v) and (n, a), row by row; returns the loss of every step."""
     if len(visual) != len(audio):
         raise ValueError(f"{len(visual)} visual but {len(audio)} audio embeddings: rows must belong together")
-    inputs, targets = torch.from_numpy(visual), torch.from_numpy(audio)
+    inputs, targets = (torch.from_numpy(np.asarray(side, np.float32)) for side in (visual, audio))
 
     def loss_of(model: nn.Module, rows: np.ndarray, generator: torch.Generator) -> torch.Tensor:
         place = next(model.parameters()).device
