@@ -12,7 +12,7 @@ KEPT := $(if $(UPDATE),data,out)
 
 .PHONY: sound paper check test lab results report bench bench-mapper bench-metrics bench-null bench-parity \
         bench-generation bench-ablations bench-pairs bench-bridges bench-photographs bench-order bench-cost \
-        bench-mutations bench-audit bench-exclusion lock book figures classroom
+        bench-mutations bench-audit bench-exclusion bench-sync lock book figures classroom
 
 ifdef IN
 sound: .venv/ready  ## set up, then make a sound for IN (a picture, a video or a folder of them) in OUT
@@ -111,6 +111,10 @@ bench-photographs: .venv/ready  ## set up, then make a sound for every photograp
 
 bench-cost: .venv/ready  ## set up, then measure what one item of each stage costs at the paper's sizes
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --out $(KEPT)/results/rates.csv
+
+bench-sync: .venv/ready  ## set up, then measure how much of time is seen in films, and made in their sounds; an hour
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.sync --out $(KEPT)/results/sync.csv
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --sync
 
 bench-audit: .venv/compiled  ## set up, then give every measure known defects to find, 3 hours (QUICK=1: five minutes); REAL: a folder of sounds
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --out $(KEPT)/results \

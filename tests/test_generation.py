@@ -112,7 +112,7 @@ def test_what_is_excluded_takes_the_place_of_the_null_embedding(mel_generator, e
 def test_guidance_goes_on_from_the_unconditional_through_the_conditional_prediction(generator, embeddings):
     """Ho and Salimans 2022: null + g (conditional - null). One step of DDIM is linear in the prediction."""
     torch.manual_seed(0)
-    noise = torch.randn(1, *generator._latent_shape(1.0))
+    noise = torch.randn(1, *generator.latent_shape(1.0))
     walked = {guidance: generator.denoise(noise, torch.from_numpy(embeddings[:1]), 1, guidance, scheduler="ddim")
               for guidance in (0.0, 1.0, 4.0)}
     step = walked[1.0] - walked[0.0]

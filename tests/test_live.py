@@ -74,7 +74,7 @@ def test_a_runtime_that_is_another_file_is_refused(tmp_path):
 def test_the_page_gets_the_stacks_own_sizes_and_names(contents, stack):
     mappers = contents.mappers_of(stack)
     settings, numbers = contents.settings_and_numbers(stack, mappers)
-    assert settings["latents"] == list(stack.generator._latent_shape(stack.generator.clip_seconds))
+    assert settings["latents"] == list(stack.generator.latent_shape(stack.generator.clip_seconds))
     assert settings["picture"]["size"] == stack.vision.fit.transforms[1].size[0]
     assert set(mappers) <= set(settings["choices"]) and settings["mappers"].keys() == mappers.keys()
     assert numbers["vocabulary"].shape == (len(settings["vocabulary"]["sentences"]), stack.vision.embed_dim)

@@ -119,8 +119,8 @@ def test_only_the_file_of_the_stacks_asks_for_a_stack_by_name():
     assert not [path.name for path in MODULES if path.name != "places.py" and asks_for_a_stack(path.read_text())]
 
 
-ROOMS = ("options", "data", "models", "stacks", "metrics", "mappers", "retiming", "pipeline", "sound_files", "plotting", "widgets",
-         "evaluation", "commands", "__main__")  # along the way of the data
+ROOMS = ("options", "data", "models", "stacks", "metrics", "mappers", "event_adapter", "retiming", "pipeline",
+         "sound_files", "plotting", "widgets", "evaluation", "commands", "__main__")  # along the way of the data
 
 
 def room_of(module: str) -> int:

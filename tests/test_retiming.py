@@ -125,6 +125,7 @@ def test_a_sound_that_would_no_longer_be_itself_stays_out_of_time(stack, monkeyp
     sound = synthesise(plain_scene("dog", count=2))[None]
     condition, options = stack.audio.embed_audio(list(sound), RATE), SoundOptions(steps=1)
     noise, tried = np.random.default_rng(0).normal(0, 0.1, sound.shape).astype(np.float32), []
+    monkeypatch.setattr(pipeline, "event_adapter", lambda stack: None)
     monkeypatch.setattr(pipeline, "retimed", lambda *given, **_: tried.append(given[4]) or noise)
     assert pipeline.in_time(stack, sound, condition, film_of([1.0]), options) is sound and len(set(tried)) == 2
     monkeypatch.setattr(pipeline, "retimed", lambda *given, **_: np.roll(sound, 800, 1))

@@ -18,10 +18,11 @@ from v2a_pretraining import clock, generator
 from v2a_pretraining import data as pretraining_data
 from v2a_pretraining.__main__ import main
 from v2a_pretraining.encoders import write_bpe
-from v2a_pretraining.generator import train_decoder, train_unet, train_vocoder
+from v2a_pretraining.generator import train_adapter, train_decoder, train_unet, train_vocoder
 from v2a_pretraining.run import PARTS, TEMPERATURE, Pretraining
 
 from v2a_utils.data.files import check_sums
+from v2a_utils.event_adapter import EventAdapter
 from v2a_utils.mappers import training
 from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
@@ -31,7 +32,7 @@ from v2a_utils.stacks.places import StackConfig
 from v2a_utils.stacks.stack import Stack
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
-SHRINK = 1200  # of data and steps, for a trial
+SHRINK = 3000  # of data and steps, for a trial
 CONFIG = TrainConfig(steps=30, batch_size=8, learning_rate=0.01, warmup=3, ema=0.9)
 
 
@@ -197,7 +198,7 @@ def test_rendered_chunks_stay_in_step_with_their_scenes(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory):
-    """A stack trained on twenty scenes for a handful of steps: (its folder, the working folder)."""
+    """A stack trained on eight scenes for a handful of steps: (its folder, the working folder)."""
     folder = tmp_path_factory.mktemp("pretrain")
     arguments = ["run", "--out", str(folder / "mini"), "--work", str(folder / "work"), "--shrink", str(SHRINK)]
     assert main([*arguments, "--only", "tagger", "clip", "clap"]) == 0
@@ -227,7 +228,7 @@ def test_pretraining_writes_weights_in_the_libraries_formats_and_no_checkpoints(
     out, _ = pretrained
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {"audioldm/model_index.json", "audioldm/unet/diffusion_pytorch_model.safetensors",
-            "audioldm/vae/diffusion_pytorch_model.safetensors", "clip/v2a-mini-clip.json",
+            "audioldm/vae/diffusion_pytorch_model.safetensors", "audioldm/event_adapter.safetensors", "clip/v2a-mini-clip.json",
             "clip/open_clip_model.safetensors", "embeddings/val/part-000000.parquet", "clap/model.safetensors",
             "clap/tokenizer.json", "SHA256SUMS", "TIMES.json"} <= files
     assert {name.rsplit(".", 1)[-1] for name in files} <= {
@@ -264,6 +265,26 @@ def test_the_unet_goes_on_with_the_weights_that_are_there(pretrained, tmp_path, 
                tmp_path / "unet.pt", still, "cpu", go_on)
     after = load_file(folder / "unet" / VAE_FILE)
     assert all(torch.equal(after[name], value) for name, value in before.items()) == go_on
+
+
+def test_the_adapter_learns_and_the_unet_stays(pretrained, tmp_path):
+    folder = shutil.copytree(pretrained[0] / "audioldm", tmp_path / "audioldm")
+    unet = (folder / "unet" / VAE_FILE).read_bytes()
+    train_adapter(np.ones((4, 16, 32, 8), np.float32), np.eye(4, 64, dtype=np.float32),
+                  np.array([[0.5, 1.0], [0.2, np.nan]] * 2), folder, tmp_path / "adapter.pt",
+                  TrainConfig(steps=2, batch_size=2, warmup=0), "cpu")
+    adapter = EventAdapter.load(folder)
+    assert all(layer.weight.any() for layer in adapter.leave) and (folder / "unet" / VAE_FILE).read_bytes() == unet
+
+
+def test_events_are_learned_as_a_film_would_show_them():
+    onsets, shown = np.array([0.5, 1.5, np.nan]), np.random.default_rng(0)
+    lines = np.stack([generator._as_shown(onsets, 256, shown) for _ in range(400)])
+    near = [(line[0, place - 5 : place + 6] > 0.9).any() for line in lines for place in (50, 150)]
+    assert 0.7 < np.mean(near) < 0.9  # some are missed, some hidden
+    blind = lines[:, 1] > 0
+    assert 0.2 < blind.any(1).mean() < 0.4 and not (lines[:, 0] > 0.99)[blind].any()
+    assert (lines[:, 0, 80:120] > 0.9).any()  # and some are seen that are none
 
 
 class Blank(nn.Module):
@@ -328,7 +349,7 @@ def test_the_vocoder_learns_from_mels_of_the_sound_and_of_the_vae_in_turn(pretra
 def test_finished_parts_are_not_trained_again(pretrained):
     out, work = pretrained
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert main(["run", "--out", str(out), "--work", str(work), "--shrink", "1200"]) == 0
+    assert main(["run", "--out", str(out), "--work", str(work), "--shrink", str(SHRINK)]) == 0
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 

@@ -10,12 +10,14 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile
+from IPython.display import Video
 from nbclient import NotebookClient
 from PIL import Image
-from soundworld import draw, make_scene
+from soundworld import SAMPLE_RATE, draw, events, film, make_scene, synthesise
 
 from v2a_utils import widgets
-from v2a_utils.pipeline import SoundOptions, picture_to_sound
+from v2a_utils.data.exports import write_film
+from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ class Panel:
         first, controls, last, _, self.history = shown[0].children
         self.source, self.upload, self.note = first.children
         self.mapper, self.steps, self.guidance, self.seed = controls.children
-        self.button, self.bar = last.children
+        self.button, self.bar, self.sync = last.children
 
     @property
     def entries(self) -> list[str]:
@@ -135,6 +137,23 @@ def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(p
     assert len(panel.entries) == 1 and panel.source.value == widgets.UPLOAD
     expected = picture_to_sound(stack, [Image.new("RGB", (50, 50), "red")], QUICK)
     assert np.abs(panel.saved - expected.waveform).max() < 1e-3
+
+
+def test_an_uploaded_video_sounds_in_time_if_that_is_asked_for(panel, stack, shown, tmp_path):
+    scene = next(scene for index in range(100) if len(events(scene := make_scene("test", index))) > 2)
+    write_film(tmp_path / "own.mp4", film(scene), 25, synthesise(scene), SAMPLE_RATE)
+    content = (tmp_path / "own.mp4").read_bytes()
+    panel.upload.value = ({"name": "own.mp4", "type": "", "size": len(content), "content": content,
+                           "last_modified": datetime.now()},)
+    panel.button.click()
+    once = panel.saved
+    panel.sync.value = True
+    panel.button.click()  # no second press: it asks for something else
+    wanted = video_to_sound(stack, tmp_path / "own.mp4", QUICK, sync=True).waveform
+    assert len(panel.entries) == 2 and "in time" in panel.entries[0] and "in time" not in panel.entries[1]
+    assert len(panel.saved) == len(wanted) > len(once)
+    assert np.abs(panel.saved - wanted).max() < 1e-3
+    assert isinstance(shown[-1], Video) and not any(isinstance(each, Video) for each in shown[:-1])
 
 
 # ---------------------------------------------------------------------------------------------------------- findings

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from tqdm.auto import tqdm
 from v2a_utils.data.audio import even_loudness
 from v2a_utils.data.batches import Lanes, lane_count
 from v2a_utils.data.media import MAX_FRAMES, MediaError, load_frames, sample_frames, thumbnails, video_seconds
+from v2a_utils.event_adapter import Control, event_adapter
 from v2a_utils.mappers.photographs import TOLD, Look, photograph_embedding, seen_by_clip
 from v2a_utils.mappers.registry import has_mapper, mapper_familiarity, trained_mapper
-from v2a_utils.metrics.timing import motion
+from v2a_utils.metrics.timing import event_curve, motion
 from v2a_utils.models.clip import aggregate_frames
 from v2a_utils.models.photo import INSTALL
 from v2a_utils.options import FAMILIARITY, MAPPER_CHOICES, TRAINED, SoundOptions
@@ -146,16 +148,17 @@ def _is_own(mapper: str) -> bool:
     return mapper not in MAPPER_CHOICES and (Path(mapper) / FAMILIARITY).is_file()
 
 
-def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True):
+def best_candidates(stack: Stack, mapped: np.ndarray, options: SoundOptions, progress=None, rank: bool = True,
+                    control: Control | None = None):
     """For every row of `mapped` the best of `candidates` sounds by CLAP similarity to that row.
 
     Returns the sounds (n, samples) as generated, and their cosines (n,). Without `rank`, which one candidate does not
-    need, CLAP is not asked and the cosines are None.
+    need, CLAP is not asked and the cosines are None. `control` has a timeline for every candidate of every row.
     """
     audio = stack.audio if rank else None  # loaded first: an error comes before minutes of generation, not after
     repeated = np.repeat(mapped, options.candidates, axis=0)
     waves = stack.generator.generate(repeated, options.steps, options.guidance, options.seconds, options.seed, progress,
-                                     options.scheduler, exclude=excluded(stack, options))
+                                     options.scheduler, exclude=excluded(stack, options), control=control)
     if audio is None:
         return waves, None
     heard = audio.embed_audio(list(waves), stack.generator.sample_rate)
@@ -219,8 +222,8 @@ def video_to_sound(stack: Stack, path: str | Path, options: SoundOptions = Sound
 
     Windows of `options.seconds` overlap by a quarter. Each is conditioned on its own pictures, but all share the noise
     of the mapper, so that a lasting sound keeps its timbre. `visual` and `mapped` of the answer are the windows' mean
-    directions, `look` what was likeliest in any window. With `sync` the sound's events are moved to where something
-    happens in the pictures (`retiming`); a window in which nothing does keeps its sound.
+    directions, `look` what was likeliest in any window. With `sync` it sounds when something happens in the pictures
+    (`in_time`); a window in which nothing does keeps its sound.
     """
     total, options = video_seconds(path), settle(stack, options)
     describe, rate, seconds = _describer(stack, options), stack.generator.sample_rate, options.seconds
@@ -287,16 +290,26 @@ def in_time(stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarra
             progress=None) -> np.ndarray:
     """A sound (1, samples) made for an embedding (1, d), with its events where its film's motion (frames,) shows some.
 
-    If CLAP no longer hears the embedding in it (its cosine falls by more than LOSS), more noise melts the seams; if
-    that does not help either, the sound stays as it was. Without CLAP the first attempt counts.
+    A stack with an event adapter makes it anew and is told of the events; without one the sound's own are moved. If
+    CLAP no longer hears the embedding in it (its cosine falls by more than LOSS), the next way is tried: other events
+    moved, more noise to melt the seams. If nothing helps, the sound stays as it was. Without CLAP the first attempt
+    counts.
     """
-    for strength in SYNC_STRENGTHS:
-        moved = retimed(stack.generator, waves, mapped, [film], strength, steps=options.steps, seed=options.seed,
-                        guidance=options.guidance, scheduler=options.scheduler, progress=progress,
-                        exclude=excluded(stack, options))
+    generator, adapter = stack.generator, event_adapter(stack)
+    seconds = waves.shape[1] / generator.sample_rate
+    if not event_curve(film, len(film) / seconds).any():
+        return waves
+    settings = {"steps": options.steps, "seed": options.seed, "guidance": options.guidance, "progress": progress,
+                "scheduler": options.scheduler, "exclude": excluded(stack, options)}
+    attempts = [partial(retimed, generator, waves, mapped, [film], strength, **settings) for strength in SYNC_STRENGTHS]
+    if adapter:
+        shown = Control.by_films(generator, adapter, [film] * options.candidates, seconds)
+        attempts.insert(0, lambda: best_candidates(stack, mapped, options, progress, options.candidates > 1, shown)[0])
+    for attempt in attempts:
+        moved = attempt()
         if not stack.has("clap") or np.array_equal(moved, waves):
             return moved
-        before, after = stack.audio.embed_audio([waves[0], moved[0]], stack.generator.sample_rate) @ mapped[0]
+        before, after = stack.audio.embed_audio([waves[0], moved[0]], generator.sample_rate) @ mapped[0]
         if after >= before - LOSS:
             return moved
     return waves

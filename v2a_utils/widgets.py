@@ -10,7 +10,8 @@ import html
 import io
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +20,17 @@ import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
-from IPython.display import HTML, Audio, display
+from IPython.display import HTML, Audio, Video, display
 from PIL import Image
 from soundworld import CLASSES, SAMPLE_RATE, Scene, draw, synthesise
 
 from v2a_utils.data.audio import even_loudness
-from v2a_utils.data.media import load_frames
-from v2a_utils.pipeline import Sound, SoundOptions, mapper_choices, picture_to_sound, settle
+from v2a_utils.data.media import kind_of, load_frames, put_sound
+from v2a_utils.pipeline import Sound, SoundOptions, mapper_choices, picture_to_sound, settle, video_to_sound
 from v2a_utils.plotting import AUDIO, MAPPED, MARKERS, VISION, show_picture, show_spectrogram
 from v2a_utils.stacks.stack import Stack
 
-UPLOAD = "my upload"
+UPLOAD, SYNC = "my upload", "in time with a video"
 CARD = 170  # pixels, width of a picture in a row of cards
 MEASURED_ON = "mini"  # the stack whose numbers the sentences of the lessons are bound to
 
@@ -81,9 +82,14 @@ def _png(picture: Image.Image) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, progress=None) -> Sound:
-    """Make the sound of `frames` and display picture, spectrogram, player and what the tagger hears; returns it."""
-    sound = picture_to_sound(stack, frames, options, progress)
+def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, progress=None,
+               video: Path | None = None) -> Sound:
+    """Make the sound of `frames` and display picture, spectrogram, player and what the tagger hears; returns it.
+
+    With their `video` it is the sound of the whole of it, in time with what happens, and the film is played with it.
+    """
+    sound = (video_to_sound(stack, video, options, sync=True) if video
+             else picture_to_sound(stack, frames, options, progress))
     figure, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), width_ratios=(1, 2))
     show_picture(left, frames[0])
     heard = ", ".join(f"{name} {share:.0%}" for name, share in sound.heard)
@@ -91,7 +97,7 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     show_spectrogram(right, sound.waveform, sound.sample_rate, title)
     display(figure)
     plt.close(figure)
-    display(player(sound.waveform, sound.sample_rate))
+    display(_film(video, sound) if video else player(sound.waveform, sound.sample_rate))
     if sound.words and sound.look.chosen:
         seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
         print(f"CLIP does not know such pictures, so classifiers of photographs looked: {seen}. Chosen: "
@@ -99,6 +105,13 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     elif sound.out_of_distribution:
         print("This picture is unlike those that the stack was trained on: do not trust its sound.")
     return sound
+
+
+def _film(video: Path, sound: Sound) -> Video:
+    """A player of a video with a new sound."""
+    with tempfile.TemporaryDirectory() as folder:
+        put_sound(video, target := Path(folder) / "film.mp4", sound.waveform, sound.sample_rate)
+        return Video(target.read_bytes(), embed=True, mimetype="video/mp4", width=2 * CARD)
 
 
 HISTORY = 8  # sounds that a panel keeps
@@ -132,6 +145,7 @@ class UploadPanel:
         }
         for name, control in self.controls.items():
             control.description = name
+        self.sync = ipywidgets.Checkbox(False, description=SYNC, indent=False)
         self.button = ipywidgets.Button(description="make a sound", button_style="primary")
         self.bar, self.note = ipywidgets.IntProgress(), ipywidgets.HTML(ASK)
         self.answer, self.history = ipywidgets.Output(), ipywidgets.HTML()
@@ -143,7 +157,7 @@ class UploadPanel:
     def widget(self) -> ipywidgets.VBox:
         """The controls, the answer and the last sounds, one below the other."""
         return ipywidgets.VBox([_row(self.source, self.upload, self.note), _row(*self.controls.values()),
-                                _row(self.button, self.bar), self.answer, self.history])
+                                _row(self.button, self.bar, self.sync), self.answer, self.history])
 
     def _arrived(self, _) -> None:
         if self.upload.value:
@@ -155,7 +169,8 @@ class UploadPanel:
         """Make the sound that the controls ask for; one sentence where it cannot be made, and nothing is lost."""
         shown = replace(self.given, **{name: control.value for name, control in self.controls.items()})
         picture = self.upload.value if self.source.value == UPLOAD else self.source.value
-        if self.newest == (picture, shown):  # also a second press while the first one's sound was being made
+        asked = picture, shown, self.sync.value
+        if self.newest == asked:  # also a second press while the first one's sound was being made
             self.note.value = SAME
             return
         # the reader kept the default mapper, so photographs may still go to their classifier
@@ -164,17 +179,29 @@ class UploadPanel:
         self.answer.clear_output()
         with self.answer:
             try:
-                frames = _uploaded_frames(picture) if self.source.value == UPLOAD else [self.examples[picture]]
-                sound = show_sound(self.stack, frames, wanted, lambda done, steps: setattr(self.bar, "value", done))
-                self._keep(frames[0], sound, shown)
-                self.newest, self.note.value = (picture, shown), ASK
+                self._keep(*self._show(picture, wanted), shown)
+                self.newest, self.note.value = asked, ASK
             except ValueError as error:  # what the reader gave cannot be used: no traceback
                 print(error)
             finally:
                 self.button.disabled = False
 
-    def _keep(self, picture: Image.Image, sound: Sound, options: SoundOptions) -> None:
-        self.kept = [(picture, sound.waveform, *_titles(options, sound)), *self.kept][:HISTORY]
+    def _show(self, picture: str | tuple, options: SoundOptions) -> tuple[Image.Image, Sound, bool]:
+        """Make and display the sound of an example by its name, or of an upload.
+
+        Returns the first picture, the sound, and whether it is in time with a video.
+        """
+        def progress(done: int, steps: int) -> None:
+            self.bar.value = done
+
+        if self.source.value != UPLOAD:
+            return self.examples[picture], show_sound(self.stack, [self.examples[picture]], options, progress), False
+        with _uploaded(picture) as path:
+            frames, timed = load_frames(path), self.sync.value and kind_of(path) == "video"
+            return frames[0], show_sound(self.stack, frames, options, progress, path if timed else None), timed
+
+    def _keep(self, picture: Image.Image, sound: Sound, timed: bool, options: SoundOptions) -> None:
+        self.kept = [(picture, sound.waveform, *_titles(options, sound, timed)), *self.kept][:HISTORY]
         pictures, waves, titles, names = zip(*self.kept)
         self.history.value = cards(pictures, waves, sound.sample_rate, titles, names).data
 
@@ -194,10 +221,12 @@ def upload_panel(stack: Stack, examples: dict[str, Image.Image], options: SoundO
     show_sound(stack, [picture], panel.options)
 
 
-def _titles(options: SoundOptions, sound: Sound) -> tuple[str, str]:
+def _titles(options: SoundOptions, sound: Sound, timed: bool) -> tuple[str, str]:
     """What stands above a sound of the history, and the name of its file."""
-    settings = f"{options.mapper}, {options.steps} steps, guidance {options.guidance:g}, seed {options.seed}"
-    name = f"{Path(options.mapper).name}-steps{options.steps}-guidance{options.guidance:g}-seed{options.seed}.wav"
+    settings = (f"{options.mapper}, {options.steps} steps, guidance {options.guidance:g}, seed {options.seed}"
+                f"{', in time' if timed else ''}")
+    name = (f"{Path(options.mapper).name}-steps{options.steps}-guidance{options.guidance:g}-seed{options.seed}"
+            f"{'-in-time' if timed else ''}.wav")
     if not sound.heard:
         return settings, f"sound-{name}"
     heard, share = sound.heard[0]
@@ -263,8 +292,9 @@ def _scatter(ax, scenes: list[Scene], planes: dict[str, np.ndarray], colouring: 
             ax.scatter(*planes[name].T, c=[getattr(thing, colouring) for thing in things], cmap="viridis", **style)
 
 
-def _uploaded_frames(files: tuple) -> list[Image.Image]:
-    """Frames of the file in a FileUpload's value; ValueError when there is none or it cannot be read."""
+@contextmanager
+def _uploaded(files: tuple) -> Iterator[Path]:
+    """The file in a FileUpload's value, for as long as it is needed; ValueError when there is none or it is damaged."""
     if not files:
         raise ValueError("Press 'upload' and choose a picture or a video first.")
     file = files[-1]
@@ -272,7 +302,7 @@ def _uploaded_frames(files: tuple) -> list[Image.Image]:
         path = Path(folder) / Path(file["name"]).name
         path.write_bytes(file["content"])
         try:
-            return load_frames(path)
+            yield path
         except ValueError as error:  # the reader knows the file by its name, not by where it lay for a moment
             raise ValueError(str(error).replace(str(path), path.name)) from error
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from tqdm.auto import tqdm
 from v2a_pretraining.data import Rendered
 
+from v2a_utils.event_adapter import EventAdapter, timeline
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel, log_mel_of, magnitudes
 from v2a_utils.models.vocoder import LearnedVocoder
@@ -39,6 +40,10 @@ SCHEDULER_CONFIG = {
 CONDITION_DROPOUT = 0.1
 NOISE_SKEW = 1.5  # above 1, less of the training goes to noise in which nothing can be heard yet
 LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
+CURVE_RATE = 100  # mel frames a second
+# what the events of a film are to those of its sound: seconds apart, share not seen, seen too many (a sound), and how
+# often a shot hides all of them
+JITTER, MISSED, TOO_MANY, HIDDEN = 0.015, 0.1, 0.2, 0.3
 FAINT = 3e-4  # about twice the STFT magnitude of rounding to sixteen bits
 
 
@@ -164,6 +169,50 @@ def train_unet(
     model.half().save_pretrained(out / "unet")
     scheduler.save_pretrained(out / "scheduler")
     return losses
+
+
+def train_adapter(
+    latents: np.ndarray, audio_embeddings: np.ndarray, onsets: np.ndarray, folder: Path, checkpoint: Path,
+    config: TrainConfig, device: str
+) -> list[float]:
+    """Train what tells the UNet in `folder`, which stays as it is, when things begin to sound.
+
+    Sounds are scaled latents (n, channels, frames, mels), CLAP embeddings (n, d) and onsets (n, most) in s, the rest of
+    a row NaN. The adapter gets them as a film would show them: a little early or late, some missed, some too many.
+    """
+    vae = AutoencoderKL.load_config(folder / "vae")
+    unet, scheduler = _saved(UNet2DConditionModel, folder / "unet").to(device).eval(), DDIMScheduler(**SCHEDULER_CONFIG)
+    unet.requires_grad_(False).set_attn_processor(AttnProcessor())
+    torch.manual_seed(config.seed)
+    adapter = EventAdapter.beside(unet, 2 ** (len(vae["block_out_channels"]) - 1))
+    latents, conditions = torch.from_numpy(latents), torch.from_numpy(audio_embeddings)
+    frames = latents.shape[2] * adapter.factor
+
+    def loss_of(model, rows, generator):
+        clean, condition = latents[rows].float().to(device), conditions[rows].to(device)
+        dice = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+        shown = torch.from_numpy(np.stack([_as_shown(each, frames, dice) for each in onsets[rows]])).to(device)
+        times = (1000 * torch.rand(len(clean), generator=generator)).long().to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        *skips, middle = model(shown, times, condition)
+        noisy = scheduler.add_noise(clean, noise, times)
+        predicted = unet(noisy, times, encoder_hidden_states=None, class_labels=condition,
+                         down_block_additional_residuals=skips, mid_block_additional_residual=middle).sample
+        return F.mse_loss(predicted.float(), scheduler.get_velocity(clean, noise, times))
+
+    losses = fit(adapter, loss_of, len(latents), config, checkpoint, "event adapter", device)
+    adapter.save(folder)
+    return losses
+
+
+def _as_shown(onsets: np.ndarray, frames: int, dice: np.random.Generator) -> np.ndarray:
+    """A timeline (2, frames) of a sound's onsets (most,) as its film may show them."""
+    seconds, times = frames / CURVE_RATE, onsets[~np.isnan(onsets)]
+    times = (times + dice.normal(0, JITTER, len(times)))[dice.random(len(times)) >= MISSED]
+    times = np.concatenate([times, dice.uniform(0, seconds, dice.poisson(TOO_MANY))])
+    first, last = sorted(dice.uniform(0, seconds, 2)) if dice.random() < HIDDEN else (0, 0)
+    blind = (np.arange(frames) >= first * CURVE_RATE) & (np.arange(frames) < last * CURVE_RATE)
+    return timeline(times[(times < first) | (times >= last)], frames, CURVE_RATE, blind)
 
 
 def _new_unet(dim: int) -> UNet2DConditionModel:

@@ -16,11 +16,11 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from soundworld import SAMPLE_RATE, make_scene, synthesise
+from soundworld import SAMPLE_RATE, Scene, events, make_scene, synthesise
 from tqdm.auto import tqdm
 from v2a_pretraining import backbones, encoders, generator
 from v2a_pretraining.clock import Clock
-from v2a_pretraining.data import Rendered, render
+from v2a_pretraining.data import SIZES, Rendered, render
 
 from v2a_utils.data.files import write_json, write_sums
 from v2a_utils.data.sources import soundworld
@@ -44,6 +44,7 @@ CONFIGS = {
     "vocoder": TrainConfig(steps=4000, batch_size=8, learning_rate=2e-3, warmup=50, ema=0.995, muon=True),
     "unet": TrainConfig(steps=1900, batch_size=48, learning_rate=8e-4, ema=0.995),
     "unet_fresh": TrainConfig(steps=7500, batch_size=48, learning_rate=1e-3, ema=0.998, muon=True),
+    "adapter": TrainConfig(steps=3000, batch_size=32, learning_rate=1.5e-3, ema=0.998),
     "wav2clip": TrainConfig(steps=500, batch_size=64, learning_rate=2e-3, warmup=50),
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
@@ -98,8 +99,9 @@ class Pretraining:
         return self.work / f"{part}.done"
 
     def _config(self, part: str) -> TrainConfig:
-        config = CONFIGS[part]
-        return replace(config, steps=max(config.steps // self.shrink, 2), seed=self.seed)
+        config, examples = CONFIGS[part], SIZES["train"] // self.shrink
+        return replace(config, steps=max(config.steps // self.shrink, 2), seed=self.seed,
+                       batch_size=max(min(config.batch_size, examples), 2))
 
     def _checkpoint(self, part: str) -> Path:
         return self.work / f"{part}.pt"
@@ -145,6 +147,15 @@ class Pretraining:
         null = load_file(folder / NULL_FILE)["null_embedding"].numpy()
         generator.train_unet(latents, sounds, null, folder, self._checkpoint("unet_fresh"), config, self.device,
                              go_on=True)
+
+    def _train_adapter(self, data: Rendered, config: TrainConfig) -> None:
+        """Of the sounds of the first fresh seed."""
+        seed = FRESH_SEEDS[0]
+        latents, sounds = self._fresh(seed)
+        onsets = self._cached(f"onsets_{seed}", lambda: _onsets([make_scene("train", index, seed)
+                                                                 for index in range(len(latents))]))
+        generator.train_adapter(latents, sounds, onsets, self.out / "audioldm", self._checkpoint("adapter"), config,
+                                self.device)
 
     def _fresh(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Latents and embeddings of a seed's sounds, which themselves need not stay in memory."""
@@ -222,6 +233,13 @@ class Pretraining:
             np.save(temporary, compute())
             temporary.replace(path)
         return np.load(path)
+
+
+def _onsets(scenes: list[Scene]) -> np.ndarray:
+    """When the things of scenes begin to sound, (n, most) in s, NaN behind the last."""
+    found = [[event.seconds for event in events(scene)] for scene in tqdm(scenes, "onsets")]
+    most = max(map(len, found))
+    return np.array([times + [np.nan] * (most - len(times)) for times in found])
 
 
 def _render_fresh(folder: Path, shrink: int) -> None:

@@ -3,6 +3,8 @@
 Weights are random, for speed does not depend on them. Seconds are those of the processor in this process, on one thread,
 so that other work on the machine does not count: the median of a few rounds. What 200 denoising steps or all of VGGSound
 cost, notebook 07 computes from these. "decode" and "film" are those of one real clip, which lies beside the checkout.
+
+`--sync` prints instead what it costs to bring a sound into time, beside an ordinary step of the denoising in the same run.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from benchmarks.extraction import random_stack
 from benchmarks.mapper import training_step
 from v2a_utils.data.files import write_table
 from v2a_utils.data.media import load_frames
+from v2a_utils.event_adapter import Control, EventAdapter
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import NUM_CLASSES, AudioBackbone, Cnn14
@@ -57,6 +60,26 @@ def stages() -> dict[str, tuple[str, Callable[[], object]]]:
     }
 
 
+def sync_stages() -> dict[str, Callable[[], object]]:
+    """Steps of the ways to bring a sound into time, beside an ordinary one; all with guidance, two rows of the UNet."""
+    unet, vae, vocoder, scheduler = random_audioldm()
+    null = np.eye(512, dtype=np.float32)[0]
+    generator = Generator(unet, vae, vocoder, scheduler, null, "cpu", clip_seconds=SECONDS)
+    latents = torch.randn(1, *generator.latent_shape(SECONDS))
+    labels, adapter = torch.from_numpy(null)[None], EventAdapter.beside(unet, 2 ** (len(vae.config.block_out_channels) - 1))
+    shown = Control(adapter, torch.zeros(1, 2, latents.shape[2] * adapter.factor))
+    wave = np.random.default_rng(0).standard_normal((1, round(RATE * SECONDS))).astype(np.float32)
+
+    def pushed() -> None:  # what guidance through the decoder adds to a step
+        clean = latents.clone().requires_grad_()
+        vae.decode(clean).sample.exp().sum().backward()
+
+    return {"a step": lambda: generator.denoise(latents, labels, 1, 2.5),
+            "a step told by an adapter": lambda: generator.denoise(latents, labels, 1, 2.5, control=shown),
+            "the gradient that guidance adds to a step": pushed,
+            "what moving adds to its steps: the sound encoded": lambda: generator.encode(wave)}
+
+
 def seconds_of(call: Callable[[], object], rounds: int) -> float:
     """Median processor seconds of a call; a first one is not counted."""
     call()
@@ -74,8 +97,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of each measurement (default: 3)")
     parser.add_argument("--out", type=Path, default=Path("out/results/rates.csv"),
                         help="the table (default: %(default)s)")
+    parser.add_argument("--sync", action="store_true", help="print what it costs to bring a sound into time")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.sync:
+        for stage, call in sync_stages().items():
+            print(f"{seconds_of(call, options.rounds):6.2f} s  {stage}", flush=True)
+        return
     rows = []
     for stage, (item, call) in stages().items():
         rows.append({"stage": stage, "item": item, "seconds": seconds_of(call, options.rounds), "bytes": None})

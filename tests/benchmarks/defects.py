@@ -11,7 +11,7 @@ from typing import NamedTuple
 import av
 import librosa
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
+from scipy.signal import butter, correlate, sosfiltfilt
 from soundworld import SAMPLE_RATE, Scene, counterfactual
 
 from v2a_utils.data.audio import resample
@@ -69,7 +69,7 @@ def through_mp3(wave: np.ndarray, kilobits: float, dice: Dice) -> np.ndarray:
     with av.open(written) as file:
         heard = np.concatenate([frame.to_ndarray().reshape(-1) for frame in file.decode(audio=0)])
     near = heard[: len(wave) + 4000]
-    delay = int(np.argmax(np.correlate(near, wave, "valid"))) if len(near) > len(wave) else 0
+    delay = int(np.argmax(correlate(near, wave, "valid"))) if len(near) > len(wave) else 0
     return librosa.util.fix_length(near[delay:], size=len(wave))
 
 

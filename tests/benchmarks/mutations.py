@@ -37,6 +37,8 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "test_fetch.py"),
     ("what is excluded leads the guidance", "models/audioldm.py", "self.null_embedding if exclude is None else exclude",
      "self.null_embedding", "test_generation.py"),
+    ("a film without events leaves its sound alone", "event_adapter.py", "one * told for", "one for",
+     "test_event_adapter.py"),
     ("sounds that are all the same are told of", "evaluation/scoring.py", "if different < DISTINCT *", "if different < 0 *",
      "test_score.py"),
     # how sure a number is

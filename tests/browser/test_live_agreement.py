@@ -41,7 +41,7 @@ def by_the_package(stack, picture, options: dict) -> dict:
     generator, seed = stack.generator, options["seed"]
     visual = stack.vision.embed_images([picture])
     mapped = trained_mapper(stack, options["mapper"]).map(visual, seed=seed)
-    shape = generator._latent_shape(generator.clip_seconds)
+    shape = generator.latent_shape(generator.clip_seconds)
     noise = torch.randn(shape, generator=row_generators([0], seed)[0])[None]
     latents = generator.denoise(noise, torch.from_numpy(mapped), STEPS, GUIDANCE)
     mel = generator.decode(latents)

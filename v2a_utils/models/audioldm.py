@@ -93,7 +93,7 @@ class Generator:
     @torch.inference_mode()
     def generate(self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
                  seed: int = 0, progress=None, scheduler: str = "dpm++", start: np.ndarray | None = None,
-                 strength: float = 0.5, exclude: np.ndarray | None = None) -> np.ndarray:
+                 strength: float = 0.5, exclude: np.ndarray | None = None, control=None) -> np.ndarray:
         """One sound for every unit-norm CLAP embedding (n, embed_dim): float32 (n, samples), loudness not evened.
 
         Row i draws its noise from (seed, i), so a sound does not depend on what else is in the batch.
@@ -104,7 +104,7 @@ class Generator:
         `strength` is the share of the steps that are noised and denoised again (0 to 1; SDEdit, arXiv 2108.01073).
 
         With `exclude`, the embedding (embed_dim,) of what shall not be heard, the guidance leads away from that instead
-        of from the null embedding (a "negative prompt").
+        of from the null embedding (a "negative prompt"). `control` (`event_adapter.Control`) says when it sounds.
 
         If half precision overflows, the generator switches to single precision for good and starts over.
         FloatingPointError when the sounds are not finite even so.
@@ -113,7 +113,7 @@ class Generator:
             raise ValueError(f"strength is {strength}: give 0 to 1")
         make = partial(self._generate, embeddings, steps=steps, guidance=guidance, seconds=seconds or self.clip_seconds,
                        seed=seed, progress=progress, scheduler=scheduler, start=start, strength=strength,
-                       exclude=exclude)
+                       exclude=exclude, control=control)
         sounds = make()
         if not np.isfinite(sounds).all() and self.unet.dtype != torch.float32:
             tqdm.write("The generator's half precision overflowed: it goes on in single precision, which takes longer.")
@@ -126,10 +126,10 @@ class Generator:
         return sounds
 
     def _generate(self, embeddings, steps, guidance, seconds, seed, progress, scheduler, start, strength,
-                  exclude) -> np.ndarray:
+                  exclude, control) -> np.ndarray:
         """`generate` without its check that the sounds are finite."""
         rows = row_generators(range(len(embeddings)), seed)
-        shape = self._latent_shape(seconds)
+        shape = self.latent_shape(seconds)
         noise = torch.stack([torch.randn(shape, generator=row) for row in rows]).to(self.device)
         clean = None if start is None else self.encode(self._fit(start, shape[1])).expand_as(noise)
         conditions = torch.from_numpy(np.asarray(embeddings, np.float32))
@@ -137,7 +137,8 @@ class Generator:
         @torch.inference_mode()  # which a thread does not inherit
         def sounds(part: slice, progress=None) -> torch.Tensor:
             latents = self.denoise(noise[part], conditions[part], steps, guidance, progress, scheduler, rows[part],
-                                   None if clean is None else clean[part], strength, exclude)
+                                   None if clean is None else clean[part], strength, exclude,
+                                   control and control.rows(part))
             return self.vocoder(self.decode(latents)).float().cpu()
 
         own, *others = _parts(len(rows), lane_count(self.device))
@@ -149,12 +150,12 @@ class Generator:
     @torch.inference_mode()
     def denoise(self, noise: torch.Tensor, conditions: torch.Tensor, steps: int, guidance: float, progress=None,
                 scheduler: str = "dpm++", rows: list[torch.Generator] | None = None, clean: torch.Tensor | None = None,
-                strength: float = 0.5, exclude: np.ndarray | None = None) -> torch.Tensor:
+                strength: float = 0.5, exclude: np.ndarray | None = None, control=None) -> torch.Tensor:
         """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim).
 
         Both branches of the guidance are one batch. A scheduler that adds noise draws each row's from its generator in
-        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`. `exclude`: see
-        `generate`.
+        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`. `exclude` and `control`:
+        see `generate`.
         """
         walk = self._scheduler(scheduler)
         walk.set_timesteps(steps, device=self.device)
@@ -169,20 +170,28 @@ class Generator:
         labels = (conditions if guidance == 1 else torch.cat([null, conditions])).to(self.device)
         for done, time in enumerate(times, start=1):
             scaled = walk.scale_model_input(latents, time)
+            added = control and control(time, labels[-len(scaled):])
             if guidance == 1:
-                predicted = self.predict(scaled, time, labels)
+                predicted = self.predict(scaled, time, labels, added)
             else:
-                unconditional, conditional = self.predict(torch.cat([scaled] * 2), time, labels).chunk(2)
+                added = added and [torch.cat([torch.zeros_like(one), one]) for one in added]
+                unconditional, conditional = self.predict(torch.cat([scaled] * 2), time, labels, added).chunk(2)
                 predicted = unconditional + guidance * (conditional - unconditional)
             latents = walk.step(predicted, time, latents, **drawn).prev_sample
             if progress is not None:
                 progress(done, len(times))
         return latents
 
-    def predict(self, latents: torch.Tensor, time: torch.Tensor | int, labels: torch.Tensor) -> torch.Tensor:
-        """The UNet's answer, float32, to noisy latents at a time under conditions (batch, embed_dim)."""
-        latents, labels = (each.to(self.device, self.unet.dtype) for each in (latents, labels))
-        return self.unet(latents, time, encoder_hidden_states=None, class_labels=labels).sample.float()
+    def predict(self, latents: torch.Tensor, time: torch.Tensor | int, labels: torch.Tensor,
+                added: list[torch.Tensor] | None = None) -> torch.Tensor:
+        """The UNet's answer, float32, to noisy latents at a time under conditions (batch, embed_dim).
+
+        `added` comes to its skip connections and, the last, to its middle.
+        """
+        latents, labels, *added = (each.to(self.device, self.unet.dtype) for each in (latents, labels, *(added or [])))
+        return self.unet(latents, time, encoder_hidden_states=None, class_labels=labels,
+                         down_block_additional_residuals=added[:-1] or None,
+                         mid_block_additional_residual=added[-1] if added else None).sample.float()
 
     @torch.inference_mode()
     def encode(self, waveforms: np.ndarray) -> torch.Tensor:
@@ -202,7 +211,7 @@ class Generator:
             raise ValueError(f"unknown scheduler {name!r}: use {', '.join(SCHEDULERS)}")
         return getattr(diffusers, SCHEDULERS[name]).from_config(self.scheduler.config)
 
-    def _latent_shape(self, seconds: float) -> tuple[int, int, int]:
+    def latent_shape(self, seconds: float) -> tuple[int, int, int]:
         """(channels, time, mel) of a sound's latents, the time rounded up to what the UNet can halve at every level."""
         frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
         least = 2 ** (len(self.unet.config.block_out_channels) - 1)

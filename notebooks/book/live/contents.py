@@ -56,7 +56,7 @@ def settings_and_numbers(stack, mappers: dict) -> tuple[dict, dict[str, np.ndarr
         "vocabulary": _vocabulary(stack), "choices": choices,
         "mappers": {name: _sampling(mapper) for name, mapper in mappers.items()}, "mapperSalt": batches.MAPPER,
         "words": {"visualScale": bridge.config["visual_scale"]}, "audioDim": generator.embed_dim,
-        "trainSteps": TRAIN_STEPS, "latents": list(generator._latent_shape(seconds)),
+        "trainSteps": TRAIN_STEPS, "latents": list(generator.latent_shape(seconds)),
         "predicts": scheduler.config.prediction_type, "seconds": seconds, "sampleRate": generator.sample_rate,
         "mels": config.model_in_dim, "familiarLimit": familiarity.limit, "loudness": LOUDNESS,
         "vocoder": {name: config[name] for name in ("n_fft", "iterations", "momentum", "updates", "rescale_every")}

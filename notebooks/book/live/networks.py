@@ -115,7 +115,7 @@ def networks(stack, mappers: dict[str, nn.Module]) -> dict[str, tuple[nn.Module,
     size = size if isinstance(size, int) else size[0]
     if not isinstance(generator.vocoder, GriffinLimVocoder):
         raise ValueError(f"the page knows Griffin-Lim vocoders only, not {type(generator.vocoder).__name__}")
-    latents = torch.randn(2, *generator._latent_shape(generator.clip_seconds))
+    latents = torch.randn(2, *generator.latent_shape(generator.clip_seconds))
     labels = F.normalize(torch.randn(2, generator.embed_dim), dim=-1)
     visual = F.normalize(torch.randn(1, stack.vision.embed_dim), dim=-1)
     mel = Decoding(generator.vae)(latents[:1]).detach()
