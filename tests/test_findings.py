@@ -181,7 +181,7 @@ SPOILT = {  # lesson -> how it is made small, and how its data are spoiled
                     (one_picture, any_sound, no_pairs, any_condition, any_row)),
     "07_the_paper": ({"STEPS": 1, "PICTURES": 8},
                      (any_picture, any_sound, any_system, any_mapper, any_row)),
-    "08_time": ({"FILMS": 8, "GUIDED": 1, "STEPS": 2}, (any_sound, any_time)),
+    "08_time": ({"FILMS": 8, "GUIDED": 1, "STEPS": 2}, (any_sound, any_time, any_row)),
 }
 
 

@@ -1,4 +1,4 @@
-"""What tells a frozen AudioLDM *when* to sound: the only thing beside the mapper that is trained, and only on request.
+"""What tells a frozen AudioLDM *when* to sound: beside the mapper the only thing that is trained for it.
 
 A ControlNet (arXiv 2302.05543) in small: the events of a film, a line over time, become numbers that are added to the
 skip connections of the frozen UNet. Its last layers are zero before the training, so it begins by changing nothing.
