@@ -19,6 +19,7 @@ from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel, log_mel_of, magnitudes
 from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.models.weights import load_weights
+from v2a_utils.retiming import CURVE_RATE
 
 VAE_CONFIG = {
     "in_channels": 1, "out_channels": 1, "block_out_channels": (16, 32, 32, 64), "layers_per_block": 1,
@@ -40,9 +41,8 @@ SCHEDULER_CONFIG = {
 CONDITION_DROPOUT = 0.1
 NOISE_SKEW = 1.5  # above 1, less of the training goes to noise in which nothing can be heard yet
 LATENT_NOISE, TEXTURE_WEIGHT = 0.1, 0.5
-CURVE_RATE = 100  # mel frames a second
-# what the events of a film are to those of its sound: seconds apart, share not seen, seen too many (a sound), and how
-# often a shot hides all of them
+# how a film shows the events of its sound: seconds by which it errs (a standard deviation), share that it misses, how
+# many it shows too many, share of films with a stretch that hides them all
 JITTER, MISSED, TOO_MANY, HIDDEN = 0.015, 0.1, 0.2, 0.3
 FAINT = 3e-4  # about twice the STFT magnitude of rounding to sixteen bits
 

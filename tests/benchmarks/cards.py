@@ -71,7 +71,8 @@ def card(audit: pd.DataFrame, tricks: pd.DataFrame, measure: str) -> str:
 def beside_real(audit: pd.DataFrame, real: pd.DataFrame) -> str:
     """The smallest noticed doses in SoundWorld and on real sounds, as a table of Markdown, with how often they agree."""
     n = int(real.n.max())
-    world, found = noticed(audit, min(SEEN, key=lambda size: abs(size - n))), noticed(real, n)
+    few = min(SEEN, key=lambda size: abs(size - n))
+    world, found = noticed(audit, few), noticed(real, n)
     measures = list(found)
 
     def cell(defect: str, measure: str) -> str:
@@ -81,8 +82,9 @@ def beside_real(audit: pd.DataFrame, real: pd.DataFrame) -> str:
     same = np.mean([(world.loc[defect, name] > 0) == (found.loc[defect, name] > 0) for defect in found.index
                     for name in measures])
     lines = [f"| {defect} | " + " | ".join(cell(defect, name) for name in measures) + " |" for defect in found.index]
-    return (f"## On real sounds\n\nThe defects of the signal on pieces of real recordings, {n} against {n} others, which are "
-            f"no takes of the same scenes: SoundWorld / real. Whether a measure notices a defect at all is the same in "
+    return (f"## On sounds from outside SoundWorld\n\nThe defects of the signal on pieces of recordings and of sounds that "
+            f"systems published, {n} against {n} others, which are no takes of the same scenes. In each square: noticed "
+            f"from which dose in SoundWorld ({few} pictures) / here. Whether a measure notices a defect at all is the same in "
             f"{same:.0%} of {len(lines) * len(measures)} squares.\n\n| defect | " + " | ".join(measures) + " |\n"
             + "|---" * (len(measures) + 1) + "|\n" + "\n".join(lines) + "\n")
 

@@ -66,7 +66,8 @@ def sync_stages() -> dict[str, Callable[[], object]]:
     null = np.eye(512, dtype=np.float32)[0]
     generator = Generator(unet, vae, vocoder, scheduler, null, "cpu", clip_seconds=SECONDS)
     latents = torch.randn(1, *generator.latent_shape(SECONDS))
-    labels, adapter = torch.from_numpy(null)[None], EventAdapter.beside(unet, 2 ** (len(vae.config.block_out_channels) - 1))
+    labels, adapter = torch.from_numpy(null)[None], EventAdapter.beside(unet, generator.factor)
+    print(f"an adapter of {sum(each.numel() for each in adapter.parameters()):,} numbers")
     shown = Control(adapter, torch.zeros(1, 2, latents.shape[2] * adapter.factor))
     wave = np.random.default_rng(0).standard_normal((1, round(RATE * SECONDS))).astype(np.float32)
 

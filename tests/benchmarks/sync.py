@@ -9,6 +9,7 @@ The sounds are kept in results/sync: a killed run goes on.
 """
 
 import argparse
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,12 +19,16 @@ import torch
 from soundworld import SAMPLE_RATE, Scene, cut, events, film, make_scene, synthesise
 from tqdm.auto import tqdm
 
+from v2a_utils import event_adapter as adapter_code
+from v2a_utils import retiming
 from v2a_utils.data.files import key, whole_file, write_table
 from v2a_utils.data.sources import world_code
 from v2a_utils.event_adapter import Control, event_adapter
 from v2a_utils.mappers.registry import trained_mapper
+from v2a_utils.metrics import timing
 from v2a_utils.metrics.sounds import bootstrap, frechet_distance
 from v2a_utils.metrics.timing import event_curve, matches, motion, peaks
+from v2a_utils.models import audioldm
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.retiming import onsets, retimed
 from v2a_utils.stacks.stack import Stack, load_stack
@@ -58,7 +63,7 @@ def films_of(scenes: list[Scene]) -> np.ndarray:
     """Motion of the scenes' films, (n, frames)."""
     return kept("films", lambda: np.stack([motion(np.stack([np.asarray(frame) for frame in film(scene)]))
                                            for scene in tqdm(scenes, "films")]),
-                world=world_code(), split=scenes[0].split, count=len(scenes))
+                world=world_code(), code=inspect.getsource(timing), split=scenes[0].split, count=len(scenes))
 
 
 def looks_of(stack: Stack, scenes: list[Scene]) -> np.ndarray:
@@ -143,12 +148,14 @@ def making(stack: Stack, count: int, seeds: int, steps: int) -> list[dict]:
     found = {("true sounds", 0): true, ("true sounds through VAE and vocoder", 0): passed(stack, true)}
     mapper, generator = trained_mapper(stack, "diffusion"), stack.generator
     weights = [state_sha256(part) for part in (generator.unet, generator.vae, generator.vocoder, event_adapter(stack))]
+    code = [inspect.getsource(part) for part in (timing, retiming, adapter_code, audioldm, *WAYS.values(), sounds)]
     for seed in range(seeds):
         conditions = mapper.map(looks, seed=seed)
         for way in WAYS:
             found[way, seed] = kept("sounds", lambda way=way, seed=seed, conditions=conditions: sounds(
                 stack, way, conditions, films, steps, seed), way=way, seed=seed, steps=steps, films=films,
-                conditions=conditions, weights=weights)
+                conditions=conditions, weights=weights, null=generator.null_embedding, code=code,
+                scheduler=dict(generator.scheduler.config))
         found["as made, other film", seed] = np.roll(found["as made", seed], 1, 0)
     return [{"what": "making", "name": name, "seed": seed, "films": count} | judged(stack, scenes, waves, reference)
             for (name, seed), waves in found.items()]

@@ -51,7 +51,7 @@ class Generator:
         self.unet, self.vae, self.vocoder = (part.to(device).eval() for part in (unet, vae, vocoder))
         self.scheduler, self.null_embedding, self.device = scheduler, null_embedding, device
         # the length that the UNet was trained on, in seconds
-        self.clip_seconds = clip_seconds or self.unet.config.sample_size * self._factor * self.hop / self.sample_rate
+        self.clip_seconds = clip_seconds or self.unet.config.sample_size * self.factor * self.hop / self.sample_rate
 
     @classmethod
     def load(cls, folder: str | Path, null_embedding: np.ndarray, device: str = "cpu",
@@ -87,7 +87,8 @@ class Generator:
         return self.unet.config.projection_class_embeddings_input_dim
 
     @property
-    def _factor(self) -> int:
+    def factor(self) -> int:
+        """Mel frames, and mels, in one value of the latents."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.inference_mode()
@@ -213,14 +214,14 @@ class Generator:
 
     def latent_shape(self, seconds: float) -> tuple[int, int, int]:
         """(channels, time, mel) of a sound's latents, the time rounded up to what the UNet can halve at every level."""
-        frames = int(np.ceil(seconds * self.sample_rate / self.hop / self._factor))
+        frames = int(np.ceil(seconds * self.sample_rate / self.hop / self.factor))
         least = 2 ** (len(self.unet.config.block_out_channels) - 1)
         mels = self.vocoder.config.model_in_dim
-        return self.unet.config.in_channels, -(-frames // least) * least, mels // self._factor
+        return self.unet.config.in_channels, -(-frames // least) * least, mels // self.factor
 
     def _fit(self, waveforms: np.ndarray, frames: int) -> np.ndarray:
         """Waveforms (n, samples), cut or padded with silence to the length of so many latent frames."""
-        length = frames * self._factor * self.hop
+        length = frames * self.factor * self.hop
         waveforms = np.asarray(waveforms, np.float32)[:, :length]
         return np.pad(waveforms, ((0, 0), (0, length - waveforms.shape[1])))
 
