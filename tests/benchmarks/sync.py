@@ -110,7 +110,7 @@ def timed(true: list[np.ndarray], found: list[np.ndarray]) -> dict:
     for window in (0.05, 0.1):
         hits = np.array([len(matches(one, other, window)) for one, other in zip(true, found)])
         both = np.array([len(one) + len(other) for one, other in zip(true, found)])
-        interval = bootstrap(lambda hits, both: 2 * hits.sum() / both.sum(), hits, both)
+        interval = bootstrap(lambda hits, both: 2 * hits.sum() / both.sum(), hits, both).within(0, 1)
         name = f"F1 {1000 * window:.0f} ms"
         row |= {name: interval.value, f"{name} low": interval.low, f"{name} high": interval.high}
     away = [abs(one[a] - other[b]) for one, other in zip(true, found) for a, b in matches(one, other, MOST)]
