@@ -5,12 +5,13 @@ takes of SoundWorld's test scenes: the reference sounds are one take, what is ju
 measure notices a dose if in at least 80% of the drawn subsets of n pictures its value is worse than in 95% of subsets
 without a defect. What it said of true sounds that no other subset was set by are its false alarms.
 
-Features are kept in results/audit: what was killed goes on. `--quick` takes five minutes and says little. `--real
+Features and finished rows are kept in results/audit: what was killed goes on. `--quick` takes five minutes and says little. `--real
 FOLDER` repeats the defects of the signal on any folder of sounds, by the clouds' measures alone.
 """
 
 import argparse
 import inspect
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -46,6 +47,7 @@ CLEAN, ALARM, OTHERS = "none", "none, other takes", "none, other scenes of the c
 FILM_RATE, MEL_RATE, SLOW = 25, 100, 20  # frames and mels a second; subsets by which C2ST is judged
 SLICE = 40  # sounds heard at once
 TAKES = (1, 2)  # that get the defects
+MEASURES = [sha256(Path(each)) for each in (__file__, sounds.__file__, gap.__file__, timing.__file__)]
 
 
 # ------------------------------------------------------------------------------------------------- what is heard
@@ -344,6 +346,14 @@ class Task:
     dose: float
 
     def rows(self) -> list[dict]:
+        """Its part of the table, from disk if it was measured before."""
+        path = KEPT / f"{key(task=self, measures=MEASURES, **_pool(self.size).made_by)[:24]}.json"
+        if not path.is_file():
+            with whole_file(path) as temporary:
+                temporary.write_text(json.dumps(self._measured()))
+        return json.loads(path.read_text())
+
+    def _measured(self) -> list[dict]:
         pool, numbers = _pool(self.size), (3, 4) if self.defect == ALARM else TAKES
         shuffle = self.dose if self.defect == "pairs shuffled" else 0
         if self.defect == OTHERS:
