@@ -7,6 +7,7 @@ from conftest import plain_scene
 from random_audioldm import random_audioldm
 from soundworld import synthesise
 from test_retiming import film_of
+from v2a_pretraining.generator import adapter_for
 
 from v2a_utils import pipeline
 from v2a_utils.event_adapter import BLIND, EVENT, NAME, Control, EventAdapter, event_adapter, timeline
@@ -35,7 +36,7 @@ def real_form() -> Generator:
 
 def adapter_of(generator: Generator) -> EventAdapter:
     """A new one for a generator."""
-    return EventAdapter.beside(generator.unet, generator.factor)
+    return adapter_for(generator.unet, generator.factor)
 
 
 def test_a_timeline_has_a_pulse_for_every_event_and_says_where_nobody_knows():

@@ -157,7 +157,7 @@ def test_without_the_extra_a_sentence_says_what_to_install(tmp_path, capsys, mon
 def test_drawings_go_through_clip_unless_the_classifier_is_asked_for(stack, eye):
     stack.__dict__["photo"] = eye
     picture, options = draw(plain_scene()), SoundOptions(steps=1, candidates=1, mapper="regression")
-    assert not picture_to_sound(stack, [picture], options).words
+    assert not picture_to_sound(stack, [picture], options).look.by_classifiers
     with pytest.raises(MediaError, match="nothing that SoundWorld surely has a sound for"):
         picture_to_sound(stack, [Image.new("RGB", (64, 64))], SoundOptions(vision="photo"))
 

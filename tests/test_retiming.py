@@ -7,11 +7,11 @@ import torch
 from conftest import VIDEOS, plain_scene
 from random_audioldm import random_audioldm
 from soundworld import cut, events, film, make_scene, synthesise
+from soundworld.layouts import mp4
 
 from v2a_utils import pipeline
 from v2a_utils.__main__ import main
 from v2a_utils.data.audio import load_audio
-from v2a_utils.data.exports import write_film
 from v2a_utils.data.media import thumbnails
 from v2a_utils.metrics.timing import event_curve, matches, motion, offset, peaks, sound_curve
 from v2a_utils.models.audioldm import Generator
@@ -98,7 +98,7 @@ def barking(tmp_path_factory):
     scene = next(scene for scene in (make_scene("test", index) for index in range(900))
                  if scene.labels == ("dog",) and scene.things[0].distance < 0.5 and not len(cut(scene)))
     path = tmp_path_factory.mktemp("film") / "dog.mp4"
-    write_film(path, film(scene), 25, synthesise(scene), RATE)
+    path.write_bytes(mp4(film(scene), 25, synthesise(scene), RATE))
     return path, scene
 
 
@@ -144,7 +144,7 @@ def test_the_command_writes_it_and_refuses_pictures(barking, tmp_path, capsys):
 
 def test_a_still_video_keeps_its_sound(stack, tmp_path):
     picture = film(plain_scene("dog"), 1)[0]
-    write_film(tmp_path / "still.mp4", [picture] * 64, 25, np.zeros(40_960, np.float32), RATE)
+    (tmp_path / "still.mp4").write_bytes(mp4([picture] * 64, 25, np.zeros(40_960, np.float32), RATE))
     sounds = [video_to_sound(stack, tmp_path / "still.mp4", SoundOptions(steps=2, candidates=1), sync=sync).waveform
               for sync in (False, True)]
     assert np.array_equal(*sounds)

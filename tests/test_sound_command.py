@@ -223,7 +223,7 @@ def test_a_video_names_what_was_likeliest_in_any_window(stack, tmp_path, monkeyp
     monkeypatch.setattr("v2a_utils.pipeline.map_picture",
                         lambda stack, visual, frames, options: (visual, Look(True, next(names), ("dog", 0.9))))
     made = video_to_sound(stack, film, SoundOptions(steps=1, candidates=1, seconds=1.0, mapper="none"))
-    assert made.words == [("dog", 0.9), ("cat", 0.8), ("fox", 0.1)]
+    assert made.look.seen == [("dog", 0.9), ("cat", 0.8), ("fox", 0.1)]
 
 
 def test_a_video_shorter_than_a_clip_gets_its_beginning(stack, tmp_path):

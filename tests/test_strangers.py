@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+from argparse import Namespace
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, nullcontext, redirect_stderr
 from datetime import timedelta
@@ -27,11 +28,12 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pyarrow import feather, parquet
+from soundworld.layouts import mp4
 
 from v2a_utils import __main__ as entry
+from v2a_utils import commands
 from v2a_utils.data.audio import load_audio, save_audio
-from v2a_utils.data.exports import write_film, write_imagehear, write_pairs, write_vggsound
-from v2a_utils.data.files import failure, free_targets, refuse_existing, write_json, write_table
+from v2a_utils.data.files import failure, free_targets, refuse_existing, write_file, write_json, write_table
 from v2a_utils.data.media import kind_of, list_inputs, load_frames, put_sound, sample_frames, thumbnails, video_seconds
 from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import pairs, vggsound
@@ -360,10 +362,15 @@ def test_labels_are_read_as_spreadsheets_write_them(folder, mark, encoding, end,
 
 # ------------------------------------------------------------------------------------------------ nothing is replaced
 
+
+def write_world(out, form: str, count: int, overwrite: bool) -> int:
+    return commands.world(Namespace(out=out, format=form, split=None, count=count, seed=0, overwrite=overwrite))
+
+
 WORLD = {
-    "pairs": lambda out, overwrite: write_pairs(out, "test", 1, overwrite=overwrite),
-    "films": lambda out, overwrite: write_vggsound(out, 1, overwrite=overwrite),
-    "pictures": lambda out, overwrite: write_imagehear(out, 2, overwrite=overwrite),
+    "pairs": lambda out, overwrite: write_world(out, "pairs", 1, overwrite),
+    "films": lambda out, overwrite: write_world(out, "vggsound", 1, overwrite),
+    "pictures": lambda out, overwrite: write_world(out, "imagehear", 2, overwrite),
 }
 NO_STACK = cast(Stack, None)  # whoever refuses does so before it looks at anything else
 WRITERS = WORLD | {
@@ -446,9 +453,9 @@ def savers(film: Path) -> dict:
             "checkpoint": lambda path: save_checkpoint(path, {"a": torch.zeros(2000)}),
             "film with a sound": lambda path: put_sound(film, path.with_suffix(".mp4"), sine(440), 16_000),
             "store": lambda path: Store(path).write(0, ["a"], rows, [], {"visual": 64, "audio": 64}, {"aggregate": "mean"}),
-            "pairs": lambda path: write_pairs(path, "test", 1, overwrite=True),
-            "pictures": lambda path: write_imagehear(path, 1, overwrite=True),
-            "film": lambda path: write_film(path.with_suffix(".mp4"), [halves(BLACK, WHITE)] * 9, 10, sine(440), 16_000)}
+            "pairs": lambda path: write_world(path, "pairs", 1, True),
+            "pictures": lambda path: write_world(path, "imagehear", 1, True),
+            "film": lambda path: write_file(path.with_suffix(".mp4"), mp4([halves(BLACK, WHITE)] * 9, 10, sine(440), 16_000))}
 
 
 def write_all_once(place: Path) -> None:

@@ -14,9 +14,9 @@ from IPython.display import Video
 from nbclient import NotebookClient
 from PIL import Image
 from soundworld import SAMPLE_RATE, draw, events, film, make_scene, synthesise
+from soundworld.layouts import mp4
 
 from v2a_utils import widgets
-from v2a_utils.data.exports import write_film
 from v2a_utils.pipeline import SoundOptions, picture_to_sound, video_to_sound
 
 
@@ -141,7 +141,7 @@ def test_an_uploaded_picture_is_sounded_and_what_is_none_is_said_in_a_sentence(p
 
 def test_an_uploaded_video_sounds_in_time_if_that_is_asked_for(panel, stack, shown, tmp_path):
     scene = next(scene for index in range(100) if len(events(scene := make_scene("test", index))) > 2)
-    write_film(tmp_path / "own.mp4", film(scene), 25, synthesise(scene), SAMPLE_RATE)
+    (tmp_path / "own.mp4").write_bytes(mp4(film(scene), 25, synthesise(scene), SAMPLE_RATE))
     content = (tmp_path / "own.mp4").read_bytes()
     panel.upload.value = ({"name": "own.mp4", "type": "", "size": len(content), "content": content,
                            "last_modified": datetime.now()},)

@@ -145,7 +145,7 @@ def _world(command: argparse.ArgumentParser) -> None:
     """Write pictures, sounds and labels of SoundWorld."""
     add = command.add_argument
     add("--out", type=_path, required=True)
-    add("--format", default="pairs", choices=("pairs", "vggsound", "imagehear"), help="pictures and "
+    add("--format", default="pairs", choices=tuple(commands.WORLD), help="pictures and "
         "sounds of one name; films and a list as VGGSound's; pictures named as ImageHear's")
     add("--split", choices=("train", "val", "test", "ood"), help="of pairs (default: test); films are of "
         "train and, every fifth, of test, ImageHear's pictures of ood")
@@ -246,7 +246,6 @@ def _score(command: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, help="cut all sounds to this length (default: each is heard whole)")
     add("--out", type=_path, default=Path("results/scores"), help="folder for the tables (default: results/scores)")
     add("--ids", type=_path, metavar="FILE", help="measure exactly the clips of this list, one id a line")
-    add("--draws", type=int, help=argparse.SUPPRESS)  # scripts of before 0.3.0 give it; no interval needs draws now
     add("--clips", dest="per_clip", type=_path, metavar="FILE", help="write every sound's measures and top classes "
         "here, as .csv or .parquet, to sort and to listen")
     _share(command, "--overwrite", "--device")

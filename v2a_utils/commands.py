@@ -13,10 +13,11 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import failure, refuse_existing
+from v2a_utils.data.files import failure, refuse_existing, write_file
 from v2a_utils.options import MAPPER_CHOICES, REFERENCE, SCORES, TRAINING, TRUE, SoundOptions
 
 LISTED = 10  # names in a sentence
+WORLD = {"pairs": "pairs", "vggsound": "films", "imagehear": "pictures"}  # formats of SoundWorld, and what they hold
 LOOKED_AT = 12  # pictures of a data set, before it is embedded
 
 
@@ -180,10 +181,10 @@ def _shares(named: list[tuple[str, float]]) -> str:
 
 def fetch(options: argparse.Namespace) -> int:
     """The real models' public files."""
-    from v2a_utils.stacks.fetching import TABLE, describe, fetch_all, needed, take_all
+    from v2a_utils.stacks.fetching import TABLE, describe, fetch_all, take_all
     from v2a_utils.stacks.places import public_folders
 
-    items, folders = needed(options.purpose), public_folders()
+    items, folders = [item for item in TABLE if options.purpose in item.purposes], public_folders()
     if options.list:
         print(describe(TABLE, folders))
         return 0
@@ -208,19 +209,17 @@ def _agreed(sentence: str, beforehand: bool) -> bool:
 
 def world(options: argparse.Namespace) -> int:
     """SoundWorld's pictures, sounds and labels, or films and pictures in the form of the paper's data sets."""
-    from v2a_utils.data.exports import write_imagehear, write_pairs, write_vggsound
+    from soundworld import layouts
 
     if options.split and options.format != "pairs":
         raise ValueError(f"--split {options.split} is for pairs: the format {options.format} has splits of its own")
-    if options.format == "pairs":
-        write_pairs(options.out, options.split or "test", options.count, options.seed, options.overwrite)
-        print(f"{options.count} pairs in {options.out}")
-    elif options.format == "vggsound":
-        listing = write_vggsound(options.out, options.count, options.seed, options.overwrite)
-        print(f"{options.count} films, listed in {listing}")
-    else:
-        paths = write_imagehear(options.out, options.count, options.seed, options.overwrite)
-        print(f"{len(paths)} pictures in {options.out}")
+    of = {"split": options.split or "test"} if options.format == "pairs" else {}
+    files = getattr(layouts, options.format)(count=options.count, seed=options.seed, **of)
+    todo = [name for name in files if not (name.endswith(".mp4") and (options.out / name).is_file())]  # films are kept
+    refuse_existing((options.out / name for name in todo), options.overwrite)
+    for name in tqdm(todo, unit="file"):
+        write_file(options.out / name, files[name]())
+    print(f"{options.count} {WORLD[options.format]} in {options.out}")
     return 0
 
 

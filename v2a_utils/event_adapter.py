@@ -59,17 +59,6 @@ class EventAdapter(nn.Module):
             nn.init.zeros_(layer.bias)
 
     @classmethod
-    def beside(cls, unet, factor: int) -> "EventAdapter":
-        """A new one for a UNet2DConditionModel."""
-        config = unet.config
-        widths, sites = config.block_out_channels, [[config.block_out_channels[0], 0]]
-        for level, width in enumerate(widths):
-            sites += [[width, level]] * config.layers_per_block
-            if level + 1 < len(widths):
-                sites.append([width, level + 1])
-        return cls([*sites, [widths[-1], len(widths) - 1]], factor, config.projection_class_embeddings_input_dim)
-
-    @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "EventAdapter | None":
         """As it lies in an AudioLDM folder; None where there is none."""
         path = folder / f"{NAME}.json"

@@ -42,11 +42,6 @@ class Sound:
     out_of_distribution: bool | None  # unlike the pictures that the mapper was trained on; None if unknown
     look: Look = Look()  # who looked at the picture, and what they saw
 
-    @property
-    def words(self) -> list[tuple[str, float]]:
-        """What the classifiers of photographs saw, if they looked."""
-        return self.look.seen if self.look.by_classifiers else []
-
 
 # ------------------------------------------------------------------------------------------------------- what is there
 
@@ -292,8 +287,7 @@ def in_time(stack: Stack, waves: np.ndarray, mapped: np.ndarray, film: np.ndarra
 
     A stack with an event adapter makes it anew and is told of the events; without one the sound's own are moved. If
     CLAP no longer hears the embedding in it (its cosine falls by more than LOSS), the next way is tried: other events
-    moved, more noise to melt the seams. If nothing helps, the sound stays as it was. Without CLAP the first attempt
-    counts.
+    moved, more noise to melt the seams. If nothing helps, the sound stays as it was. Without CLAP the first one counts.
     """
     generator, adapter = stack.generator, event_adapter(stack)
     seconds = waves.shape[1] / generator.sample_rate

@@ -80,16 +80,6 @@ def show_embedding(ax, embedding: np.ndarray, colour: str, title: str = "") -> N
     ax.margins(x=0.01)
 
 
-def show_similarity(ax, values: np.ndarray, rows: list[str], columns: list[str], title: str = ""):
-    """Cosines (rows, columns) as a labelled map on the diverging scale around 0; returns the image."""
-    limit = np.abs(values).max()
-    image = ax.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
-    ax.set_xticks(range(len(columns)), columns, rotation=90)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.set_title(title)
-    return image
-
-
 def show_intervals(ax, intervals: dict[str, Interval], colours: str | list[str], title: str = "") -> None:
     """A dot for each name with its 95% interval, names from top to bottom."""
     names = list(intervals)

@@ -17,7 +17,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import SOUNDS, resample, save_audio
-from v2a_utils.data.files import key, whole_file, write_json
+from v2a_utils.data.files import key, write_json
 from v2a_utils.data.sources import Listing
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
@@ -164,12 +164,6 @@ def write_sound(path: Path, wave: np.ndarray, sample_rate: int) -> None:
     if not np.isfinite(wave).all():
         raise FloatingPointError(f"{path.name}: the generator gave samples that are no numbers (NaN or infinite)")
     save_audio(path, np.clip(wave, -1, 1), sample_rate, "PCM_24")
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays by name as npz."""
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
 
 
 def file_names(ids: Iterable[str]) -> list[str]:

@@ -98,8 +98,8 @@ def show_sound(stack: Stack, frames: list[Image.Image], options: SoundOptions, p
     display(figure)
     plt.close(figure)
     display(_film(video, sound) if video else player(sound.waveform, sound.sample_rate))
-    if sound.words and sound.look.chosen:
-        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.words)
+    if sound.look.chosen:
+        seen = ", ".join(f"{name} {share:.0%}" for name, share in sound.look.seen)
         print(f"CLIP does not know such pictures, so classifiers of photographs looked: {seen}. Chosen: "
               f"{sound.look.chosen[0]}, {sound.look.chosen[1]:.0%}. Words did the rest.")
     elif sound.out_of_distribution:

@@ -171,6 +171,17 @@ def train_unet(
     return losses
 
 
+def adapter_for(unet, factor: int) -> EventAdapter:
+    """A new adapter for the skip connections of a UNet2DConditionModel."""
+    config = unet.config
+    widths, sites = config.block_out_channels, [[config.block_out_channels[0], 0]]
+    for level, width in enumerate(widths):
+        sites += [[width, level]] * config.layers_per_block
+        if level + 1 < len(widths):
+            sites.append([width, level + 1])
+    return EventAdapter([*sites, [widths[-1], len(widths) - 1]], factor, config.projection_class_embeddings_input_dim)
+
+
 def train_adapter(
     latents: np.ndarray, audio_embeddings: np.ndarray, onsets: np.ndarray, folder: Path, checkpoint: Path,
     config: TrainConfig, device: str
@@ -184,7 +195,7 @@ def train_adapter(
     unet, scheduler = _saved(UNet2DConditionModel, folder / "unet").to(device).eval(), DDIMScheduler(**SCHEDULER_CONFIG)
     unet.requires_grad_(False).set_attn_processor(AttnProcessor())
     torch.manual_seed(config.seed)
-    adapter = EventAdapter.beside(unet, 2 ** (len(vae["block_out_channels"]) - 1))
+    adapter = adapter_for(unet, 2 ** (len(vae["block_out_channels"]) - 1))
     latents, conditions = torch.from_numpy(latents), torch.from_numpy(audio_embeddings)
     frames = latents.shape[2] * adapter.factor
 

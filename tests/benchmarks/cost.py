@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 import torch
 from random_audioldm import random_audioldm
+from v2a_pretraining.generator import adapter_for
 
 from benchmarks.extraction import random_stack
 from benchmarks.mapper import training_step
 from v2a_utils.data.files import write_table
 from v2a_utils.data.media import load_frames
-from v2a_utils.event_adapter import Control, EventAdapter
+from v2a_utils.event_adapter import Control
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import NUM_CLASSES, AudioBackbone, Cnn14
@@ -66,7 +67,7 @@ def sync_stages() -> dict[str, Callable[[], object]]:
     null = np.eye(512, dtype=np.float32)[0]
     generator = Generator(unet, vae, vocoder, scheduler, null, "cpu", clip_seconds=SECONDS)
     latents = torch.randn(1, *generator.latent_shape(SECONDS))
-    labels, adapter = torch.from_numpy(null)[None], EventAdapter.beside(unet, generator.factor)
+    labels, adapter = torch.from_numpy(null)[None], adapter_for(unet, generator.factor)
     print(f"an adapter of {sum(each.numel() for each in adapter.parameters()):,} numbers")
     shown = Control(adapter, torch.zeros(1, 2, latents.shape[2] * adapter.factor))
     wave = np.random.default_rng(0).standard_normal((1, round(RATE * SECONDS))).astype(np.float32)

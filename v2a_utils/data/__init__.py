@@ -7,8 +7,6 @@ import lazy_loader
 
 # what the notebooks use, imported on first access, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
-    "audio": ["even_loudness", "load_audio", "resample", "save_audio"],
-    "media": ["load_frames", "sample_frames"],
-    "sources": ["open_source", "soundworld"],
+    "audio": ["even_loudness", "load_audio", "resample", "save_audio"], "sources": ["open_source", "soundworld"],
     "store": ["Store"],
 })

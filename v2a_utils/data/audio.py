@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from v2a_utils.data.files import complaint, whole_file
+from v2a_utils.data.files import complaint, write_file
 from v2a_utils.data.media import moving_pictures, open_film
 
 SOUNDS = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma", ".au", ".caf",
@@ -116,8 +116,7 @@ def save_audio(path: str | Path, waveform: np.ndarray, sample_rate: int, subtype
     """Write mono float samples in [-1, 1] as WAV or FLAC, by the path's suffix."""
     content = io.BytesIO()  # libsndfile does not say why it cannot write a file
     soundfile.write(content, waveform, sample_rate, subtype, format=Path(path).suffix[1:].upper())
-    with whole_file(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+    write_file(path, content.getvalue())
 
 
 def loudness(waveform: np.ndarray) -> float:

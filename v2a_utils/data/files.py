@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import psutil
 from platformdirs import user_cache_path
 
 from v2a_utils import __version__
@@ -108,32 +109,30 @@ def _remove_leftovers(folder: Path) -> None:
     """Remove the half-written files that dead processes of this machine left in a folder; once per process."""
     for path in folder.glob(f"{_part_prefix()}*"):
         owner = path.name.removeprefix(_part_prefix()).split("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
             path.unlink(missing_ok=True)
 
 
-def _is_alive(process: int) -> bool:
-    if os.name != "posix":  # elsewhere signal 0 would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write a file, by `whole_file`."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, content: dict | list) -> None:
     """Write indented JSON."""
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n")
+    write_file(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:
     """Write a CSV, numbers with 6 digits."""
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g")
+    write_file(path, table.to_csv(index=False, float_format="%.6g"))
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays by name as npz."""
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
 def complaint(error: Exception, path: str | Path = "") -> str:
@@ -186,8 +185,7 @@ def write_sums(folder: Path, source: str | None = None) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS
                    and (source is not None or path.suffix in (".safetensors", ".json", ".gz", ".parquet", ".csv")))
     lines = [f"{sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    with whole_file(folder / SUMS) as temporary:
-        temporary.write_text("".join([f"# {source}\n"] * (source is not None) + lines))
+    write_file(folder / SUMS, "".join([f"# {source}\n"] * (source is not None) + lines))
 
 
 def damaged_files(folder: Path) -> list[Path]:

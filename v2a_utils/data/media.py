@@ -55,14 +55,15 @@ def list_inputs(paths: Sequence[str | Path]) -> tuple[list[Path], list[Path]]:
             continue
         for each in sorted(each for each in path.iterdir() if each.name[0] != "." and not each.is_dir()):
             kind = kind_of(each)
-            seen = kind in ("picture", "video") or (kind is None and _is_called_media(each))
-            (found if seen else left_out).append(each)
+            named = kind is None and (is_called(each, "image") or is_called(each, "video"))
+            (found if named or kind in ("picture", "video") else left_out).append(each)
     return found, left_out
 
 
-def _is_called_media(path: Path) -> bool:
-    called = mimetypes.guess_type(path.name)[0] or ""
-    return called.startswith(("image/", "video/")) or path.suffix.lower() in PICTURES | VIDEOS
+def is_called(path: Path, kind: str) -> bool:
+    """Whether a file's name says that it is an "image" or a "video"."""
+    suffixes = {"image": PICTURES, "video": VIDEOS}[kind]
+    return path.suffix.lower() in suffixes or (mimetypes.guess_type(path.name)[0] or "").startswith(kind)
 
 
 def kind_of(path: Path) -> str | None:
@@ -124,8 +125,7 @@ def sample_frames(
 ) -> list[Image.Image]:
     """RGB frames of a video's first `seconds`, `rate` of them a second; of an animation all, of a picture the one.
 
-    `choose(n)` picks the numbers to return of these n frames; no more of a video is decoded than they need. Otherwise
-    as `load_frames`.
+    `choose(n)` picks the numbers of those n frames to return; no more is decoded than they need. Else as `load_frames`.
     """
     def moments(length: float) -> list[float]:
         number = max(math.ceil(min(length, seconds) * rate - 1e-6), 1)
@@ -166,8 +166,7 @@ def thumbnails(path: str | Path, start: float, stop: float, rate: float) -> tupl
 def put_sound(video: str | Path, target: str | Path, waveform: np.ndarray, sample_rate: int) -> None:
     """Copy the pictures of `video`, without encoding them anew, and add a sound (samples,) in [-1, 1] as AAC.
 
-    The sound begins with the first picture and replaces the video's own. ValueError when the target's container cannot
-    hold the video's codec.
+    It begins with the first picture and replaces the video's own sound. ValueError if the container lacks the codec.
     """
     target = temporary = Path(target)
     try:

@@ -8,7 +8,6 @@ import csv
 import hashlib
 import io
 import json
-import mimetypes
 import os
 import re
 import tomllib
@@ -25,7 +24,7 @@ from soundworld import CLASSES, SAMPLE_RATE, draw, make_scene, picture_caption, 
 
 from v2a_utils.data.audio import HEARING_RATE, SOUNDS, audible, load_audio
 from v2a_utils.data.files import DATA, complaint
-from v2a_utils.data.media import PICTURES, VIDEOS, kind_of, sample_frames
+from v2a_utils.data.media import PICTURES, VIDEOS, is_called, kind_of, sample_frames
 from v2a_utils.data.splits import SHARES, check_shares, part_of, sample
 
 WORLD_SIZE = 1000  # scenes of a SoundWorld split, which has no end of its own
@@ -61,8 +60,7 @@ class FileSource:
     caption: str | None = None
 
     def decode(self, frame_rate: float, choose: Callable[[int], Sequence[int]], seconds: float) -> Clip:
-        """The first `seconds` of a clip: its frames at `frame_rate` a second that `choose` picks by number, and the
-        sound with a MARGIN.
+        """The first `seconds`: the frames, `frame_rate` a second, that `choose` picks, and the sound with a MARGIN.
 
         Frames and sound come from the same seconds: what a longer film shows later is not heard in them. Raises
         ValueError with one sentence that names the file when one of them cannot be read.
@@ -219,7 +217,7 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
     for youtube_id, start, _, _ in rows:
         known[youtube_id].add(start)
     files = _files(folder, left_out)
-    videos, unknown = _by_clip((path for path in files if _is_video(path)), known)
+    videos, unknown = _by_clip((path for path in files if is_called(path, "video")), known)
     beside = _files(folder.parent / "wav", left_out) if folder.name == "video" else []
     waves, _ = _by_clip((path for path in files + beside if path.suffix.lower() in SOUNDS), known)
     for youtube_id, start, label, split in rows:
@@ -235,10 +233,6 @@ def vggsound(listing: str | Path, clips: str | Path) -> Listing:
     left_out += [(_printable(path.stem), "not in the list") for path in unknown]
     ours = rows and {label for _, _, label, _ in rows} <= set(CLASSES)  # VGGSound's say more: "dog barking"
     return Listing("films of SoundWorld" if ours else "VGGSound", sources, left_out, settings=WINDOW)
-
-
-def _is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS or (mimetypes.guess_type(path.name)[0] or "").startswith("video/")
 
 
 def _by_clip(paths: Iterable[Path], known: dict[str, set[int]]) -> tuple[dict[tuple[str, int], str], list[Path]]:

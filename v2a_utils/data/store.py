@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import dataset, fs, parquet
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import write_file
 
 if TYPE_CHECKING:  # an error is said sooner without them
     import pandas as pd
@@ -96,8 +96,7 @@ class Store:
     def numpy(self, column: str, split: str | None = None) -> np.ndarray:
         """"visual" or "audio" as float32 (clips, d), another column as an array of texts.
 
-        With all frames kept, "visual" is an array (clips,) of arrays (frames, d). ValueError for "audio" of a data
-        set without sounds.
+        With all frames kept, "visual" is an array (clips,) of arrays (frames, d). ValueError for a column it lacks.
         """
         if column not in (known := self._dataset().schema.names):
             raise ValueError(f"{self.path}: it has no column {column}, only {', '.join(known)}")
@@ -185,8 +184,7 @@ class Store:
 
     def _put(self, path: str, content: bytes) -> None:
         if isinstance(self.files, fs.LocalFileSystem):
-            with whole_file(path) as temporary:
-                temporary.write_bytes(content)
+            write_file(path, content)
             return
         folder, _, name = path.rpartition("/")
         self.files.create_dir(folder, recursive=True)

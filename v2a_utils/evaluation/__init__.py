@@ -7,13 +7,9 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["figures"], {
-    "clips": ["Clips", "world_clips"],
-    "features": ["Extractor", "Features", "attribute_fidelity", "extract", "stack_seeds"],
+    "features": ["attribute_fidelity", "extract", "stack_seeds"], "listening_test": ["BlindTest"],
     "figures": ["ablation_figure", "audit_matrix", "claims_poster", "noticed"],
-    "listening_test": ["BlindTest"],
-    "results": ["PAPER_TABLE", "Results", "ablation", "backbones", "beside_paper", "by_judge",
-                "by_training", "claims", "gap_left", "headline", "paper_form", "to_fill"],
-    "run": ["SUMMARY", "Evaluation", "evaluate"],
-    "scorer": ["Scorer"],
-    "settings": ["METHODS", "Settings", "world_settings"],
+    "results": ["PAPER_TABLE", "Results", "ablation", "backbones", "beside_paper", "claims", "headline", "paper_form",
+                "to_fill"],
+    "run": ["SUMMARY", "Evaluation"], "settings": ["Settings", "world_settings"],
 })

@@ -18,7 +18,7 @@ from soundworld.measures import measure_pitch
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import loudness, read_audio, resample
-from v2a_utils.data.files import cache_folder, key, sha256, whole_file
+from v2a_utils.data.files import cache_folder, key, sha256, write_arrays
 from v2a_utils.metrics.sounds import Interval, bootstrap
 from v2a_utils.models.backbones import AudioBackbone
 from v2a_utils.models.mel import log_mel
@@ -98,8 +98,7 @@ class Extractor:
             except ValueError as error:
                 self.notes[str(path)] = f"left out: {error}"
                 return None
-            with whole_file(kept) as temporary, open(temporary, "wb") as file:
-                np.savez(file, **found)
+            write_arrays(kept, found)
         with np.load(kept) as content:
             found = dict(content)
         if found["peak"] < SILENT:

@@ -1,6 +1,5 @@
 """A blind listening test of two methods, for one listener and one notebook: the paper's subjective test, in small."""
 
-import csv
 import html
 import time
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import ipywidgets
 import numpy as np
+import pandas as pd
 from IPython.display import display
 from PIL import Image
 
@@ -44,8 +44,8 @@ class BlindTest:
         self.key = key(seed=self.seed, sounds={name: np.asarray(made) for name, made in self.sounds.items()},
                        pictures=[np.asarray(picture) for picture in self.pictures])[:16]
         if self.path.is_file():
-            with open(self.path, newline="") as file:
-                self.answers = [row["answer"] for row in csv.DictReader(file) if row.get("test") == self.key]
+            known = pd.read_csv(self.path, dtype=str)
+            self.answers = list(known.answer[known.test == self.key])
 
     @property
     def finished(self) -> bool:
@@ -63,13 +63,9 @@ class BlindTest:
         """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""
         if choice not in ANSWERS or self.finished:
             raise ValueError(f"{choice!r} is no answer: give one of {', '.join(ANSWERS)}, while there are pairs")
-        new = not self.path.is_file()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(("test", "trial", "answer"))
-            writer.writerow((self.key, len(self.answers), choice))
+        row = pd.DataFrame({"test": [self.key], "trial": len(self.answers), "answer": choice})
+        row.to_csv(self.path, mode="a", header=not self.path.is_file(), index=False)
         self.answers.append(choice)
 
     def result(self) -> Interval | None:

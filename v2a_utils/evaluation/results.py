@@ -1,7 +1,6 @@
 """The evaluation's summary read back: tables, claims with their verdicts, and how far they reach."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -9,16 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from v2a_utils.data.files import DATA
 from v2a_utils.evaluation.settings import SWEEPS, Method
 from v2a_utils.metrics.sounds import Interval, student_interval
 from v2a_utils.metrics.statistics import CLOUDS, judge, nearer, opposite
 
-PAPER_TABLE = pd.DataFrame(  # V2A-Mapper's Table 1 (docs/table.png of heng-hw/V2A-Mapper); VGG is VGGSound's test split
-    [["Reference", 0, 0, 8.925, np.nan, np.nan, np.nan], ["Im2Wav", 51.500, 6.005, 7.827, 9.843, 864.12, 360.40],
-     ["CLIPSonic-IQ", 27.124, 3.495, 7.251, 11.392, 53.94, 142.58],
-     ["V2A-Mapper", 24.168, 0.841, 9.720, 11.950, 35.45, 48.83]],
-    columns=["method", "FD ↓ (VGG)", "FAD ↓ (VGG)", "CS ↑ (VGG)", "CS ↑ (ImageHear)", "inference, s ↓",
-             "trained, M ↓"]).set_index("method")
+PAPER_TABLE = pd.read_csv(DATA / "tables/paper_table.csv", comment="#", index_col="method")
 LOWER_IS_BETTER = ("FD", "FAD", "KAD", "KL softmax", "KL sigmoid", "seconds a sound", "trained parameters")
 NOT_MEASURED = "not measured here"
 PAPER_COLUMNS = dict(zip(PAPER_TABLE.columns, [  # the paper's columns: measure and split; and the accuracy on ImageHear
@@ -38,13 +33,12 @@ class Results:
     differences: pd.DataFrame
     sounds: pd.DataFrame
     gap: pd.DataFrame
-    efficiency: pd.DataFrame
     run: dict
 
     @classmethod
     def read(cls, folder: str | Path) -> "Results":
         """From a folder; ValueError when no whole evaluation has been written there."""
-        folder, names = Path(folder), ("evaluation", "differences", "sounds", "gap", "efficiency")
+        folder, names = Path(folder), ("evaluation", "differences", "sounds", "gap")
         if lacking := [name for name in ("run.json", *(f"{name}.csv" for name in names))
                        if not (folder / name).is_file()]:
             raise ValueError(f"{folder}: no summary of an evaluation ({', '.join(lacking)} missing); run "
@@ -64,12 +58,10 @@ class Results:
             raise ValueError(f"{measure} of {method} on {split} is not in the summary")
         return _interval(rows.loc[[method]])
 
-    def left(self, method: str, measure: str) -> Interval:
-        """One number of what a method leaves of the gap between embeddings. ValueError where it was not measured."""
+    def left(self, method: str, measure: str) -> Interval | None:
+        """One number of what a method leaves of the gap between embeddings; None where it was not measured."""
         rows = self.gap[(self.gap.method == method) & (self.gap.measure == measure)]
-        if rows.empty:
-            raise ValueError(f"{measure} of the gap that {method} leaves is not in the summary")
-        return _interval(rows)
+        return None if rows.empty else _interval(rows)
 
     def difference(self, first: str, second: str, measure: str) -> Interval | None:
         """A measure of the first method minus that of the second on the same test pictures; None if not taken."""
@@ -103,14 +95,6 @@ def _cell(measure: str, row, mark: str) -> str:
     if measure == "seconds a sound":
         return f"{row.value:.2f}" if row.value else "–"
     return f"{row.value:.3g}{mark} [{row.low:.3g}, {row.high:.3g}]"
-
-
-def gap_left(results: Results) -> pd.DataFrame:
-    """What every method leaves of the gap between embeddings, as text: values, and under each its 95% interval."""
-    rows = results.gap[list(Interval._fields)].itertuples(index=False)
-    texts = [str(Interval(*row)).replace(" [", "\n[") for row in rows]
-    table = results.gap.assign(text=texts).pivot(index="method", columns="measure", values="text")
-    return table.loc[list(dict.fromkeys(results.gap.method)), list(dict.fromkeys(results.gap.measure))]
 
 
 def backbones(results: Results) -> pd.DataFrame:
@@ -215,8 +199,8 @@ def claims(results: Results) -> pd.DataFrame:
         evidence = f"{measure}, {first} minus {second}: {difference or 'not measured'}"
         return opposite(difference) if measure in LOWER_IS_BETTER else difference, evidence
 
-    apart = _measured(results.left, "no mapper", "told apart, linear")
-    right = _measured(results.interval, "diffusion", "accuracy")
+    apart, measured = results.left("no mapper", "told apart, linear"), results.find("accuracy").index
+    right = results.interval("diffusion", "accuracy") if "diffusion" in measured else None
     rows = [
         ("1. there is a domain gap: a linear classifier tells CLIP's embeddings from CLAP's", _above(apart, 0.5),
          f"accuracy of the classifier: {apart or 'not measured'} (chance 0.5)"),
@@ -243,14 +227,6 @@ def claims(results: Results) -> pd.DataFrame:
     table.loc["5. 86% fewer trained parameters, 53% better FD, 19% better CS than the state of the art"] = [
         "cannot be tested without the real weights", None, _paper_against_im2wav()]
     return table[["verdict", "evidence"]]
-
-
-def _measured(find: Callable[[str, str], Interval], method: str, measure: str) -> Interval | None:
-    """What a method of `Results` finds; None where it was not measured."""
-    try:
-        return find(method, measure)
-    except ValueError:
-        return None
 
 
 def _above(interval: Interval | None, chance: float) -> Interval | None:

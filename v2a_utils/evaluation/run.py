@@ -21,7 +21,7 @@ from soundworld.measures import seen_attributes
 from tqdm.auto import tqdm
 
 from v2a_utils import sound_files
-from v2a_utils.data.files import DATA, key, write_json, write_table
+from v2a_utils.data.files import DATA, key, write_arrays, write_json, write_table
 from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, world_code
 from v2a_utils.data.splits import sample
@@ -32,11 +32,10 @@ from v2a_utils.evaluation.scorer import Rows, Score, Scorer
 from v2a_utils.evaluation.settings import COMPARED, METHODS, WORLD, Method, Settings
 from v2a_utils.mappers.model import MAPPERS
 from v2a_utils.mappers.own import train_on_pairs
-from v2a_utils.mappers.recipes import build, recipe_for
+from v2a_utils.mappers.recipes import recipe_for
 from v2a_utils.mappers.registry import save_mapper, words_bridge
-from v2a_utils.mappers.training import train_mapper
 from v2a_utils.metrics import gap
-from v2a_utils.metrics.sounds import Interval, coverage, frechet_distance, rate_interval, unit_norm
+from v2a_utils.metrics.sounds import Interval, rate_interval
 from v2a_utils.models.backbones import right_classes
 from v2a_utils.models.weights import state_sha256
 from v2a_utils.pipeline import SoundOptions, best_candidates
@@ -308,13 +307,9 @@ class Evaluation:
         """Every measure, clip by clip, kept by what it is measured of."""
         path = self.work / "scores" / (key(
             made=made, truth=scorer.truth, real=scorer.real, visual=scorer.visual, right=scorer.right,
-            covered=[self.settings.covered, self.settings.takes],
             models=[[model.backbone, model.sample_rate] for model in scorer.models.values()])[:24] + ".npz")
         if not path.is_file():
-            rows = scorer.rows(made)
-            if self.settings.covered and made.logits.shape[1] > 1:
-                rows["coverage"] = self._coverage(self.clips(split), made)[:, None]
-            sound_files.save_arrays(path, rows)
+            write_arrays(path, scorer.rows(made))
         with np.load(path) as content:
             return dict(content)
 
@@ -322,16 +317,6 @@ class Evaluation:
         """Every measure of sounds (n, seeds, ...) of a split's pictures."""
         scorer = self.scorer(split)
         return [*scorer.scores(self.measured(scorer, made, split)), *self.attributes(made, split)]
-
-    def _coverage(self, clips: Clips, made: Features) -> np.ndarray:
-        """How much of a picture's possible sounds the made ones cover, (n,); NaN but for the first pictures."""
-        scenes, takes = clips.scenes[: self.settings.covered], self.settings.takes
-        sounds = [synthesise(other_take(scene, 1000 + take)) for scene in scenes for take in range(takes)]
-        true = unit_norm(self.stack.tagger.features(sounds, SAMPLE_RATE))
-        found = np.full(len(clips.ids), np.nan)
-        for place, (own, one) in enumerate(zip(true.reshape(len(scenes), takes, -1), unit_norm(made.features))):
-            found[place] = coverage(own, one)
-        return found
 
     # ----------------------------------------------------------------------------------------------------- summary
 
@@ -346,8 +331,7 @@ class Evaluation:
         self.plan()
         if any(method.group != "table" for method in self.methods.values()):
             splits.append("sweep")
-        tables = self._tables(splits) | {"gap": self._gap(), "efficiency": pd.DataFrame(
-            self._efficiency(), columns=["mapper", "pairs", "measure", "value", "n"])}
+        tables = self._tables(splits) | {"gap": self._gap()}
         for name, table in tables.items():
             write_table(table, settings.summary / f"{name}.csv")
         counts = {split: len(self.clips(split).ids) for split in splits}
@@ -355,8 +339,8 @@ class Evaluation:
             "stack": self.stack.name, "data": "SoundWorld" if settings.of_world else settings.listing.name,
             "sizes": {"pictures": counts["test"], "ood": counts.get("ood", 0), "sweep": counts.get("sweep", 0),
                       "seeds": settings.seeds, "pairs": self._learned(), "real": settings.real,
-                      "covered": settings.covered, "takes": settings.takes, "gap": len(self.clips("gap").ids),
-                      "efficiency": settings.efficiency, "draws": settings.draws, "steps": settings.steps},
+                      "gap": len(self.clips("gap").ids),
+                      "draws": settings.draws, "steps": settings.steps},
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
             "weights": self.weights(),
             # where it was kept and written says nothing of the numbers, and is a path of one machine
@@ -489,23 +473,6 @@ class Evaluation:
                 cloud, clips.audio, draws=self.settings.draws).items()]
         return pd.DataFrame(rows, columns=["method", "measure", *Interval._fields])
 
-    def _efficiency(self) -> Iterator[dict]:
-        """How near mappers trained on few pairs come to the true sounds, by embeddings alone."""
-        clips, settings = self.clips("test"), self.settings
-        for name, method in self.methods.items():
-            if method.group == "pairs":
-                yield from _nearness(settings.sweep_mapper, int(name.split()[0]),
-                                     clips.conditions(method, settings.seed), clips.audio)
-        for kind in ("regression", "diffusion") if settings.efficiency else ():
-            visual, audio = world_clips(self.stack, "train", 1, max(settings.efficiency)).learned()
-            recipe = recipe_for(self.stack.name, kind)
-            steps = 2 if settings.steps else recipe.train.steps // 4  # enough for so few pairs
-            for number in settings.efficiency:
-                mapper = build(recipe, visual.shape[1], audio.shape[1])
-                train = replace(recipe.train, steps=steps, batch_size=min(recipe.train.batch_size, number))
-                train_mapper(mapper, visual[:number], audio[:number], train)
-                yield from _nearness(kind, number, mapper.eval().map(clips.visual), clips.audio)
-
 
 def _version(source: Source) -> list:
     """What tells a clip from others of its name and from its own earlier versions."""
@@ -519,20 +486,12 @@ def _version(source: Source) -> list:
     return found
 
 
-def _nearness(kind: str, pairs: int, mapped: np.ndarray, audio: np.ndarray) -> Iterator[dict]:
-    """Rows of efficiency.csv: embeddings that a mapper trained on `pairs` pairs gives held-out pictures, (n, d)."""
-    for measure, value in (("cosine", gap.pair_cosines(mapped, audio).mean()),
-                           ("recall@10", gap.recall(gap.retrieval_ranks(mapped, audio))),
-                           ("FD of embeddings", frechet_distance(mapped, audio))):
-        yield {"mapper": kind, "pairs": pairs, "measure": measure, "value": value, "n": len(mapped)}
-
-
 def evaluate(settings: Settings, stack: Stack, overwrite: bool = False) -> pd.DataFrame:
     """Run an evaluation.
 
     Writes into the settings' folder of the summary: evaluation.csv, with a row for each method, split and measure
     (value, 95% interval over pictures, n, range over seeds, backbone, sample rate); differences.csv of COMPARED;
-    singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv; efficiency.csv;
+    singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv;
     run.json. Returns the table evaluation. FileExistsError, before anything is made, where a summary is there already,
     unless `overwrite`.
     """

@@ -14,7 +14,7 @@ from v2a_utils.metrics.sounds import Interval, KernelReference, Moments
 from v2a_utils.models.backbones import TOO_GENERAL, AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
-SHARES = ("accuracy", "recall@10", "coverage")
+SHARES = ("accuracy", "recall@10")
 FROM_0 = ("FD", "FAD", "diversity")  # which cannot be less
 LINE_FROM = 30  # clips, from which on distances are extrapolated to infinite n
 IS_PARTS = 10  # in which the field takes the mean of inception scores
@@ -44,8 +44,7 @@ class Scorer:
     models: the backbones by part: tagger, and for FAD framewise, for CS wav2clip. truth: features of the reference
     sounds, row by row; without them FD, FAD, KAD, KL and recall@10 are left out. visual: CLIP's embeddings of the
     pictures (n, d). right: which of the tagger's classes count as right for each picture, none where it knows none.
-    real: features of more reference sounds than there are pictures, for FD, FAD and KAD to compare with instead of
-    `truth`.
+    real: features of more reference sounds than there are pictures; FD, FAD and KAD compare with them instead.
 
     Every measure is a row a clip, all seeds of one beside each other; of a whole cloud, such as FD, it is the distance
     plus how the clip moves it. So the mean over clips is the measure, and its interval Student's over clips.
@@ -94,8 +93,7 @@ class Scorer:
         """What is measured of all sounds of a seed together, (n,) by measure."""
         found = {}
         if self.truth is not None:
-            moved = measures.frechet_influence(made.features, self.moments)
-            found["FD"] = _distance(made.features, self.moments) + moved
+            found["FD"] = measures.frechet_rows(made.features, self.moments)
             if "framewise" in self.models:
                 found["FAD"] = self._frames(made.frames)
             value, influence = self.kernel.compare(made.features)
@@ -105,8 +103,9 @@ class Scorer:
     def _frames(self, frames: np.ndarray) -> np.ndarray:
         """FAD clip by clip, (n,): all frames are one cloud, and a clip moves it as its frames do together."""
         lengths, pooled = [len(one) for one in frames], np.concatenate(list(frames))
-        each = measures.frechet_influence(pooled, self.frame_moments) * len(frames) / len(pooled)
-        return _distance(pooled, self.frame_moments) + np.add.reduceat(each, np.cumsum([0, *lengths[:-1]]))
+        each = measures.frechet_rows(pooled, self.frame_moments)
+        moved = np.add.reduceat(each - each.mean(), np.cumsum([0, *lengths[:-1]]))
+        return each.mean() + moved * len(frames) / len(pooled)
 
     def _pairs(self, made: Features) -> Rows:
         """What is measured sound by sound of a seed, (n,) by measure."""
@@ -181,9 +180,3 @@ class Scorer:
 def _directions(features: np.ndarray) -> np.ndarray:
     return measures.in_batches(lambda rows: measures.unit_norm(rows).astype(np.float32), features)
 
-
-def _distance(first: np.ndarray, second: Moments) -> float:
-    """The Fréchet distance without its warning, which `few` says once for all methods."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="a Fréchet distance of")
-        return measures.frechet_distance(first, second)

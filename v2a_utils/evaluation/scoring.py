@@ -25,7 +25,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from v2a_utils.data.audio import SOUNDS, read_audio
-from v2a_utils.data.files import refuse_existing, whole_file, write_json, write_table
+from v2a_utils.data.files import refuse_existing, write_file, write_json, write_table
 from v2a_utils.data.media import PICTURES, VIDEOS, load_frames
 from v2a_utils.data.sources import csv_rows
 from v2a_utils.data.store import Store
@@ -96,8 +96,10 @@ def score(stack: Stack, sounds: Path, reference: Path, pictures: Path | None = N
     table = pd.concat(tables)
     for note in notes:
         tqdm.write(note)
-    if clips is not None:
-        _write_clips(pd.concat(each), clips)
+    if clips is not None and clips.suffix.lower() == ".csv":
+        write_table(pd.concat(each), clips)
+    elif clips is not None:
+        write_file(clips, pd.concat(each).to_parquet(index=False))
     write_table(table, out / "scores.csv")
     rows = json.loads(table.to_json(orient="records"))
     write_json(out / "scores.json", {
@@ -142,7 +144,7 @@ def match_sounds(sounds: Path, reference: Path, ids: Path | None = None) -> Matc
     return Matched({name: [true[name], *(seed[name] for seed in seeds)] for name in names}, notes)
 
 
-def files_by_name(folder: Path, suffixes: Collection[str], what: str) -> dict[str, Path]:
+def files_by_name(folder: Path, suffixes: Collection[str], what: str, remedy: str = "") -> dict[str, Path]:
     """Path of every file of a folder with one of the suffixes, at any depth, by its name.
 
     ValueError for a folder that holds none ("no `what` file in it"), or two of one name.
@@ -157,7 +159,7 @@ def files_by_name(folder: Path, suffixes: Collection[str], what: str) -> dict[st
             raise ValueError(f"{folder}: {found[name].name} and {path.name} are both the {what} {name}; keep one")
         found[name] = path
     if not found:
-        raise ValueError(f"{folder}: no {what} file in it")
+        raise ValueError(f"{folder}: no {what} file in it{remedy}")
     return found
 
 
@@ -182,8 +184,7 @@ def same_clip(name: str) -> str:
     return name
 
 
-def only(files: dict[str, Path], ids: list[str], folder: Path, what: str = "sound",
-         remedy: str = "") -> dict[str, Path]:
+def only(files: dict[str, Path], ids: list[str], folder: Path, what="sound", remedy="") -> dict[str, Path]:
     """The files of these ids, in their order and by them. ValueError names one that is lacking or there twice."""
     wanted, known = set(map(same_clip, ids)), {}
     for name, path in files.items():
@@ -272,14 +273,6 @@ def _each(names: list[str], rows: Rows, made: Features, tagger: AudioBackbone) -
         tables.append(pd.DataFrame({"id": names, "seed": seed, "backbone": tagger.backbone} | columns
                                    | {"top classes": told}))
     return pd.concat(tables)
-
-
-def _write_clips(table: pd.DataFrame, path: Path) -> None:
-    if path.suffix.lower() == ".csv":
-        write_table(table, path)
-    else:
-        with whole_file(path) as temporary:
-            table.to_parquet(temporary, index=False)
 
 
 def _too_few(table: pd.DataFrame, measures: Collection[str]) -> Iterator[str]:
@@ -377,8 +370,9 @@ def _imagehear(settings: Published, stack: Stack) -> Iterator[dict]:
     fetched = public_folders()
     ids = read_ids(Path(settings.ids or fetched["v2a-mapper"] / "imagehear_id.txt"))
     folders = Path(settings.sounds), Path(settings.pictures or fetched["imagehear"])
-    made = only(_all_files(folders[0], SOUNDS), ids, folders[0], remedy=f"; {BY_HAND}")
-    pictures = only(_all_files(folders[1], PICTURES), ids, folders[1], "picture", f"; {FETCH}")
+    by_hand, fetch = f"; {BY_HAND}", f"; {FETCH}"
+    made = only(files_by_name(folders[0], SOUNDS, "sound", by_hand), ids, folders[0], "sound", by_hand)
+    pictures = only(files_by_name(folders[1], PICTURES, "picture", fetch), ids, folders[1], "picture", fetch)
     visual = np.stack([stack.vision.embed_frames(load_frames(path)) for path in tqdm(pictures.values(), "pictures")])
     sounds = [read_audio(path) for path in made.values()]
     for seconds, level in product((None, settings.seconds), LEVELS):
@@ -388,12 +382,6 @@ def _imagehear(settings: Published, stack: Stack) -> Iterator[dict]:
         yield {"measure": "CS", "data": "ImageHear", "seconds": seconds or "whole", "level": level,
                "rate": stack.wav2clip.sample_rate} | interval._asdict() | {
                    "paper": PAPER_TABLE["CS ↑ (ImageHear)"][settings.system]}
-
-
-def _all_files(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
-    """The files of a folder with one of the suffixes, by their names; none where there is no such folder."""
-    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*"))
-            if path.suffix.lower() in suffixes}
 
 
 def _vggsound(settings: Published, stack: Stack, overwrite: bool) -> Iterator[dict]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 
-from v2a_utils.data.files import cache_folder, refuse_existing
-from v2a_utils.data.sources import Listing, open_source, reopen
+from v2a_utils.data.files import DATA, cache_folder, refuse_existing
+from v2a_utils.data.sources import Listing, csv_rows, open_source, reopen
 from v2a_utils.data.splits import sample
 from v2a_utils.data.store import Store
 from v2a_utils.options import SCORES, SUMMARY, TRAINED, EmbedOptions, SoundOptions, check
@@ -34,35 +34,11 @@ class Method:
     group: str = "table"
 
 
-METHODS = {
-    "reference": Method("real"),  # the true sound of another take: as good as a sound for this picture can be
-    "true CLAP embedding": Method("true"),  # of the true sound: what the generator loses, whatever the mapper
-    "text caption": Method("caption"),  # CLAP's embedding of words that tell everything, even what cannot be seen
-    "no mapper": Method("none"),
-    "nearest neighbour": Method("nearest neighbour"),
-    "closed form": Method("ridge"),
-    "words": Method("words"),  # a bridge over texts, fitted without pairs of pictures and sounds
-    "words, drawn": Method("words", {"form": "draw"}),  # a sample instead of the mean
-    "regression": Method("regression"),
-    "regression, deep": Method("regression_deep"),  # as many parameters as the diffusion mapper
-    "diffusion": Method("diffusion"),
-    "better mapper": Method("diffusion", {"draws": 4}),  # as near as a regression, as true as a draw: notebook 03
-    **{f"{draws} draws": Method("diffusion", {"draws": draws}, group="draws") for draws in (2, 8, 16)},
-    **{f"{steps} steps": Method("diffusion", steps=steps, group="steps") for steps in (2, 10, 20, 40)},
-    **{f"guidance {scale:g}": Method("diffusion", guidance=scale, group="guidance") for scale in (1, 1.5, 3, 5)},
-}
+METHODS = {name: Method(**given) for name, given in tomllib.loads((DATA / "tables/methods.toml").read_text()).items()}
 PAPER_ROWS = ("reference", "true CLAP embedding", "no mapper", "nearest neighbour", "closed form", "words",
               "regression", "diffusion", "flow")
-COMPARED = (  # methods whose difference is taken picture by picture, the first minus the second
-    ("reference", "no mapper"), ("true CLAP embedding", "reference"), ("diffusion", "no mapper"),
-    ("diffusion", "reference"), ("diffusion", "true CLAP embedding"), ("diffusion", "regression"),
-    ("diffusion", "regression, deep"), ("diffusion", "nearest neighbour"), ("regression, deep", "regression"),
-    ("regression, deep", "true CLAP embedding"), ("regression, deep", "nearest neighbour"),
-    ("regression", "closed form"), ("regression", "no mapper"), ("better mapper", "diffusion"),
-    ("better mapper", "regression, deep"), ("words", "no mapper"), ("words", "text caption"), ("words", "regression"),
-    ("words, drawn", "words"), ("words", "diffusion"), ("regression", "reference"), ("regression, deep", "reference"),
-    ("flow", "no mapper"), ("flow", "regression"), ("flow", "diffusion"),
-)
+# methods whose difference is taken picture by picture, the first minus the second
+COMPARED = tuple((first, second) for first, second in csv_rows(DATA / "tables/compared.csv")[1:])
 
 
 @dataclass(frozen=True)
@@ -95,10 +71,7 @@ class Settings:
     sweep_clips: int = 1000  # test clips that a sweep is measured on, with one seed
     gap_clips: int = 1000  # test clips whose mapped embeddings are compared with the true sounds'
     draws: int = 200  # of a bootstrap, for what has no interval otherwise
-    efficiency: tuple[int, ...] = ()  # numbers of pairs that mappers are trained on in short, judged by embeddings
     real: int = 0  # of SoundWorld: true sounds that FD, FAD and KAD compare with, where more than test clips
-    covered: int = 0  # of SoundWorld: pictures of which TAKES true sounds are compared with the made ones
-    takes: int = 16
     quick: bool = False  # of few clips, to see it run: such a summary gives way to any other
 
     def __post_init__(self):
@@ -184,11 +157,10 @@ def world_settings(quick: bool = False) -> dict:
     whole = {"videos": WORLD, "pictures": WORLD, "mappers": (), "methods": tuple(METHODS), "seeds": 3,
              "work": str(cache_folder("evaluation"))}
     if quick:
-        return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24, "covered": 3, "takes": 5,
-                        "gap_clips": 64, "train_clips": 64, "efficiency": (32, 64), "draws": 10, "steps": 1, "seeds": 2,
-                        "quick": True}
-    return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512, "covered": 64,
-                    "train_clips": 24_000, "efficiency": (100, 400, 1600, 6400)}
+        return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24,
+                        "gap_clips": 64, "train_clips": 64, "draws": 10, "steps": 1, "seeds": 2, "quick": True}
+    return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512,
+                    "train_clips": 24_000}
 
 
 @dataclass(frozen=True)

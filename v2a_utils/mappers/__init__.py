@@ -7,9 +7,6 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, ["model"], {
-    "bridge": ["read_sentences", "unpaired_sounds"],
-    "closed_form": ["CLOSED_FORM", "mean_shift", "nearest_neighbour", "ridge"],
-    "model": ["OBJECTIVES", "DiffusionMapper", "FlowMapper", "RegressionMapper"],
-    "registry": ["trained_mapper", "words_bridge"],
-    "training": ["TrainConfig", "train_mapper"],
+    "bridge": ["read_sentences"], "closed_form": ["CLOSED_FORM"], "registry": ["trained_mapper", "words_bridge"],
+    "model": ["DiffusionMapper", "FlowMapper", "RegressionMapper"], "training": ["TrainConfig", "train_mapper"],
 })

@@ -1,7 +1,6 @@
 """Builds a text bridge, the mapper `words`, from sentences and sounds of your choice.
 
-In: a text file, a folder of sounds or a store. Out: a mapper. Embeddings are cached, under the SHA-256 of the weights
-that made them.
+In: a text file, a folder of sounds or a store. Out: a mapper. Embeddings are cached, by the weights that made them.
 """
 
 import hashlib
@@ -100,8 +99,7 @@ def weights_sha256(place: Path) -> str:
 def unpaired_sounds(stack: Stack, place: str | Path) -> np.ndarray:
     """Unit-norm CLAP embeddings (n, d) of the sound files in a folder, at any depth, or those of a store.
 
-    Files that cannot be read are left out with a message. ValueError for a place without sounds and for a store
-    embedded by another CLAP.
+    Files that cannot be read are left out with a message. ValueError for no sounds, or a store of another CLAP.
     """
     store = Store(place)
     if ("://" in str(place) or Path(place).is_dir()) and store.shards():

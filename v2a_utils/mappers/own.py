@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import refuse_existing, whole_file, write_json
+from v2a_utils.data.files import DATA, refuse_existing, write_file, write_json
 from v2a_utils.data.pairs import Pairs
 from v2a_utils.mappers.recipes import Recipe, build
 from v2a_utils.mappers.registry import ENCODER_SUMS, against_constant, save_mapper
@@ -38,8 +38,7 @@ def train_on_pairs(pairs: Pairs, recipe: Recipe, out: Path, device: str = "cpu",
 
     The weights with the lowest validation loss are kept, and the training ends when that has stopped falling. A killed
     run resumes from checkpoint.pt. `callback(mapper, losses)` is called after every validation. FileExistsError, before
-    anything is trained, when one of TRAINING is there and not of this training, unless `overwrite`; ValueError for the
-    checkpoint of another.
+    anything is trained, for files of another training, unless `overwrite`; ValueError for the checkpoint of another.
     """
     if overwrite:
         (out / "checkpoint.pt").unlink(missing_ok=True)
@@ -83,8 +82,7 @@ def validate(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> dict[s
 def validation_loss(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray) -> float:
     """The training's objective on held-out pairs, with the same noise every time.
 
-    Only a mapper that draws noise sees a pair several times: a contrastive objective must not have the pair itself
-    among its negatives.
+    Only a mapper that draws noise sees a pair several times: to a contrastive objective it would be its own negative.
     """
     times = max(NOISED // len(visual), 1) if hasattr(mapper, "add_noise") else 1
     place = next(mapper.parameters()).device
@@ -96,8 +94,7 @@ def measure(mapper: nn.Module, visual: np.ndarray, audio: np.ndarray, constant: 
     """Measures on held-out pairs with Student's 95% intervals over the pairs, wide enough for a handful.
 
     "cosine" is between each mapped picture and its own sound; "margin" is that minus the mean cosine with all sounds;
-    "above constant" is how much higher the cosine is than that of one answer for all pictures, `constant` (d,), the
-    mean of the training's sounds.
+    "above constant" is by how much it exceeds that of one answer to all, `constant` (d,), the training sounds' mean.
     """
     cosines = mapper.map(visual) @ audio.T
     own = np.diag(cosines)
@@ -126,10 +123,8 @@ def _write(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Validati
     write_json(out / "validation.json", {
         "pairs": len(pairs.val[0]), "step": validation.best_step,
         "numbers": {name: value._asdict() for name, value in numbers.items()}, "history": validation.history})
-    with whole_file(out / LEARNED) as temporary:
-        temporary.write_text("\n".join(pairs.ids))
-    with whole_file(out / "README.md") as temporary:
-        temporary.write_text(model_card(mapper, pairs, recipe, validation, numbers))
+    write_file(out / LEARNED, "\n".join(pairs.ids))
+    write_file(out / "README.md", model_card(mapper, pairs, recipe, validation, numbers))
     save_mapper(mapper, out, {name: pairs.settings[name] for name in ENCODER_SUMS if name in pairs.settings},
                 overwrite=True)
 
@@ -142,29 +137,7 @@ def model_card(mapper: nn.Module, pairs: Pairs, recipe: Recipe, validation: Vali
     joins = " and ".join(f"{pairs.settings[part]} (SHA-256 {pairs.settings[part + '_sha256'][:12]})" for part in known)
     joins = joins or "encoders that the table did not name"
     notes = "".join(f"* {note}\n" for note in pairs.notes)
-    return f"""# A {recipe.mapper} mapper of one's own
-
-From CLIP's embeddings of pictures to CLAP's of sounds, {size:,} trained parameters.
-
-Joins {joins}; with others its answers mean nothing.
-
-## Data
-
-* the table of embeddings `{Path(pairs.name).name}`, SHA-256 {pairs.sha256[:12]}
-* {len(pairs.train[0])} pairs trained on, {len(pairs.val[0])} to validate
-{notes}
-## Numbers
-
-{how_sure(numbers).replace(chr(10), "; ")}.
-
-The weights are those of step {validation.best_step} of {validation.history[-1]["step"]}, chosen by the loss on the same
-pairs, so new pictures will do a little worse.
-
-## Use
-
-    python -m v2a_utils sound PICTURE --mapper THIS_FOLDER
-
-## Licence
-
-Not chosen: say here what the clips' licences allow. The models that it joins have licences of their own.
-"""
+    return (DATA / "tables/model_card.md").read_text().format(
+        kind=recipe.mapper, size=size, joins=joins, table=Path(pairs.name).name, sha256=pairs.sha256, notes=notes,
+        train=len(pairs.train[0]), val=len(pairs.val[0]), numbers=how_sure(numbers).replace("\n", "; "),
+        best=validation.best_step, last=validation.history[-1]["step"])

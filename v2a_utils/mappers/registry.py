@@ -1,7 +1,6 @@
 """Every mapper by its kind or its folder: written, read, and built where it needs no training.
 
-A new kind is a class in `model` with `kind`, `config`, `loss` and `map`, listed in its MAPPERS; with a recipe in
-`recipes` every command knows it.
+A new kind is a class in `model` with `kind`, `config`, `loss` and `map`, listed in its MAPPERS, and a recipe.
 """
 
 import json

@@ -74,8 +74,7 @@ def fit(
     run ends early when it returns True. If it is a `Validation`, the model gets its best weights instead. `origin`, say
     {"data": its hash}, is stored in the checkpoint: one of another origin or another model is refused (ValueError).
 
-    Under `accelerate launch` or `torchrun` every process takes its share of each batch. FloatingPointError when the
-    loss is not finite.
+    Under `accelerate launch` or `torchrun` every process takes its share of a batch. FloatingPointError for NaN.
     """
     accelerator, origin = _accelerator(device), origin or {}
     rank, processes, main = accelerator.process_index, accelerator.num_processes, accelerator.is_main_process
@@ -241,8 +240,7 @@ def load_run(path: Path, parts: dict, config: TrainConfig, origin: dict[str, str
 
 
 def _accelerator(device: str | torch.device) -> Accelerator:
-    """An accelerator on this device. Accelerate keeps a process on its first device; ours may train on one, then on
-    another."""
+    """An accelerator on this device; by itself Accelerate would keep a process on its first one."""
     kind, shared = torch.device(device).type, PartialState._shared_state
     if shared and shared["device"].type != kind and PartialState().num_processes == 1:
         AcceleratorState._reset_state(reset_partial_state=True)

@@ -14,8 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
-from scipy.linalg import LinAlgError, eigvalsh
-from scipy.linalg.blas import dsyr, dsyrk
 from scipy.spatial.distance import cdist
 from scipy.special import expit, log_softmax, logsumexp, softmax
 
@@ -126,20 +124,18 @@ class Moments:
             raise ValueError("features hold NaN or infinity: leave such rows out")
         if not self.n:
             width = centred.shape[1]
-            self.mean, self._scatter = np.zeros(width), np.zeros((width, width), order="F")  # its upper half
+            self.mean, self._scatter = np.zeros(width), np.zeros((width, width))
         if centred.shape[1] != len(self.mean):
             raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self.mean)}")
         mean, total = centred.mean(0), self.n + len(rows)
         centred -= mean
         shift = mean - self.mean
-        self._scatter = dsyrk(1, centred.T, beta=1, c=self._scatter, overwrite_c=True)
-        self._scatter = dsyr(self.n * len(rows) / total, shift, a=self._scatter, overwrite_a=True)
+        self._scatter += centred.T @ centred + np.outer(shift, shift) * (self.n * len(rows) / total)
         self.mean, self.n = self.mean + shift * (len(rows) / total), total
 
     @property
     def covariance(self) -> np.ndarray:
-        upper = np.triu(self._scatter)
-        return (upper + np.triu(upper, 1).T) / (self.n - 1)
+        return self._scatter / (self.n - 1)
 
     @cached_property
     def root(self) -> np.ndarray:
@@ -148,17 +144,18 @@ class Moments:
         return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
-def frechet_influence(cloud: np.ndarray, other: Moments) -> np.ndarray:
-    """How each row of a cloud (n, d) moves its Fréchet distance from another one, (n,) with mean 0.
+def frechet_rows(cloud: np.ndarray, other: Moments) -> np.ndarray:
+    """The Fréchet distance of a cloud (n, d) from another plus how each of its rows moves it, (n,).
 
     The derivative in the share of a row x, with u = x - m1: 2 u (m1 - m2) + u (I - T) u less its mean, where T =
     S2^1/2 (S2^1/2 S1 S2^1/2)^-1/2 S2^1/2 carries the one Gaussian to the other (Rippl, Munk and Sturm 2016, arXiv
     1507.04090). Its standard error is that of infinitely many resamples (the infinitesimal jackknife, Jaeckel 1972).
     """
-    own, width = Moments(batches(cloud)), cloud.shape[1]
-    if own.n < width:  # S1 = u^T u / (n - 1): of n x n matrices the eigenvalues and u T u are known as well
-        centred = cloud - own.mean
-        values, vectors = np.linalg.eigh(centred @ other.covariance @ centred.T / (own.n - 1))
+    own = Moments(batches(cloud))
+    _check_moments(own, other)
+    if own.n < cloud.shape[1]:  # S1 = F^T F with few rows: then F T F^T, which holds every u T u, is a root as well
+        factor = _factor(cloud, own)
+        values, vectors = np.linalg.eigh(factor @ other.covariance @ factor.T)
         carried = (own.n - 1) * vectors**2 @ np.sqrt(values.clip(0))
     else:
         values, vectors = np.linalg.eigh(other.root @ own.covariance @ other.root)
@@ -168,7 +165,26 @@ def frechet_influence(cloud: np.ndarray, other: Moments) -> np.ndarray:
     found = [2 * (rows - own.mean) @ (own.mean - other.mean) + ((rows - own.mean) ** 2).sum(1)
              for rows in batches(cloud)]
     influence = np.concatenate(found) - carried
-    return influence - influence.mean()
+    return _distance(own, other, values) + influence - influence.mean()
+
+
+def _check_moments(one: Moments, two: Moments) -> None:
+    if min(one.n, two.n) < 2:
+        raise ValueError(f"a cloud of {min(one.n, two.n)} row(s) has no shape: give two rows or more")
+    if len(two.mean) != len(one.mean):
+        raise ValueError(f"features of {len(one.mean)} and of {len(two.mean)} dimensions are not of one model")
+
+
+def _factor(cloud: np.ndarray | Moments, own: Moments) -> np.ndarray:
+    """F with F^T F the covariance: the centred rows where they are fewer than dimensions, else its root."""
+    few = isinstance(cloud, np.ndarray) and len(cloud) < cloud.shape[1]
+    return (cloud - own.mean) / (own.n - 1) ** 0.5 if few else own.root
+
+
+def _distance(one: Moments, two: Moments, values: np.ndarray) -> float:
+    """|m1 - m2|^2 + tr(S1 + S2) - 2 tr (S1 S2)^1/2, from the eigenvalues of F S2 F^T, those of S1 S2 that are not 0."""
+    traces = np.trace(one.covariance) + np.trace(two.covariance)
+    return float(max(np.sum((one.mean - two.mean) ** 2) + traces - 2 * np.sqrt(values.clip(0)).sum(), 0.0))
 
 
 class KernelReference:
@@ -224,21 +240,13 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     of equal n; with fewer rows than dimensions it warns.
     """
     one, two = (cloud if isinstance(cloud, Moments) else Moments(batches(cloud)) for cloud in (first, second))
+    _check_moments(one, two)
     rows, width = min(one.n, two.n), len(one.mean)
-    if rows < 2:
-        raise ValueError(f"a cloud of {rows} row(s) has no shape: give two rows or more")
-    if len(two.mean) != width:
-        raise ValueError(f"features of {width} and of {len(two.mean)} dimensions are not of one model")
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
-    apart, traces = np.sum((one.mean - two.mean) ** 2), np.trace(one.covariance) + np.trace(two.covariance)
-    for cloud, own, other in ((first, one, two), (second, two, one)):
-        if isinstance(cloud, np.ndarray) and len(cloud) < width:
-            root = _root_trace_of_few(cloud - own.mean, other.covariance)
-            break
-    else:
-        root = _root_trace(one.covariance, two.covariance)
-    return float(max(apart + traces - 2 * root, 0.0))
+    by_first = one.n < two.n  # the smaller cloud gives the smaller matrix, and `Moments` know their root
+    factor, other = (_factor(first, one), two) if by_first else (_factor(second, two), one)
+    return _distance(one, two, np.linalg.eigvalsh(factor @ other.covariance @ factor.T))
 
 
 def few_rows(rows: int, width: int) -> bool:
@@ -288,26 +296,6 @@ def in_batches(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.n
     if len({len(rows) for rows in arrays}) > 1:
         raise ValueError(f"arrays of {[len(rows) for rows in arrays]} rows are no pairs")
     return np.concatenate([function(*parts) for parts in zip(*map(batches, arrays))])
-
-
-def _root_trace(first: np.ndarray, second: np.ndarray) -> float:
-    """tr (S1 S2)^1/2 of covariances: the product's eigenvalues are those of a symmetric matrix, so no sqrtm is needed.
-
-    That matrix is L^T S2 L with S1 = L L^T (LAPACK's sygv), or, where S1 is singular, S1^1/2 S2 S1^1/2.
-    """
-    try:
-        values = eigvalsh(second, first, type=2, driver="gv", check_finite=False)
-    except LinAlgError:
-        values, vectors = np.linalg.eigh(first)
-        root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-        values = np.linalg.eigvalsh(root @ second @ root)
-    return float(np.sqrt(values.clip(0)).sum())
-
-
-def _root_trace_of_few(centred: np.ndarray, other: np.ndarray) -> float:
-    """tr (S1 S2)^1/2 of fewer centred rows X than dimensions: the eigenvalues of S1 S2, S1 = X^T X / (n - 1), that are
-    not 0 are those of X S2 X^T / (n - 1), a matrix of as many rows."""
-    return float(np.sqrt(np.linalg.eigvalsh(centred @ other @ centred.T / (len(centred) - 1)).clip(0)).sum())
 
 
 def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:

@@ -2,8 +2,7 @@
 
 `RULE` was fixed before the results; notebooks/book/statistics.md says why it is so, and which interval belongs to what.
 No verdict is drawn from fewer than LEAST values, from a cloud of fewer than LEAST_CLOUD clips, or from values that do
-not vary at all, for they say nothing of how far others might lie. `python -m benchmarks.null` counts wrong verdicts
-where nothing differs.
+not vary at all: they do not say how far others might lie. `benchmarks.null` counts verdicts where nothing differs.
 """
 
 from collections.abc import Collection

@@ -26,8 +26,7 @@ def motion(frames: np.ndarray) -> np.ndarray:
 
     A pixel is new if no value between the least and the greatest around it in the frame before comes within QUIET of
     it, or the other way round. So whatever moves slowly, by up to a pixel a frame, is not new, wherever it moves to:
-    camera, drift and sway. A cut, where nearly everything is new, is nan. Frames of about 128 pixels are meant: larger
-    ones should be made smaller.
+    camera, drift and sway. A cut, where nearly everything is new, is nan. Meant for frames of about 128 pixels.
     """
     found = np.zeros(len(frames))
     before = None
@@ -103,8 +102,7 @@ def sound_onsets(curve: np.ndarray, rate: float) -> np.ndarray:
 def matches(true: np.ndarray, found: np.ndarray, window: float = 0.1) -> list[tuple[int, int]]:
     """Pairs (number of a true moment, number of a found one) within `window` seconds, as many as there can be.
 
-    Both are sorted, and none is in two pairs, as in `mir_eval.onset`, whose F1 is twice the pairs over the number of
-    both.
+    Both are sorted, none is in two pairs. As in `mir_eval.onset`, F1 is twice the pairs over the number of both.
     """
     pairs, one, other = [], 0, 0
     while one < len(true) and other < len(found):
@@ -132,7 +130,5 @@ def offset(seen: np.ndarray, heard: np.ndarray, seen_rate: float, heard_rate: fl
                    for curve, rate in ((seen, seen_rate), (heard, heard_rate)))
     film, sound = (gaussian_filter1d(curve, BLUR * FINE) for curve in (film, sound))
     film, sound = film - film.mean(), sound - sound.mean()
-    shifts = np.arange(-int(most * FINE), int(most * FINE) + 1)
-    padded = np.pad(sound, int(most * FINE))
-    scores = [film @ padded[int(most * FINE) + shift :][: len(film)] for shift in shifts]
-    return float(shifts[int(np.argmax(scores))] / FINE)
+    reach = int(most * FINE)
+    return float((np.argmax(np.correlate(np.pad(sound, reach), film)) - reach) / FINE)

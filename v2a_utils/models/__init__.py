@@ -7,8 +7,5 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
-    "clap": ["AudioEncoder", "Clap"],
-    "clip": ["AGGREGATES", "VisionEncoder", "aggregate_frames"],
-    "mel": ["log_mel", "mel_filters"],
-    "vocoder": ["GriffinLimVocoder", "LearnedVocoder"],
+    "clip": ["aggregate_frames"], "mel": ["log_mel", "mel_filters"], "vocoder": ["GriffinLimVocoder"],
 })

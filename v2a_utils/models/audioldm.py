@@ -28,8 +28,7 @@ SCHEDULERS = {
 
 
 def _vocoder(kind: type, folder: Path):
-    """A vocoder of VOCODERS, single precision. AudioLDM's says that it is of the type "hifigan", which transformers
-    would warn about."""
+    """A vocoder of VOCODERS, single precision; without the type that AudioLDM's names and transformers warns about."""
     more = {}
     if kind is SpeechT5HifiGan:
         written = json.loads((folder / "config.json").read_text())
@@ -50,6 +49,10 @@ class Generator:
                  clip_seconds: float | None = None):
         self.unet, self.vae, self.vocoder = (part.to(device).eval() for part in (unet, vae, vocoder))
         self.scheduler, self.null_embedding, self.device = scheduler, null_embedding, device
+        self.sample_rate = self.vocoder.config.sampling_rate
+        self.hop = int(np.prod(self.vocoder.config.upsample_rates))
+        self.embed_dim = self.unet.config.projection_class_embeddings_input_dim
+        self.factor = 2 ** (len(self.vae.config.block_out_channels) - 1)  # mel frames, and mels, in one latent
         # the length that the UNet was trained on, in seconds
         self.clip_seconds = clip_seconds or self.unet.config.sample_size * self.factor * self.hop / self.sample_rate
 
@@ -73,23 +76,6 @@ class Generator:
         except (OSError, KeyError, AttributeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{folder}: not an AudioLDM folder as diffusers saves it ({complaint(error)})") from error
         return cls(unet, vae, vocoder, scheduler, null_embedding, device, clip_seconds)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.vocoder.config.sampling_rate
-
-    @property
-    def hop(self) -> int:
-        return int(np.prod(self.vocoder.config.upsample_rates))
-
-    @property
-    def embed_dim(self) -> int:
-        return self.unet.config.projection_class_embeddings_input_dim
-
-    @property
-    def factor(self) -> int:
-        """Mel frames, and mels, in one value of the latents."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.inference_mode()
     def generate(self, embeddings: np.ndarray, steps: int = 25, guidance: float = 2.0, seconds: float | None = None,
@@ -155,8 +141,7 @@ class Generator:
         """Noise (batch, channels, h, w) -> scaled latents for conditions (batch, embed_dim).
 
         Both branches of the guidance are one batch. A scheduler that adds noise draws each row's from its generator in
-        `rows`. With `clean`, scaled latents, denoising starts from them, noised by `strength`. `exclude` and `control`:
-        see `generate`.
+        `rows`. With `clean`, scaled latents, it starts from them, noised by `strength`. The rest is as for `generate`.
         """
         walk = self._scheduler(scheduler)
         walk.set_timesteps(steps, device=self.device)

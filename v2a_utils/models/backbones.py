@@ -55,7 +55,8 @@ class AudioBackbone:
 
     def __init__(self, model: "nn.Module", names: Collection[str] = (), device: str = "cpu", name: str | None = None,
                  rate: int | None = None):
-        self.model, self.names, self.device = model.to(device).eval(), list(names), device
+        self.model = model.to(device, memory_format=networks.torch.channels_last).eval()  # faster convolutions
+        self.names, self.device = list(names), device
         self.backbone, self.sample_rate = name or self.name, rate or self.rate
 
     @classmethod
@@ -97,8 +98,7 @@ class AudioBackbone:
     def top(self, waveform: np.ndarray, sample_rate: int, k: int = 3) -> list[tuple[str, float]]:
         """The k highest classes with their scores, 0..1.
 
-        The scores of a multi-label tagger are sigmoids, each class by itself; those of any other are softmax
-        probabilities, which add up to 1.
+        A multi-label tagger's scores are sigmoids, each class by itself; any other's are probabilities (softmax).
         """
         logits = self.logits([waveform], sample_rate)[0]
         scores = expit(logits) if self.multi_label else softmax(logits)

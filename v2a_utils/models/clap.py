@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from v2a_utils.data.audio import fit_length, resample
-from v2a_utils.data.files import complaint, sha256
+from v2a_utils.data.files import DATA, complaint, sha256
 from v2a_utils.models.mel import LogMelPower
 from v2a_utils.models.weights import load_weights, read_checkpoint, without_gaps, write_tensors
 from v2a_utils.options import CHECKPOINT, TEXT_TOWER
@@ -30,26 +30,9 @@ TEXTS_AT_ONCE = 64
 PATCHES = "audio_branch.patch_embed.proj.weight"  # of an HTSAT; its length is the tower's width
 
 
-def _config(name: str, width: int, depths: list[int]) -> dict:
-    """`Clap`'s configuration of an HTSAT of LAION-CLAP (clap_module/model_configs) with RoBERTa base."""
-    return {
-        "joint_embed_shape": 512,
-        "audio_cfg": {
-            "sample_rate": 48_000, "clip_samples": 480_000, "window_size": 1024, "hop_size": 480, "fmin": 50,
-            "fmax": 14_000, "mel_bins": 64, "class_num": 527, "model_type": "HTSAT", "model_name": name,
-            "htsat": {"spec_size": 256, "patch_size": 4, "patch_stride": [4, 4], "embed_dim": width, "depths": depths,
-                      "num_heads": [4, 8, 16, 32], "window_size": 8},
-        },
-        "text_cfg": {
-            "vocab_size": 50_265, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
-            "intermediate_size": 3072, "max_position_embeddings": 514, "type_vocab_size": 1, "pad_token_id": 1,
-            "bos_token_id": 0, "eos_token_id": 2, "layer_norm_eps": 1e-5,
-        },
-    }
-
-
-# by the width of the audio tower: AudioLDM s and l speak the first, m the second
-CONFIGS = {96: _config("tiny", 96, [2, 2, 6, 2]), 128: _config("base", 128, [2, 2, 12, 2])}
+# of LAION-CLAP's HTSAT (clap_module/model_configs) with RoBERTa base, by the width of the audio tower: AudioLDM s and l
+# speak the first, m the second
+CONFIGS = {int(width): config for width, config in json.loads((DATA / "tables/clap.json").read_text()).items()}
 
 
 def _htsat_class():
@@ -138,6 +121,7 @@ class AudioEncoder:
     def __init__(self, model: Clap, tokenizer, device: str = "cpu"):
         check_vocabulary(tokenizer, model.config["text_cfg"]["vocab_size"])
         self.model, self.tokenizer, self.device = model.to(device).eval(), tokenizer, device
+        self.sample_rate, self.clip_samples, self.embed_dim = model.sample_rate, model.clip_samples, model.embed_dim
 
     @classmethod
     def load(cls, folder: str | Path, device: str = "cpu") -> "AudioEncoder":
@@ -148,18 +132,6 @@ class AudioEncoder:
         model = Clap(json.loads((folder / "config.json").read_text()))
         load_weights(model, folder / "model.safetensors")
         return cls(model, AutoTokenizer.from_pretrained(folder), device)
-
-    @property
-    def sample_rate(self) -> int:
-        return self.model.sample_rate
-
-    @property
-    def clip_samples(self) -> int:
-        return self.model.clip_samples
-
-    @property
-    def embed_dim(self) -> int:
-        return self.model.embed_dim
 
     @property
     def name(self) -> str:

@@ -52,7 +52,8 @@ class VisionEncoder:
 
     def __init__(self, model, preprocess: Compose, tokenizer: SimpleTokenizer, device: str = "cpu"):
         self.model = model.to(device, memory_format=torch.channels_last).eval()  # faster convolutions: `make bench`
-        self.preprocess, self.tokenizer, self.device = preprocess, tokenizer, device
+        self.preprocess, self.tokenizer, self.device, self.embed_dim = (
+            preprocess, tokenizer, device, model.visual.output_dim)
         *steps, _, normalise = preprocess.transforms
         self.fit = Compose([*steps, PILToTensor()])  # RGB picture -> uint8 (3, size, size)
         self._normalise = Normalize(normalise.mean, normalise.std, inplace=True)
@@ -86,10 +87,6 @@ class VisionEncoder:
         set_model_preprocess_cfg(model, asdict(PreprocessCfg(**preparing)))
         preprocess = image_transform_v2(PreprocessCfg(**preparing), is_train=False)
         return cls(model, preprocess, SimpleTokenizer(context_length=model.context_length), device)
-
-    @property
-    def embed_dim(self) -> int:
-        return self.model.visual.output_dim
 
     def embed_images(self, images: list[Image.Image], batch_size: int = 64) -> np.ndarray:
         """RGB pictures -> float32 (n, embed_dim), unit norm."""

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import whole_file, write_file
 
 
 def save_weights(module: nn.Module, path: str | Path) -> None:
@@ -22,9 +22,7 @@ def save_weights(module: nn.Module, path: str | Path) -> None:
 
 def write_tensors(path: str | Path, tensors: dict[str, torch.Tensor], about: dict[str, str] | None = None) -> None:
     """Write tensors by name, and texts about them, as safetensors."""
-    content = save(tensors, about)
-    with whole_file(path) as temporary:  # whose own errors say why, say that the disk is full
-        temporary.write_bytes(content)
+    write_file(path, save(tensors, about))  # whose own errors say why, say that the disk is full
 
 
 def load_weights(module: nn.Module, path: str | Path) -> None:

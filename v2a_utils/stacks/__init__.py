@@ -7,6 +7,5 @@ import lazy_loader
 
 # what notebooks use; loaded when it is first asked for, so that a command loads no more than it needs
 __getattr__, __dir__, __all__ = lazy_loader.attach(__name__, [], {
-    "extraction": ["EmbedOptions", "Job", "embed", "embed_world", "preparation", "run_here", "world_store"],
-    "stack": ["load_stack"],
+    "extraction": ["EmbedOptions", "embed", "embed_world", "run_here"], "stack": ["load_stack"],
 })

@@ -151,8 +151,7 @@ def from_sources(jobs: list[Job], prepare: Preparation, towers: Callable, device
     """What `towers` makes of every job, prepared by `prepare`, in order.
 
     On CPUs each thread takes a batch of files all the way: decoders and encoders release Python's lock, and nothing has
-    to be handed over. For a GPU, processes prepare ahead; also for scenes of SoundWorld, since Python draws them with
-    the lock held.
+    to be handed over. For a GPU, and for scenes of SoundWorld, which are drawn with the lock held, processes prepare.
     """
     number = lane_count(device)
     if device == "cpu" and all(isinstance(source, FileSource) for job in jobs for source in job.sources):

@@ -8,8 +8,9 @@ import fnmatch
 import hashlib
 import re
 import shutil
+import tomllib
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -21,7 +22,7 @@ from filelock import FileLock
 from huggingface_hub import HfApi
 from huggingface_hub.constants import is_offline_mode
 
-from v2a_utils.data.files import SUMS, complaint, damaged_files, whole_file, write_sums
+from v2a_utils.data.files import DATA, SUMS, complaint, damaged_files, whole_file, write_sums
 from v2a_utils.models.backbones import BACKBONES
 
 SUM_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")  # torch.hub's convention
@@ -38,12 +39,12 @@ class Public:
 
     name: str
     what: str
-    purposes: tuple[str, ...]  # of PURPOSES
+    purposes: Sequence[str]  # of PURPOSES
     licence: str
     gigabytes: float | None  # about; None: unknown
     repo: str = ""  # on the hub
-    patterns: tuple[str, ...] = ()  # files of the repository, or members of the archive
-    urls: tuple[str, ...] = ()
+    patterns: Sequence[str] = ()  # files of the repository, or members of the archive
+    urls: Sequence[str] = ()
     zenodo: int | None = None  # record, whose API gives MD5 sums
     sums: dict[str, str] = field(default_factory=dict)  # published elsewhere: file -> "sha256:..."
 
@@ -65,33 +66,10 @@ class Public:
         return "the SHA-256 in its name" if SUM_IN_NAME.search(self.urls[0]) else "the first download's SHA-256"
 
 
-_ALL = ("sound", "training", "evaluation")
-_IDS = "https://raw.githubusercontent.com/heng-hw/V2A-Mapper/91974b10843d4ca60ca1e318418d0e6667a37078/meta_data"
-TABLE = (
-    Public("clip", "CLIP ViT-B/32 of OpenAI", _ALL, "MIT", 0.6, "timm/vit_base_patch32_clip_224.openai",
-           ("open_clip_config.json", "open_clip_model.safetensors")),
-    Public("audioldm", "AudioLDM-s, its UNet, VAE, vocoder and CLAP's text tower", _ALL,
-           "CC BY-NC-SA 4.0: not for commercial use", 1.7, "cvssp/audioldm-s-full-v2",
-           ("model_index.json", "*/*.json", "*/*.txt", "*/*.safetensors", "*/*.bin")),
-    Public("clap", "AudioLDM's checkpoint, for CLAP's audio tower", ("training", "evaluation"),
-           "CC BY-NC-SA 4.0: not for commercial use", 2.56, zenodo=7698295,
-           urls=(f"{ZENODO}/records/7698295/files/audioldm-full-s-v2.ckpt",)),
-    *(Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo,
-             sums=one.sums) for one in BACKBONES),
-    Public("imagehear", "ImageHear, 101 pictures of 30 classes", ("evaluation",), "MIT, as its repository says", 0.1,
-           patterns=("*/Data/ImageHear/*.jpg",), urls=(
-               "https://github.com/RoySheffer/im2wav/archive/ee1ba8d3b4dea9f95626fdae71e061c4cdf50d8d.zip",)),
-    Public("v2a-mapper", "ids of the 101 and 15,446 items that V2A-Mapper was tested on", ("evaluation",),
-           "none stated: facts", 0.001, urls=(
-               f"{_IDS}/imagehear_id.txt", f"{_IDS}/vggsound_test_id.txt")),
-    Public("vggsound", "VGGSound's list of clips (not the clips)", ("training", "evaluation"), "CC BY 4.0", 0.01, urls=(
-        "https://www.robots.ox.ac.uk/~vgg/data/vggsound/vggsound.csv",)),
-)
-
-
-def needed(purpose: str) -> list[Public]:
-    """The entries of the table that one of PURPOSES needs."""
-    return [item for item in TABLE if purpose in item.purposes]
+_LISTED = [Public(name, **entry) for name, entry in tomllib.loads((DATA / "tables/public.toml").read_text()).items()]
+_HEARING = [Public(one.key, one.what, one.purposes, one.licence, one.gigabytes, urls=one.urls, zenodo=one.zenodo,
+                   sums=one.sums) for one in BACKBONES]
+TABLE = (*_LISTED[:3], *_HEARING, *_LISTED[3:])  # models, backbones, data
 
 
 def describe(items: Iterable[Public], folders: dict[str, Path]) -> str:
@@ -108,8 +86,7 @@ def describe(items: Iterable[Public], folders: dict[str, Path]) -> str:
 def fetch_all(items: list[Public], folders: dict[str, Path], agreed: Callable[[str], bool]) -> bool:
     """Fetch what is missing or damaged of the items; False when `agreed` says no to the sizes and the licences.
 
-    `agreed` is asked once, with a sentence, before the first byte. ValueError, when all that can be had is there, names
-    what could not be.
+    `agreed` is asked once, before the first byte. ValueError names what could not be had, once all else is there.
     """
     missing = [item for item in items if _is_missing(folders[item.name])]
     gigabytes = sum(item.gigabytes or 0 for item in missing)

@@ -25,8 +25,7 @@ from v2a_utils.stacks.places import BACKBONES, MINI, MINI_CLIP, PARTS, StackConf
 def load_tagger(name: str, device: str | None = None) -> AudioBackbone:
     """A tagger of `places.TAGGERS`, from where `fetch --for benchmark` puts it. ValueError when it is not there."""
     if name not in places.TAGGERS:
-        raise ValueError(f"unknown audio backbone {name!r}: beside those of the stack there are "
-                         f"{', '.join(places.TAGGERS)}")
+        raise ValueError(f"unknown audio backbone {name!r}: beside the stack's there are {', '.join(places.TAGGERS)}")
     place = places.public_folders()[name]
     if not place.is_dir():
         raise ValueError(f"{place}: the audio backbone {name} is not there; `python -m v2a_utils fetch --for "
