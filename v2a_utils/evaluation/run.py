@@ -339,8 +339,7 @@ class Evaluation:
             "stack": self.stack.name, "data": "SoundWorld" if settings.of_world else settings.listing.name,
             "sizes": {"pictures": counts["test"], "ood": counts.get("ood", 0), "sweep": counts.get("sweep", 0),
                       "seeds": settings.seeds, "pairs": self._learned(), "real": settings.real,
-                      "gap": len(self.clips("gap").ids),
-                      "draws": settings.draws, "steps": settings.steps},
+                      "gap": len(self.clips("gap").ids), "draws": settings.draws, "steps": settings.steps},
             "threads": torch.get_num_threads(), "seconds": round(time.perf_counter() - began),
             "weights": self.weights(),
             # where it was kept and written says nothing of the numbers, and is a path of one machine
@@ -491,9 +490,9 @@ def evaluate(settings: Settings, stack: Stack, overwrite: bool = False) -> pd.Da
 
     Writes into the settings' folder of the summary: evaluation.csv, with a row for each method, split and measure
     (value, 95% interval over pictures, n, range over seeds, backbone, sample rate); differences.csv of COMPARED;
-    singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv;
-    run.json. Returns the table evaluation. FileExistsError, before anything is made, where a summary is there already,
-    unless `overwrite`.
+    singles.csv, with a row for each sound; sounds.csv, the rows of one seed of the test split; gap.csv; run.json.
+    Returns the table evaluation. FileExistsError, before anything is made, for a summary that is there, unless
+    `overwrite`.
     """
     settings.check(overwrite)
     return Evaluation(settings, stack).run()
