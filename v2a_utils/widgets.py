@@ -169,7 +169,7 @@ class UploadPanel:
         """Make the sound that the controls ask for; one sentence where it cannot be made, and nothing is lost."""
         shown = replace(self.given, **{name: control.value for name, control in self.controls.items()})
         picture = self.upload.value if self.source.value == UPLOAD else self.source.value
-        asked = picture, shown, self.sync.value
+        asked = picture, shown, self.sync.value and self.source.value == UPLOAD
         if self.newest == asked:  # also a second press while the first one's sound was being made
             self.note.value = SAME
             return
