@@ -23,7 +23,6 @@ from v2a_utils.evaluation.features import stack_seeds
 from v2a_utils.evaluation.run import Evaluation
 from v2a_utils.evaluation.settings import COMPARED, METHODS, Settings, world_settings
 from v2a_utils.mappers.registry import trained_mapper
-from v2a_utils.models.audioldm import Generator
 from v2a_utils.models.backbones import RIGHT_FOR_IMAGEHEAR
 from v2a_utils.models.networks import AudioCnn
 from v2a_utils.models.vocoder import GriffinLimVocoder
@@ -212,7 +211,7 @@ def test_evaluate_runs_on_the_paper_stack_and_compares_classes_by_audiosets_name
     for place in (run, sound_files):
         monkeypatch.setattr(place, "best_candidates", lambda stack, batch, settings, rank: (
             np.random.default_rng(settings.seed).normal(0, 0.1, (len(batch), 16_000)).astype(np.float32), None))
-    monkeypatch.setattr(Generator, "sample_rate", SAMPLE_RATE)
+    monkeypatch.setattr(paper.generator, "sample_rate", SAMPLE_RATE)
     original = type(paper.tagger).classify
 
     def hears_the_first_picture(self, features):
