@@ -116,7 +116,7 @@ bench-sync: .venv/ready  ## set up, then measure how much of time is seen in fil
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.sync --out $(KEPT)/results/sync.csv
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.cost --sync
 
-bench-audit: .venv/compiled  ## set up, then give every measure known defects to find, 3 hours (QUICK=1: five minutes); REAL: a folder of sounds
+bench-audit: .venv/compiled  ## set up, then give every measure known defects to find, two hours (QUICK=1: five minutes); REAL: a folder of sounds
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -W ignore -m benchmarks.audit --out $(KEPT)/results \
 	    $(if $(QUICK),--quick) $(if $(REAL),--real "$(REAL)")
 	$(if $(QUICK)$(REAL),,PYTHONPATH=tests $(PYTHON) -m benchmarks.cards $(KEPT)/results)
