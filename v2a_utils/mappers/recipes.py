@@ -62,7 +62,7 @@ def recipe_for(stack: str, mapper: str, pairs: int | None = None) -> Recipe:
     and in batches of at most half of the pairs, but LEAST_BATCH or more.
     """
     if stack not in RECIPES or mapper not in RECIPES[stack]:
-        raise ValueError(f"no recipe for {mapper} on {stack}: use {', '.join(MAPPERS)} and {', '.join(RECIPES)}")
+        raise ValueError(f"stack {stack} has no recipe for {mapper}: use {', '.join(MAPPERS)} and {', '.join(RECIPES)}")
     recipe, made_for = RECIPES[stack][mapper], PAIRS[stack]
     if pairs is None or pairs >= made_for:
         return recipe
