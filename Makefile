@@ -28,7 +28,7 @@ paper: .venv/ready  ## set up, fetch what the real models need, then make the so
 	$(PYTHON) -m v2a_utils sound "$(or $(IN),$(error name a photograph: make paper IN=photo.jpg))" --stack paper \
 	    --out "$(or $(OUT),out)" $(if $(OUT),,--overwrite)
 
-check: .venv/compiled  ## set up, then rules, types and the fast tests: two and a half minutes on two cores
+check: .venv/compiled  ## set up, then rules, types and the fast tests: some four minutes on two cores
 	$(PYTHON) -m ruff check
 	$(PYTHON) -m basedpyright --level error
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --fast tests
