@@ -1,9 +1,12 @@
 """The audit of the measures: every defect does what its name says, and what is told of a measure is what was found."""
 
+from types import SimpleNamespace
+
 import librosa
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from benchmarks import audit, cards
 from benchmarks.audit import BETTER, CLEAN, OTHERS, Heard, Judge, tell, thresholds, values
 from benchmarks.defects import DEFECTS, ROWS, SCENES, SIGNALS, SOME_SCENES
@@ -149,6 +152,23 @@ def test_predictions_are_of_every_defect_and_measure():
     predicted = pd.read_csv(cards.PREDICTIONS, index_col="defect")
     assert set(predicted.index) == set(DEFECTS) and list(predicted) == list(BETTER)
     assert set(predicted.to_numpy().ravel()) == {"notices", "blind", "rewards"}
+
+
+def test_a_finished_defect_is_not_measured_again_unless_what_made_it_is_another(tmp_path, monkeypatch):
+    clip, asked = torch.nn.Linear(2, 2), []
+    pool = SimpleNamespace(made_by={"weights": ["a"]}, stack=SimpleNamespace(vision=SimpleNamespace(model=clip)))
+    monkeypatch.setattr(audit, "KEPT", tmp_path)
+    monkeypatch.setattr(audit, "_pool", lambda size: pool)
+    monkeypatch.setattr(audit.Task, "_measured", lambda self: asked.append(self) or [{"defect": self.defect, "sd": 0.1}])
+    task = audit.Task(4, 2, "noise", 5)
+    assert task.rows() == task.rows() == [{"defect": "noise", "sd": 0.1}] and len(asked) == 1
+    for change in (lambda: torch.nn.init.ones_(clip.weight), lambda: pool.made_by.update(weights=["b"]),
+                   lambda: monkeypatch.setattr(audit, "MEASURES", ["other code"])):
+        known = len(asked)
+        change()
+        task.rows()
+        assert len(asked) == known + 1
+    assert audit.Task(4, 3, "noise", 5).rows() and len(asked) == 5
 
 
 def test_the_committed_table_is_whole():

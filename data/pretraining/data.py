@@ -8,7 +8,7 @@ import numpy as np
 from soundworld import CLASSES, Scene, draw, make_scene, synthesise
 from tqdm.auto import tqdm
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import write_arrays
 
 CHUNK = 500
 SIZES = {"train": 24_000, "val": 1_000, "test": 1_024, "ood": 512}
@@ -63,12 +63,8 @@ def render(
 def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int, pictures: bool) -> None:
     scenes = [make_scene(split, index, seed) for index in range(start, start + number)]
     drawn = [np.asarray(draw(scene)) for scene in scenes] if pictures else []
-    with whole_file(_chunk_path(folder, split, seed, start)) as temporary:
-        np.savez(
-            temporary,
-            pictures=np.array(drawn, np.uint8),
-            sounds=np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes]),
-        )
+    sounds = np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes])
+    write_arrays(_chunk_path(folder, split, seed, start), {"pictures": np.array(drawn, np.uint8), "sounds": sounds})
 
 
 def _chunk_path(folder: Path, split: str, seed: int, start: int) -> Path:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from soundworld import SAMPLE_RATE, draw, make_scene, synthesise
 
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import whole_file, write_file
 from v2a_utils.evaluation.figures import audit_matrix, claims_poster
 from v2a_utils.evaluation.results import Results, headline
 from v2a_utils.evaluation.run import SUMMARY
@@ -138,8 +138,7 @@ def show(out: Path, summary: Path, count: int, seed: int) -> list[Path]:
                            metadata={"Date": None} if name.endswith("svg") else {})
         plt.close(figure)
     for name, wave in sounds.items():
-        with whole_file(out / f"{name}.mp3") as temporary:
-            Path(temporary).write_bytes(encode_mp3(wave, stack.generator.sample_rate))
+        write_file(out / f"{name}.mp3", encode_mp3(wave, stack.generator.sample_rate))
     return [out / name for name in (*figures, *(f"{name}.mp3" for name in sounds))]
 
 

@@ -5,8 +5,8 @@ takes of SoundWorld's test scenes: the reference sounds are one take, what is ju
 measure notices a dose if in at least 80% of the drawn subsets of n pictures its value is worse than in 95% of subsets
 without a defect. What it said of true sounds that no other subset was set by are its false alarms.
 
-Features and finished rows are kept in results/audit: what was killed goes on. `--quick` takes five minutes and says little. `--real
-FOLDER` repeats the defects of the signal on any folder of sounds, by the clouds' measures alone.
+Features and finished rows are kept in results/audit: what was killed goes on. `--quick` takes five minutes and says
+little. `--real FOLDER` repeats the defects of the signal on any folder of sounds, by the clouds' measures alone.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from tqdm.auto import tqdm
 
 from benchmarks.defects import DEFECTS, MEMORISED, ROWS, SCENES, SIGNALS, SOME_SCENES, Defect, typical_only
 from v2a_utils.data.audio import even_loudness, read_audio, resample
-from v2a_utils.data.files import key, sha256, whole_file, write_table
+from v2a_utils.data.files import key, sha256, write_arrays, write_file, write_table
 from v2a_utils.data.sources import world_code
 from v2a_utils.evaluation.features import attribute_fidelity, measure_attributes
 from v2a_utils.metrics import gap, sounds, timing
@@ -47,7 +47,9 @@ CLEAN, ALARM, OTHERS = "none", "none, other takes", "none, other scenes of the c
 FILM_RATE, MEL_RATE, SLOW = 25, 100, 20  # frames and mels a second; subsets by which C2ST is judged
 SLICE = 40  # sounds heard at once
 TAKES = (1, 2)  # that get the defects
-MEASURES = [sha256(Path(each)) for each in (__file__, sounds.__file__, gap.__file__, timing.__file__)]
+# the code that listens, and the code that measures what was heard: what is kept is kept under their sums
+LISTENING, MEASURES = ([sha256(Path(inspect.getfile(each))) for each in some] for some in (
+    (measure_attributes, seen_attributes, log_mel, timing), (sounds, gap)))
 
 
 # ------------------------------------------------------------------------------------------------- what is heard
@@ -105,7 +107,7 @@ class Pool:
         self.labels = np.array([scene.label for scene in self.scenes])
         self._waves: dict[tuple[Scene, int], np.ndarray] = {}
         self.made_by = {
-            "code": [sha256(Path(__file__).with_name("defects.py")), world_code(),
+            "code": [sha256(Path(__file__).with_name("defects.py")), world_code(), *LISTENING,
                      *map(inspect.getsource, (listen, Pool, average, sharpen))],
             "weights": [state_sha256(part.model) for part in (self.stack.tagger, self.stack.framewise, self.stack.wav2clip)]}
 
@@ -175,7 +177,7 @@ class Pool:
                 waves = [make(scene, dose, np.random.default_rng([self.seed, take, start + place]))
                          for place, scene in enumerate(some)]
                 parts.append(listen(self.stack, np.stack(waves), some))
-            _keep(path, join(parts))
+            write_arrays(path, vars(join(parts)))
         with np.load(path) as found:
             return Heard(**found)
 
@@ -205,11 +207,6 @@ def _balanced(scenes: Iterator[Scene], size: int) -> Iterator[Scene]:
             scene = next(scenes)
             waiting[scene.label].append(scene)
         yield waiting[name].pop(0)
-
-
-def _keep(path: Path, heard: Heard) -> None:
-    with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **vars(heard))
 
 
 # ------------------------------------------------------------------------------------------------ what is measured
@@ -347,10 +344,11 @@ class Task:
 
     def rows(self) -> list[dict]:
         """Its part of the table, from disk if it was measured before."""
-        path = KEPT / f"{key(task=self, measures=MEASURES, **_pool(self.size).made_by)[:24]}.json"
+        pool = _pool(self.size)
+        path = KEPT / (key(task=self, measures=[sha256(Path(__file__)), *MEASURES], made_by=pool.made_by,
+                           clip=state_sha256(pool.stack.vision.model))[:24] + ".json")
         if not path.is_file():
-            with whole_file(path) as temporary:
-                temporary.write_text(json.dumps(self._measured()))
+            write_file(path, json.dumps(self._measured()))
         return json.loads(path.read_text())
 
     def _measured(self) -> list[dict]:

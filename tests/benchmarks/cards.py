@@ -13,7 +13,7 @@ import pandas as pd
 
 from benchmarks.audit import ALARM, BETTER, CLEAN, OTHERS, POWER, SEEN
 from benchmarks.defects import DEFECTS
-from v2a_utils.data.files import whole_file
+from v2a_utils.data.files import write_file
 from v2a_utils.evaluation.figures import noticed
 
 PREDICTIONS = Path(__file__).with_name("predictions.csv")
@@ -107,8 +107,7 @@ def write(folder: Path) -> None:
             f"| {row.defect} | {row.measure} | {row.predicted} | {row.found} |" for row in failed.itertuples()) + "\n"]
     if (folder / "audit_real.csv").is_file():
         pages.append(beside_real(audit, pd.read_csv(folder / "audit_real.csv")))
-    with whole_file(folder / "audit.md") as temporary:
-        Path(temporary).write_text("\n".join(pages))
+    write_file(folder / "audit.md", "\n".join(pages))
 
 
 if __name__ == "__main__":

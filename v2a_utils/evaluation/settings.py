@@ -157,10 +157,9 @@ def world_settings(quick: bool = False) -> dict:
     whole = {"videos": WORLD, "pictures": WORLD, "mappers": (), "methods": tuple(METHODS), "seeds": 3,
              "work": str(cache_folder("evaluation"))}
     if quick:
-        return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24,
-                        "gap_clips": 64, "train_clips": 64, "draws": 10, "steps": 1, "seeds": 2, "quick": True}
-    return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512,
-                    "train_clips": 24_000}
+        return whole | {"test_clips": 6, "picture_clips": 4, "sweep_clips": 4, "real": 24, "gap_clips": 64,
+                        "train_clips": 64, "draws": 10, "steps": 1, "seeds": 2, "quick": True}
+    return whole | {"test_clips": 256, "picture_clips": 96, "sweep_clips": 96, "real": 512, "train_clips": 24_000}
 
 
 @dataclass(frozen=True)

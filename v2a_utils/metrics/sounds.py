@@ -153,7 +153,7 @@ def frechet_rows(cloud: np.ndarray, other: Moments) -> np.ndarray:
     """
     own = Moments(batches(cloud))
     _check_moments(own, other)
-    if own.n < cloud.shape[1]:  # S1 = F^T F with few rows: then F T F^T, which holds every u T u, is a root as well
+    if own.n < cloud.shape[1]:  # S1 = F^T F of few rows: F T F^T, which has every u T u, is F S2 F^T's root
         factor = _factor(cloud, own)
         values, vectors = np.linalg.eigh(factor @ other.covariance @ factor.T)
         carried = (own.n - 1) * vectors**2 @ np.sqrt(values.clip(0))
