@@ -176,9 +176,13 @@ def _check_moments(one: Moments, two: Moments) -> None:
 
 
 def _factor(cloud: np.ndarray | Moments, own: Moments) -> np.ndarray:
-    """F with F^T F the covariance: the centred rows where they are fewer than dimensions, else its root."""
-    few = isinstance(cloud, np.ndarray) and len(cloud) < cloud.shape[1]
-    return (cloud - own.mean) / (own.n - 1) ** 0.5 if few else own.root
+    """F with F^T F the covariance: the centred rows where fewer than dimensions, else Cholesky's, or the root."""
+    if isinstance(cloud, np.ndarray) and len(cloud) < cloud.shape[1]:
+        return (cloud - own.mean) / (own.n - 1) ** 0.5
+    try:
+        return np.linalg.cholesky(own.covariance).T
+    except np.linalg.LinAlgError:  # a covariance without an inverse
+        return own.root
 
 
 def _distance(one: Moments, two: Moments, values: np.ndarray) -> float:
@@ -244,7 +248,7 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     rows, width = min(one.n, two.n), len(one.mean)
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
-    by_first = one.n < two.n  # the smaller cloud gives the smaller matrix, and `Moments` know their root
+    by_first = one.n < two.n  # the smaller cloud gives the smaller matrix
     factor, other = (_factor(first, one), two) if by_first else (_factor(second, two), one)
     return _distance(one, two, np.linalg.eigvalsh(factor @ other.covariance @ factor.T))
 
