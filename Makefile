@@ -83,7 +83,7 @@ bench-mapper: .venv/ready  ## set up, then time the mapper, against dalle2_pytor
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.mapper
 
 bench-metrics: .venv/ready  ## set up, then time the Fréchet distance against audioldm_eval's formula
-	PYTHONPATH=tests $(PYTHON) -m benchmarks.metrics
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(PYTHON) -m benchmarks.metrics $(if $(ROWS),--rows $(ROWS) --only-score)
 
 bench-null: .venv/ready  ## set up, then count wrong verdicts where nothing differs
 	PYTHONPATH=tests $(PYTHON) -m benchmarks.null

@@ -18,7 +18,7 @@ import torch
 
 from v2a_utils.evaluation.features import Features, stack_seeds
 from v2a_utils.evaluation.scorer import Scorer
-from v2a_utils.metrics.sounds import Moments, frechet_distance
+from v2a_utils.metrics.sounds import Moments, batches, frechet_distance
 
 GOAL = 5
 
@@ -55,7 +55,7 @@ def score(options: argparse.Namespace) -> None:
         print(f"  {one.measure} {one.interval}")
     print(f"score, features of {options.rows} clips given, {torch.get_num_threads()} threads: "
           f"{time.perf_counter() - began:.0f} s ({time.process_time() - processor:.0f} s of a processor), at most "
-          f"{peak():.1f} GB of memory, {given - before:.1f} GB of them the features")
+          f"{peak():.2f} GB of memory, {given - before:.2f} GB of them the features")
 
 
 def peak() -> float:
@@ -82,8 +82,10 @@ def features(seed: int, rows: int, width: int) -> np.ndarray:
     """Correlated features after a ReLU, float32 (rows, width)."""
     rng = np.random.default_rng(seed)
     mixing = rng.normal(size=(width, width)) / np.sqrt(width)
-    noise = rng.normal(size=(rows, width)).astype(np.float32)
-    return np.maximum(noise @ mixing.astype(np.float32) - 0.5 + 0.1 * seed, 0)
+    found = np.empty((rows, width), np.float32)
+    for part in batches(found):  # so that making them takes no more memory than what is measured
+        part[:] = np.maximum(rng.normal(size=part.shape) @ mixing - 0.5 + 0.1 * seed, 0)
+    return found
 
 
 def peers_distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -8,6 +8,7 @@ frame of FAD, 0.96 s, is padded with silence; PaSST pads or cuts every sound to 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ from v2a_utils.models.backbones import AudioBackbone
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.networks import FRAME
 from v2a_utils.models.weights import state_sha256
-from v2a_utils.stacks.stack import Stack
+
+if TYPE_CHECKING:  # `score` needs no generator
+    from v2a_utils.stacks.stack import Stack
 
 ATTRIBUTES = ("pitch", "events", "loudness")  # Hz, NaN for classes without one; number of onsets; dB
 FORMAT = 4  # of what is kept: another number when the same files and models give other features
@@ -55,6 +58,8 @@ class Features:
 
 def stack_seeds(parts: list[Features]) -> Features:
     """The features of each seed's sounds, as one with arrays (n, seeds, ...)."""
+    if len(parts) == 1:  # needs no copy
+        return parts[0].rows(slice(None), None)
     return Features(*(np.stack([getattr(one, field.name) for one in parts], axis=1) for field in fields(Features)))
 
 
@@ -140,7 +145,7 @@ class Extractor:
         return found
 
 
-def extract(stack: Stack, sounds: Sequence[np.ndarray], scenes: list[Scene]) -> Features:
+def extract(stack: "Stack", sounds: Sequence[np.ndarray], scenes: list[Scene]) -> Features:
     """Features of the sounds (n, samples) of SoundWorld's scenes, at the generator's rate; nothing is kept."""
     rate, waves = stack.generator.sample_rate, list(sounds)
     features = stack.tagger.features(waves, rate)

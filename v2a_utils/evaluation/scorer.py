@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from v2a_utils.evaluation.features import Features
-from v2a_utils.metrics import gap
 from v2a_utils.metrics import sounds as measures
 from v2a_utils.metrics.sounds import Interval, KernelReference, Moments
+from v2a_utils.metrics.statistics import CLOUDS
 from v2a_utils.models.backbones import TOO_GENERAL, AudioBackbone
 
 MODEL_OF = {"FAD": "framewise", "FAD at infinite n": "framewise", "CS": "wav2clip"}  # for other measures the tagger
@@ -93,12 +93,13 @@ class Scorer:
         """What is measured of all sounds of a seed together, (n,) by measure."""
         found = {}
         if self.truth is not None:
-            found["FD"] = measures.frechet_rows(made.features, self.moments)
-            if "framewise" in self.models:
-                found["FAD"] = self._frames(made.frames)
             value, influence = self.kernel.compare(made.features)
             found["KAD"] = value + influence
-        return found | {"IS": measures.inception_rows(made.logits)}
+            if "framewise" in self.models:
+                found["FAD"] = self._frames(made.frames)
+            found["FD"] = measures.frechet_rows(made.features, self.moments)  # last: its matrices stay in memory
+        found["IS"] = measures.inception_rows(made.logits)
+        return {name: found[name] for name in CLOUDS if name in found}
 
     def _frames(self, frames: np.ndarray) -> np.ndarray:
         """FAD clip by clip, (n,): all frames are one cloud, and a clip moves it as its frames do together."""
@@ -114,18 +115,13 @@ class Scorer:
             for outputs in ("softmax", "sigmoid"):
                 found[f"KL {outputs}"] = measures.in_batches(partial(measures.kl_divergence, outputs=outputs),
                                                               self.truth.logits, made.logits)
-            found["recall@10"] = gap.retrieval_ranks(_directions(made.features), self.directions) <= 10
+            found["recall@10"] = measures.retrieval_ranks(made.features, self.truth.features) <= 10
         if self.visual is not None and "wav2clip" in self.models:
             found["CS"] = measures.in_batches(measures.clip_scores, self.visual, made.clip)
         if self.known.any():
             hits = measures.class_hits(made.logits, self.models["tagger"].names, self.right, TOO_GENERAL)
             found["accuracy"] = np.where(self.known, hits, np.nan)
         return {name: np.asarray(values, float) for name, values in found.items()}
-
-    @cached_property
-    def directions(self) -> np.ndarray:
-        """Directions of the reference sounds' features, among which recall@10 looks."""
-        return _directions(self.truth.features if self.truth is not None else np.zeros((0, 1)))
 
     # ----------------------------------------------------------------------------------------- numbers and intervals
 
@@ -175,8 +171,3 @@ class Scorer:
     def _score(self, name: str, interval: Interval, by_seed: np.ndarray, by: str) -> Score:
         model = self.models[MODEL_OF.get(name, "tagger")]
         return Score(name, interval, by_seed, model.backbone, model.sample_rate, by)
-
-
-def _directions(features: np.ndarray) -> np.ndarray:
-    return measures.in_batches(lambda rows: measures.unit_norm(rows).astype(np.float32), features)
-

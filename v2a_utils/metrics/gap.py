@@ -12,15 +12,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.metrics.sounds import Interval, Moments, bootstrap, frechet_rows, rate_interval, student_interval
-from v2a_utils.metrics.sounds import frechet_distance as frechet_distance  # a measure of the gap, too
-
-BLOCK = 1000  # queries that are ranked at once
+from v2a_utils.metrics.sounds import (
+    Interval,
+    Moments,
+    bootstrap,
+    check_clouds,
+    frechet_rows,
+    rate_interval,
+    student_interval,
+)
+from v2a_utils.metrics.sounds import frechet_distance as frechet_distance  # measures of the gap, too
+from v2a_utils.metrics.sounds import retrieval_ranks as retrieval_ranks
 
 
 def centroid_distance(first: np.ndarray, second: np.ndarray) -> float:
     """Length of the gap vector, the difference of the two means (Liang et al. 2022, arXiv 2203.02053); 0..2."""
-    _check(first, second)
+    check_clouds(first, second)
     return float(np.linalg.norm(first.mean(0) - second.mean(0)))
 
 
@@ -32,7 +39,7 @@ def mean_cosine(cloud: np.ndarray) -> float:
 
 def pair_cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of every pair, shape (n,), -1..1."""
-    _check(first, second)
+    check_clouds(first, second)
     return np.sum(first * second, axis=1)
 
 
@@ -53,7 +60,7 @@ def two_sample_hits(first: np.ndarray, second: np.ndarray, judge: str = "linear"
     apart, 1 for clouds that never mix. `judge` "linear" is a logistic regression, which sees little more than a
     difference of means; "boosted" is gradient boosting, which sees shapes.
     """
-    _check(first, second)
+    check_clouds(first, second)
     rng = np.random.default_rng(seed)
     order = rng.permutation(max(len(first), len(second)))
     halves = [[half[half < len(cloud)] for half in np.array_split(order, 2)] for cloud in (first, second)]
@@ -77,7 +84,7 @@ def mmd_rows(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     median distance. Each value is a row's influence, 2 h_i - mean h, so that Student's interval over the rows gives an
     estimate over pairs of rows its right width.
     """
-    _check(first, second)
+    check_clouds(first, second)
     n = len(first)
     sample = np.concatenate([first[:500], second[:500]])
     scale = np.median(pdist(sample, "sqeuclidean")) or 1.0
@@ -117,7 +124,7 @@ def neighbour_counts(queries: np.ndarray, targets: np.ndarray, k: int = 10) -> n
 
     It is large when a few hubs are the neighbours of nearly all queries (Radovanovic, Nanopoulos and Ivanovic 2010).
     """
-    _check(queries, targets)
+    check_clouds(queries, targets)
     near = NearestNeighbors(n_neighbors=k, metric="cosine").fit(targets).kneighbors(queries, return_distance=False)
     return np.bincount(near.ravel(), minlength=len(targets))
 
@@ -127,20 +134,6 @@ def widened(cloud: np.ndarray, width: int) -> np.ndarray:
     if cloud.shape[1] > width:
         raise ValueError(f"a cloud of {cloud.shape[1]} dimensions cannot be widened to {width}: widen the other one")
     return np.pad(cloud, ((0, 0), (0, width - cloud.shape[1])))
-
-
-def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Rank of each query's own target among all targets, by cosine, for pairs: (n,), 1 is best.
-
-    By chance the mean is (n + 1) / 2. A tie counts as half a rank, so that a constant mapper is at chance.
-    """
-    _check(queries, targets)
-    ranks = []
-    for rows in np.array_split(np.arange(len(queries)), len(queries) // BLOCK + 1):
-        cosines = queries[rows] @ targets.T
-        own = cosines[np.arange(len(rows)), rows][:, None]
-        ranks.append(1 + (cosines > own).sum(1) + 0.5 * ((cosines == own).sum(1) - 1))
-    return np.concatenate(ranks)
 
 
 def recall(ranks: np.ndarray, k: int = 10) -> float:
@@ -174,13 +167,3 @@ def measure(cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: i
         cells["shared neighbours"] = student_interval(mutual_neighbours(cloud, sounds)).within(0, 1)
         cells["hubness"] = bootstrap(skew, neighbour_counts(cloud, sounds), draws=draws, seed=seed)
     return cells
-
-
-def _check(first: np.ndarray, second: np.ndarray) -> None:
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(f"embeddings of {first.shape[1]} and of {second.shape[1]} dimensions share no space: map one")
-    for cloud in (first, second):
-        if len(cloud) < 2:
-            raise ValueError(f"a cloud of {len(cloud)} row(s) has no shape: give two rows or more")
-        if not np.isfinite(cloud).all():
-            raise ValueError("an embedding holds NaN or infinity: leave such rows out")

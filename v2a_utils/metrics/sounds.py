@@ -8,19 +8,21 @@ returns (n,): its mean is the number that other programs report. A measure of wh
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 import scipy.stats
 from scipy.spatial.distance import cdist
-from scipy.special import expit, log_softmax, logsumexp, softmax
+from scipy.special import entr, expit, log_softmax, softmax
 
-BATCH = 2000  # rows whose covariance is taken at once
+BATCH = 500  # rows that are in double precision at once
 ENOUGH = 10_000 / 2048  # rows for each feature: Heusel et al. ask for 10,000 of Inception's 2048
 PARTS = (1, 2, 3)  # into which clouds are cut to see how their distance grows as rows get fewer
-MEDIAN_OF = 5000  # rows whose distances give a kernel its width: 12 million pairs
+RANKED = 200  # queries that are ranked at once
+MEDIAN_OF = 3000  # rows whose distances give a kernel its width: 4 million pairs
 LEAST_SHARE = 1e-6  # audioldm_eval adds it to a probability before its logarithm
 
 
@@ -105,13 +107,14 @@ def rate_interval(successes: np.ndarray, method: str = "wilson") -> Interval:
 
 
 class Moments:
-    """Mean and covariance of rows that come in batches, in float64, keeping none (Chan, Golub and LeVeque 1979).
+    """Mean and covariance of rows that come in batches, in float64, keeping none.
 
+    Sums are taken around the first batch's mean, so that rows far from 0 lose no digits (Chan, Golub and LeVeque 1983).
     `mean` is (d,), `covariance` (d, d), unbiased as np.cov's.
     """
 
     def __init__(self, batches: Iterable[np.ndarray] = ()):
-        self.n, self.mean = 0, np.zeros(0)
+        self.n, self._origin, self._sum = 0, np.zeros(0), np.zeros(0)
         for batch in batches:
             self.add(batch)
 
@@ -124,23 +127,31 @@ class Moments:
             raise ValueError("features hold NaN or infinity: leave such rows out")
         if not self.n:
             width = centred.shape[1]
-            self.mean, self._scatter = np.zeros(width), np.zeros((width, width))
-        if centred.shape[1] != len(self.mean):
-            raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self.mean)}")
-        mean, total = centred.mean(0), self.n + len(rows)
-        centred -= mean
-        shift = mean - self.mean
-        self._scatter += centred.T @ centred + np.outer(shift, shift) * (self.n * len(rows) / total)
-        self.mean, self.n = self.mean + shift * (len(rows) / total), total
+            self._origin, self._sum, self._scatter = centred.mean(0), np.zeros(width), np.zeros((width, width))
+        if centred.shape[1] != len(self._origin):
+            raise ValueError(f"a batch of {centred.shape[1]} features does not go with others of {len(self._origin)}")
+        centred -= self._origin
+        self._sum += centred.sum(0)
+        self._scatter += centred.T @ centred
+        self.n += len(rows)
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._origin + self._sum / max(self.n, 1)
 
     @property
     def covariance(self) -> np.ndarray:
-        return self._scatter / (self.n - 1)
+        return (self._scatter - np.outer(self._sum, self._sum / self.n)) / (self.n - 1)
+
+    @property
+    def variance(self) -> float:
+        """The covariance's trace."""
+        return (np.trace(self._scatter) - self._sum @ self._sum / self.n) / (self.n - 1)
 
     @cached_property
     def root(self) -> np.ndarray:
         """The covariance's symmetric square root."""
-        values, vectors = np.linalg.eigh(self.covariance)
+        values, vectors = scipy.linalg.eigh(self.covariance.T, overwrite_a=True)
         return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
@@ -158,14 +169,27 @@ def frechet_rows(cloud: np.ndarray, other: Moments) -> np.ndarray:
         values, vectors = np.linalg.eigh(factor @ other.covariance @ factor.T)
         carried = (own.n - 1) * vectors**2 @ np.sqrt(values.clip(0))
     else:
-        values, vectors = np.linalg.eigh(other.root @ own.covariance @ other.root)
-        kept = values > 1e-12 * values.max()
-        steps = other.root @ vectors[:, kept] / values[kept] ** 0.25
+        # the matrix is symmetric: transposed, it is in LAPACK's order and solved in place
+        values, vectors = scipy.linalg.eigh((other.root @ own.covariance @ other.root).T, overwrite_a=True)
+        vectors *= np.where(values > 1e-12 * values.max(), values, np.inf) ** -0.25
+        steps = other.root @ vectors
         carried = np.concatenate([(((rows - own.mean) @ steps) ** 2).sum(1) for rows in batches(cloud)])
     found = [2 * (rows - own.mean) @ (own.mean - other.mean) + ((rows - own.mean) ** 2).sum(1)
              for rows in batches(cloud)]
     influence = np.concatenate(found) - carried
     return _distance(own, other, values) + influence - influence.mean()
+
+
+def check_clouds(*clouds: np.ndarray) -> None:
+    """ValueError unless arrays (n, d) have one d, two rows or more and finite numbers."""
+    if len({cloud.shape[1] for cloud in clouds}) > 1:
+        widths = " and of ".join(str(cloud.shape[1]) for cloud in clouds)
+        raise ValueError(f"embeddings of {widths} dimensions share no space: map one")
+    for cloud in clouds:
+        if len(cloud) < 2:
+            raise ValueError(f"a cloud of {len(cloud)} row(s) has no shape: give two rows or more")
+        if not np.isfinite(cloud.sum(dtype=np.float64)):
+            raise ValueError("an embedding holds NaN or infinity: leave such rows out")
 
 
 def _check_moments(one: Moments, two: Moments) -> None:
@@ -187,8 +211,8 @@ def _factor(cloud: np.ndarray | Moments, own: Moments) -> np.ndarray:
 
 def _distance(one: Moments, two: Moments, values: np.ndarray) -> float:
     """|m1 - m2|^2 + tr(S1 + S2) - 2 tr (S1 S2)^1/2, from the eigenvalues of F S2 F^T, those of S1 S2 that are not 0."""
-    traces = np.trace(one.covariance) + np.trace(two.covariance)
-    return float(max(np.sum((one.mean - two.mean) ** 2) + traces - 2 * np.sqrt(values.clip(0)).sum(), 0.0))
+    variances = one.variance + two.variance
+    return float(max(np.sum((one.mean - two.mean) ** 2) + variances - 2 * np.sqrt(values.clip(0)).sum(), 0.0))
 
 
 class KernelReference:
@@ -202,38 +226,63 @@ class KernelReference:
     def __init__(self, rows: np.ndarray, seed: int = 0):
         if len(rows) < 2:
             raise ValueError(f"a cloud of {len(rows)} row(s) has no shape: give two rows or more")
-        self.centre = rows.mean(0, dtype=np.float64)  # single precision is exact enough near 0
-        self.rows = in_batches(self._centred, rows)
+        self.rows = rows
+        self.centre = rows.mean(0, dtype=np.float64).astype(np.float32)  # near 0 single precision is exact enough
         some = np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF] if len(rows) > MEDIAN_OF else slice(None)
-        some, norms = self.rows[some], (self.rows[some] ** 2).sum(1)
-        squares = (norms + norms[:, None] - 2 * some @ some.T)[np.tri(len(some), k=-1, dtype=bool)]
-        half = (len(squares) - 1) // 2
-        self.gamma = 0.5 / (float(np.partition(squares, half)[half]) or 1.0)
-        self.within = self._sums(self.rows, self.rows).sum() - len(rows)  # no row is a pair with itself
+        self.gamma = 0.5 / (_median_square(self._centred(rows[some])) or 1.0)
+        self.within = self._own_sums(rows).sum()
 
     def compare(self, cloud: np.ndarray) -> tuple[float, np.ndarray]:
         """KAD of a cloud (n, d), and how each of its rows moves it, (n,) with mean 0."""
         n, other = len(cloud), len(self.rows)
-        cloud = in_batches(self._centred, cloud)
-        own, cross = self._sums(cloud, cloud) - 1, self._sums(cloud, self.rows)
+        own, cross = self._own_sums(cloud), self._cross_sums(cloud)
         value = own.sum() / (n * (n - 1)) + self.within / (other * (other - 1)) - 2 * cross.sum() / (n * other)
         influence = 2 * (own / (n - 1) - cross / other)
         return 100 * float(value), 100 * (influence - influence.mean())
 
-    def _centred(self, rows: np.ndarray) -> np.ndarray:
-        return (rows - self.centre).astype(np.float32)
-
-    def _sums(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """The sum of the kernel with all rows of `second`, for each row of `first`."""
-        norms, sums = (second**2).sum(1), []
-        for rows in batches(first, 500):
-            apart = rows @ second.T
-            apart *= -2
-            apart += norms
-            apart += (rows**2).sum(1)[:, None]
-            apart *= -self.gamma
-            sums.append(np.exp(np.minimum(apart, 0, out=apart), out=apart).sum(1, dtype=np.float64))
+    def _own_sums(self, rows: np.ndarray) -> np.ndarray:
+        """The sum of the kernel with all other rows, for each row."""
+        parts = batches(rows)
+        sums = [np.full(len(part), -1.0) for part in parts]  # no row is a pair with itself
+        for place, part in enumerate(parts):
+            for earlier in range(place + 1):
+                kernel = self._kernel(part, parts[earlier])
+                sums[place] += kernel.sum(1, dtype=np.float64)
+                if earlier < place:  # the kernel of two rows is computed once
+                    sums[earlier] += kernel.sum(0, dtype=np.float64)
         return np.concatenate(sums)
+
+    def _cross_sums(self, rows: np.ndarray) -> np.ndarray:
+        """The sum of the kernel with all rows of the reference, for each row."""
+        return np.concatenate([sum(self._kernel(part, others).sum(1, dtype=np.float64) for others in batches(self.rows))
+                               for part in batches(rows)])
+
+    def _kernel(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        squares = _squared_distances(self._centred(first), self._centred(second))
+        squares *= -self.gamma
+        return np.exp(np.minimum(squares, 0, out=squares), out=squares)
+
+    def _centred(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(rows - self.centre, np.float32)
+
+
+def _median_square(rows: np.ndarray) -> float:
+    """The median of the squared distances of different rows."""
+    squares = _squared_distances(rows, rows)
+    np.fill_diagonal(squares, -np.inf)  # these come first in order, then every pair twice
+    place = len(rows) + 2 * ((len(rows) * (len(rows) - 1) // 2 - 1) // 2)
+    squares = squares.reshape(-1)
+    squares.partition(place)
+    return float(squares[place])
+
+
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(n, m) of rows (n, d) and (m, d), in their precision; only the result takes memory."""
+    squares = first @ second.T
+    squares *= -2
+    squares += np.einsum("ij,ij->i", first, first)[:, None]
+    squares += np.einsum("ij,ij->i", second, second)
+    return squares
 
 
 def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) -> float:
@@ -328,7 +377,7 @@ def kl_divergence(real: np.ndarray, made: np.ndarray, outputs: str = "softmax") 
         raise ValueError(f"outputs is {outputs!r}: use softmax or sigmoid")
     real, made = (np.asarray(logits, np.float64) for logits in (real, made))
     log_real = log_softmax(real, 1) if outputs == "softmax" else -np.logaddexp(0, -real)
-    share = softmax(made, 1) if outputs == "softmax" else expit(made)
+    share = _shares(made) if outputs == "softmax" else expit(made)
     return (np.exp(log_real) * (log_real - np.log(share + LEAST_SHARE))).sum(1)
 
 
@@ -342,20 +391,24 @@ def inception_score(logits: np.ndarray, splits: int = 10, seed: int = 2020) -> n
         raise ValueError(f"{len(logits)} sounds cannot be split into {splits} parts: use fewer splits")
     order = np.random.RandomState(seed).permutation(len(logits))
     edges = [part * len(logits) // splits for part in range(splits + 1)]
-    return np.array([np.exp(_information(logits[order[a:b]]).mean()) for a, b in pairwise(edges)])
+    return np.array([inception_rows(logits[order[a:b]]).mean() for a, b in pairwise(edges)])
 
 
 def inception_rows(logits: np.ndarray) -> np.ndarray:
-    """The inception score of all rows together plus how each row moves it, (n,)."""
-    nats = _information(logits)
-    return np.exp(nats.mean()) * (1 + nats - nats.mean())
+    """The inception score of all rows together plus how each row moves it, (n,): what leaving it out changes.
+
+    The jackknife (Efron and Stein 1981), since the score's derivative promises too much below 256 rows.
+    """
+    n, others = len(logits), max(len(logits) - 1, 1)
+    total = sum(_shares(rows).sum(0) for rows in batches(logits))
+    entropies = in_batches(lambda rows: entr(_shares(rows)).sum(1), logits)
+    of_others = in_batches(lambda rows: entr((total - _shares(rows)) / others).sum(1), logits)
+    without = np.exp(of_others - (entropies.sum() - entropies) / others)
+    return np.exp(entr(total / n).sum() - entropies.mean()) + (n - 1) * (without.mean() - without)
 
 
-def _information(logits: np.ndarray) -> np.ndarray:
-    """KL of each row's classes from their mean over the rows, (n,) in nats."""
-    log_shares = log_softmax(np.asarray(logits, np.float64), axis=1)
-    log_mean = logsumexp(log_shares, axis=0) - np.log(len(log_shares))
-    return (np.exp(log_shares) * (log_shares - log_mean)).sum(1)
+def _shares(logits: np.ndarray) -> np.ndarray:
+    return softmax(np.asarray(logits, np.float64), 1)
 
 
 def class_hits(logits: np.ndarray, names: Sequence[str], right: Sequence[Collection[str]],
@@ -385,6 +438,20 @@ def clip_scores(pictures: np.ndarray, sounds: np.ndarray) -> np.ndarray:
     if pictures.shape != sounds.shape:
         raise ValueError(f"embeddings of shape {pictures.shape} and {sounds.shape} are no pairs of one space")
     return 100 * (unit_norm(pictures) * unit_norm(sounds)).sum(1)
+
+
+def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Rank of each query's own target among all targets, by cosine, for pairs (n, d) of any norm: (n,), 1 is best.
+
+    By chance the mean is (n + 1) / 2. A tie counts as half a rank, so that a constant mapper is at chance.
+    """
+    check_clouds(queries, targets)
+    norms, ranks = in_batches(partial(np.linalg.norm, axis=1), targets), []
+    for rows in np.array_split(np.arange(len(queries)), len(queries) // RANKED + 1):
+        cosines = queries[rows] @ targets.T / norms  # times each query's norm, which changes no rank
+        own = cosines[np.arange(len(rows)), rows][:, None]
+        ranks.append(1 + (cosines > own).sum(1) + 0.5 * ((cosines == own).sum(1) - 1))
+    return np.concatenate(ranks)
 
 
 def diversity(samples: np.ndarray) -> np.ndarray:

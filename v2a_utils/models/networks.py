@@ -12,7 +12,6 @@ import torch
 from accelerate import init_empty_weights
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import resnet18
 from transformers.audio_utils import mel_filter_bank
 
 from v2a_utils.data.files import SUMS, complaint, sha256
@@ -144,6 +143,8 @@ class Wav2ClipNet(nn.Module):
 
     def __init__(self):
         super().__init__()
+        from torchvision.models import resnet18  # here, because all of torchvision comes with it
+
         self.encoder = resnet18()
         self.encoder.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3, bias=False)
         self.encoder.fc = nn.Identity()
