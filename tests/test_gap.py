@@ -98,6 +98,8 @@ def test_retrieval_ranks_count_better_targets_and_half_of_ties():
     queries = np.array([[1, 0, 0, 0], [1, 0.5, 0, 0], [0, 0, 0, 1], [1, 1, 1, 1]], float)
     assert gap.retrieval_ranks(queries, targets).tolist() == [1, 2, 3, 2.5]
     assert gap.recall(np.array([1, 5, 10, 11]), 10) == 0.75
+    targets[0] = 0  # as a silent sound may have
+    assert gap.retrieval_ranks(queries, targets)[0] == 2.5
 
 
 def test_spaces_of_different_width_are_refused_with_both_widths(clouds):

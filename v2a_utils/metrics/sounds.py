@@ -446,7 +446,8 @@ def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
     By chance the mean is (n + 1) / 2. A tie counts as half a rank, so that a constant mapper is at chance.
     """
     check_clouds(queries, targets)
-    norms, ranks = in_batches(partial(np.linalg.norm, axis=1), targets), []
+    norms = np.maximum(in_batches(partial(np.linalg.norm, axis=1), targets), 1e-12)  # zeros have a cosine of 0
+    ranks = []
     for rows in np.array_split(np.arange(len(queries)), len(queries) // RANKED + 1):
         cosines = queries[rows] @ targets.T / norms  # times each query's norm, which changes no rank
         own = cosines[np.arange(len(rows)), rows][:, None]
