@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from benchmarks import audit, cards
-from benchmarks.audit import BETTER, CLEAN, OTHERS, Heard, Judge, tell, thresholds, values
+from benchmarks.audit import BETTER, CLEAN, OTHERS, Heard, Judge, coverage, tell, thresholds, values
 from benchmarks.defects import DEFECTS, ROWS, SCENES, SIGNALS, SOME_SCENES
 from conftest import ROOT, sine
 from soundworld import CLASSES, SAMPLE_RATE, make_scene, synthesise
@@ -187,3 +187,13 @@ def test_the_readme_says_what_the_tables_say():
     assert (seen.loc["noise", ["FD", "FAD", "KAD"]] == 1).all() and not seen.loc["pairs shuffled", ["FD", "FAD", "KAD"]].any()
     assert f"{(seen.diversity < 0).sum()} of {len(seen)} defects an improvement" in readme
     assert f"CS of {tricks['best of 8 by CS', 'CS']:.1f} where true sounds have {tricks['true sounds', 'CS']:.1f}" in readme
+
+
+def test_coverage_is_full_for_the_same_distribution_and_small_for_one_answer():
+    rng = np.random.default_rng(0)
+    true, same = rng.normal(size=(2, 60, 4))
+    assert coverage(true, same) > 0.85
+    assert coverage(true, np.repeat(true.mean(0, keepdims=True), 60, 0)) < 0.4
+    assert coverage(true, same + 50) == 0
+    with pytest.raises(ValueError, match="more than 3"):
+        coverage(true[:3], same)

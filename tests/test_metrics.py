@@ -21,7 +21,6 @@ from v2a_utils.metrics.sounds import (
     bootstrap,
     class_hits,
     clip_scores,
-    coverage,
     diversity,
     few_rows,
     frechet_distance,
@@ -330,16 +329,6 @@ def test_diversity_is_the_mean_distance_of_pairs_of_samples():
     assert diversity(samples) == pytest.approx([2 / 3, 0])
     with pytest.raises(ValueError, match="two samples"):
         diversity(samples[:, :1])
-
-
-def test_coverage_is_full_for_the_same_distribution_and_small_for_one_answer():
-    rng = np.random.default_rng(0)
-    true, same = rng.normal(size=(2, 60, 4))
-    assert coverage(true, same) > 0.85
-    assert coverage(true, np.repeat(true.mean(0, keepdims=True), 60, 0)) < 0.4
-    assert coverage(true, same + 50) == 0
-    with pytest.raises(ValueError, match="more than 3"):
-        coverage(true[:3], same)
 
 
 # -------------------------------------------------------------------------------------------------- attributes

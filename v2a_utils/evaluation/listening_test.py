@@ -4,6 +4,7 @@ import html
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import ipywidgets
 import numpy as np
@@ -17,6 +18,14 @@ from v2a_utils.widgets import cards
 
 ANSWERS = ("A", "B", "no difference")
 LEAST = 1.0  # seconds: nobody has heard a pair earlier, so an earlier press is the second of a double click
+
+
+class Pair(NamedTuple):
+    """A picture with two sounds (samples,) for it."""
+
+    picture: Image.Image
+    a: np.ndarray
+    b: np.ndarray
 
 
 @dataclass
@@ -52,12 +61,12 @@ class BlindTest:
         """Every pair has an answer."""
         return len(self.answers) >= len(self.pictures)
 
-    def pair(self) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-        """The next picture with its sounds A and B."""
+    def pair(self) -> Pair:
+        """The next picture with its sounds."""
         trial = len(self.answers)
         row = self.order[trial]
         first, second = (made[row] for made in self.sounds.values())
-        return (self.pictures[row], *((first, second) if self.first_is_a[trial] else (second, first)))
+        return Pair(self.pictures[row], *((first, second) if self.first_is_a[trial] else (second, first)))
 
     def answer(self, choice: str) -> None:
         """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""
@@ -102,9 +111,9 @@ class BlindTest:
                 for button in buttons:
                     button.disabled = True
                 return
-            picture, *sounds = self.pair()
+            pair = self.pair()
             place.value = (f"Pair {len(self.answers) + 1} of {len(self.pictures)}: which sound belongs to the picture?"
-                           + cards([picture] * 2, sounds, self.sample_rate, ["A", "B"]).data)
+                           + cards([pair.picture] * 2, [pair.a, pair.b], self.sample_rate, ["A", "B"]).data)
 
         def clicked(button: ipywidgets.Button) -> None:
             if not self.finished and time.monotonic() - shown_at >= LEAST:

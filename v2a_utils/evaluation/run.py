@@ -213,26 +213,22 @@ class Evaluation:
 
     # ------------------------------------------------------------------------------------------------------ sounds
 
-    def sounds(self, name: str, split: str) -> tuple[list[Path], np.ndarray] | None:
-        """The files of a method's sounds for a split, made now where they are missing, and seconds per sound.
-
-        None where the method has none: pictures have no true sounds.
-        """
+    def sounds(self, name: str, split: str) -> list[Path]:
+        """The files of a method's sounds for a split, made now where missing; none where pictures have no true ones."""
         method, clips = self.methods[name], self.clips(split, self.aggregates.get(name))
         if clips.audio is None and method.source in ("real", "true"):
-            return None
+            return []
         seeds = 1 if split == "sweep" else self.settings.seeds
         if method.source == "real":
-            takes = [self._takes(clips, seed) for seed in range(seeds)] if self.settings.of_world else [
-                self.true_sounds(clips)] * seeds
-            return [path for own in takes for path in own], np.zeros(1)
+            of_world = self.settings.of_world
+            return [path for seed in range(seeds)
+                    for path in (self._takes(clips, seed) if of_world else self.true_sounds(clips))]
         rows = np.stack([clips.conditions(method, self.settings.seed + seed) for seed in range(seeds)])
         options = self._options(method)
         made_by = key(rows=rows, ids=clips.ids, options=options, generator=sound_files.generator_key(self.stack))
         folder = self.work / "sounds" / f"{''.join(c for c in Path(name).name if c.isalnum())}-{split}-{made_by[:12]}"
         run = sound_files.run_on_ray if self.settings.engine == "ray" else sound_files.run_here
-        paths = sound_files.make_files(self.stack, clips.ids, rows, folder, options, name, run=run)
-        return paths, self._seconds(folder / "seconds.json", method, clips, rows[0])
+        return sound_files.make_files(self.stack, clips.ids, rows, folder, options, name, run=run)
 
     def true_sounds(self, clips: Clips) -> list[Path]:
         """The files of the clips' true sounds. ValueError when one of them cannot be read any more."""
@@ -260,13 +256,18 @@ class Evaluation:
         return SoundOptions(steps=method.steps, guidance=method.guidance, scheduler=self.settings.scheduler,
                             candidates=self.settings.candidates, seed=self.settings.seed)
 
-    def _seconds(self, path: Path, method: Method, clips: Clips, rows: np.ndarray) -> np.ndarray:
-        """Seconds from one picture's embedding to its sound, of TIMED sounds made one by one; measured once."""
+    def _seconds(self, name: str, split: str, paths: list[Path]) -> np.ndarray:
+        """Seconds from an embedding to its sound, of TIMED made one by one, kept beside the files; 0 for real ones."""
+        method, clips = self.methods[name], self.clips(split, self.aggregates.get(name))
+        if method.source == "real":
+            return np.zeros(1)
+        path = paths[0].parents[1] / "seconds.json"
         if not path.is_file():
             one, took = clips.select(clips.ids[:1]), []
+            known = one.conditions(method, 0)
             for seed in range(TIMED):
                 began = time.perf_counter()
-                mapped = one.conditions(method, seed) if is_mapper(method) else rows[:1]
+                mapped = one.conditions(method, seed) if is_mapper(method) else known
                 best_candidates(self.stack, mapped, self._options(method), rank=self.settings.candidates > 1)
                 took.append(time.perf_counter() - began)
             write_json(path, took)
@@ -278,6 +279,11 @@ class Evaluation:
     def extractor(self) -> Extractor:
         """The stack's own audio backbones."""
         return Extractor({part: getattr(self.stack, part) for part in BACKBONES})
+
+    def features(self, split: str, paths: list[Path]) -> Features:
+        """Features (n, seeds, ...) of the files of sounds for a split's clips, listed seed by seed."""
+        clips = self.clips(split)
+        return self.extractor.all(paths, clips.scenes, len(paths) // len(clips.ids))
 
     def truth(self, split: str) -> Features | None:
         """Features of the true sounds of a split; None where there are none."""
@@ -312,11 +318,6 @@ class Evaluation:
             write_arrays(path, scorer.rows(made))
         with np.load(path) as content:
             return dict(content)
-
-    def scores(self, made: Features, split: str = "test") -> list[Score]:
-        """Every measure of sounds (n, seeds, ...) of a split's pictures."""
-        scorer = self.scorer(split)
-        return [*scorer.scores(self.measured(scorer, made, split)), *self.attributes(made, split)]
 
     # ----------------------------------------------------------------------------------------------------- summary
 
@@ -377,9 +378,9 @@ class Evaluation:
             self._leave_out("accuracy", f"{self.stack.tagger.backbone} has none of the pictures' classes")
         for name, method in tqdm(self.methods.items(), "methods", unit="method"):
             for split in ("test", "ood") if method.group == "table" else ("sweep",):
-                if split not in scorers or (found := self.made(name, split)) is None:
+                if split not in scorers or not (paths := self.sounds(name, split)):
                     continue
-                made, seconds = found
+                made, seconds = self.features(split, paths), self._seconds(name, split, paths)
                 parts = {split: made}
                 if split == "test" and "sweep" in scorers:  # as many sounds as a sweep has, to compare with it
                     parts["sweep"] = made.rows(self._places_in_test(self.clips("sweep")), slice(1))
@@ -402,14 +403,6 @@ class Evaluation:
                 "differences": pd.DataFrame(apart, columns=["method", "other", "measure", *Interval._fields, "split"]),
                 "sounds": table[(table.seed == 0) & (table.split == "test")], "singles": table}
 
-    def made(self, name: str, split: str) -> tuple[Features, np.ndarray] | None:
-        """Features (n, seeds, ...) of a method's sounds on a split, and seconds a sound; None where it makes none."""
-        if (made := self.sounds(name, split)) is None:
-            return None
-        paths, seconds = made
-        clips = self.clips(split)
-        return self.extractor.all(paths, clips.scenes, len(paths) // len(clips.ids)), seconds
-
     def _rows(self, scorer: Scorer, measured: Rows, made: Features, split: str, seconds: np.ndarray,
               method: Method) -> Iterator[dict]:
         """Rows of evaluation.csv for one method and split."""
@@ -417,7 +410,7 @@ class Evaluation:
         trained = trained_parameters(self.stack, method)
         scores = [Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0),
                   Score("trained parameters", Interval(trained, trained, trained, n), np.array([trained]), "", 0)]
-        for score in scores + self.scores(made, split):
+        for score in [*scores, *scorer.scores(measured), *self.attributes(made, split)]:
             yield score.row() | {"label": ""}
         labels = np.array([names[0] if names else "" for names in self.clips(split).labels])
         for label in sorted(set(labels[scorer.known])):

@@ -147,9 +147,8 @@ class Scorer:
             parts = np.stack([measures.inception_score(logits, IS_PARTS) for logits in made.logits.swapaxes(0, 1)])
             interval = measures.student_interval(parts.mean(0))._replace(n=len(made.logits))
             yield self._score(f"IS in {IS_PARTS} parts", interval, parts.mean(1), "Student's t, over the parts")
-        for name, (first, second) in self.few(made).items():
-            if len(second) < LINE_FROM:
-                continue
+        few = self.few(made) if len(made.logits) >= LINE_FROM else {}
+        for name, (first, second) in few.items():
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # that they are few is what this is for
                 each = np.array([measures.infinite_frechet_distance(own, second) for own in first.swapaxes(0, 1)])

@@ -12,15 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.neighbors import NearestNeighbors
 
-from v2a_utils.metrics.sounds import (
-    Interval,
-    Moments,
-    bootstrap,
-    check_clouds,
-    frechet_rows,
-    rate_interval,
-    student_interval,
-)
+from v2a_utils.metrics.sounds import Interval, bootstrap, check_clouds, frechet_rows, rate_interval, student_interval
 from v2a_utils.metrics.sounds import frechet_distance as frechet_distance  # measures of the gap, too
 from v2a_utils.metrics.sounds import retrieval_ranks as retrieval_ranks
 
@@ -147,10 +139,10 @@ def measure(cloud: np.ndarray, sounds: np.ndarray, paired: bool = True, draws: i
 
     Intervals are Wilson's for shares, Student's for means and the Fréchet distance, else from the bootstrap.
     """
-    moved = frechet_rows(sounds, Moments([cloud]))
+    moved = frechet_rows(sounds, cloud)
     cells = {
         "centroid distance": bootstrap(centroid_distance, cloud, sounds, draws=draws, seed=seed).within(0),
-        "Fréchet distance": student_interval(frechet_rows(cloud, Moments([sounds])) + moved - moved.mean()).within(0),
+        "Fréchet distance": student_interval(frechet_rows(cloud, sounds) + moved - moved.mean()).within(0),
         "MMD²": student_interval(mmd_rows(cloud, sounds)),
     }
     for judge in JUDGES:

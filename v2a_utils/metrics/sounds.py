@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 import scipy.stats
-from scipy.spatial.distance import cdist
 from scipy.special import entr, expit, log_softmax, softmax
 
 BATCH = 500  # rows that are in double precision at once
@@ -155,15 +154,14 @@ class Moments:
         return (vectors * np.sqrt(values.clip(0))) @ vectors.T
 
 
-def frechet_rows(cloud: np.ndarray, other: Moments) -> np.ndarray:
+def frechet_rows(cloud: np.ndarray, other: np.ndarray | Moments) -> np.ndarray:
     """The Fréchet distance of a cloud (n, d) from another plus how each of its rows moves it, (n,).
 
     The derivative in the share of a row x, with u = x - m1: 2 u (m1 - m2) + u (I - T) u less its mean, where T =
     S2^1/2 (S2^1/2 S1 S2^1/2)^-1/2 S2^1/2 carries the one Gaussian to the other (Rippl, Munk and Sturm 2016, arXiv
     1507.04090). Its standard error is that of infinitely many resamples (the infinitesimal jackknife, Jaeckel 1972).
     """
-    own = Moments(batches(cloud))
-    _check_moments(own, other)
+    own, other = _moments_of(cloud, other)
     if own.n < cloud.shape[1]:  # S1 = F^T F of few rows: F T F^T, which has every u T u, is F S2 F^T's root
         factor = _factor(cloud, own)
         values, vectors = np.linalg.eigh(factor @ other.covariance @ factor.T)
@@ -180,23 +178,24 @@ def frechet_rows(cloud: np.ndarray, other: Moments) -> np.ndarray:
     return _distance(own, other, values) + influence - influence.mean()
 
 
-def check_clouds(*clouds: np.ndarray) -> None:
+def check_clouds(first: np.ndarray, second: np.ndarray) -> None:
     """ValueError unless arrays (n, d) have one d, two rows or more and finite numbers."""
-    if len({cloud.shape[1] for cloud in clouds}) > 1:
-        widths = " and of ".join(str(cloud.shape[1]) for cloud in clouds)
-        raise ValueError(f"embeddings of {widths} dimensions share no space: map one")
-    for cloud in clouds:
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(f"embeddings of {first.shape[1]} and of {second.shape[1]} dimensions share no space: map one")
+    for cloud in (first, second):
         if len(cloud) < 2:
             raise ValueError(f"a cloud of {len(cloud)} row(s) has no shape: give two rows or more")
         if not np.isfinite(cloud.sum(dtype=np.float64)):
             raise ValueError("an embedding holds NaN or infinity: leave such rows out")
 
 
-def _check_moments(one: Moments, two: Moments) -> None:
+def _moments_of(first: np.ndarray | Moments, second: np.ndarray | Moments) -> tuple[Moments, Moments]:
+    one, two = (cloud if isinstance(cloud, Moments) else Moments(batches(cloud)) for cloud in (first, second))
     if min(one.n, two.n) < 2:
         raise ValueError(f"a cloud of {min(one.n, two.n)} row(s) has no shape: give two rows or more")
     if len(two.mean) != len(one.mean):
         raise ValueError(f"features of {len(one.mean)} and of {len(two.mean)} dimensions are not of one model")
+    return one, two
 
 
 def _factor(cloud: np.ndarray | Moments, own: Moments) -> np.ndarray:
@@ -228,61 +227,33 @@ class KernelReference:
             raise ValueError(f"a cloud of {len(rows)} row(s) has no shape: give two rows or more")
         self.rows = rows
         self.centre = rows.mean(0, dtype=np.float64).astype(np.float32)  # near 0 single precision is exact enough
-        some = np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF] if len(rows) > MEDIAN_OF else slice(None)
-        self.gamma = 0.5 / (_median_square(self._centred(rows[some])) or 1.0)
-        self.within = self._own_sums(rows).sum()
+        some = rows[np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF]]
+        squares = self._squares(some, some)[np.tri(len(some), k=-1, dtype=bool)]
+        half = (len(squares) - 1) // 2
+        self.gamma = 0.5 / (float(np.partition(squares, half)[half]) or 1.0)
+        self.within = self._sums(rows, rows).sum() - len(rows)  # no row is a pair with itself
 
     def compare(self, cloud: np.ndarray) -> tuple[float, np.ndarray]:
         """KAD of a cloud (n, d), and how each of its rows moves it, (n,) with mean 0."""
         n, other = len(cloud), len(self.rows)
-        own, cross = self._own_sums(cloud), self._cross_sums(cloud)
+        own, cross = self._sums(cloud, cloud) - 1, self._sums(cloud, self.rows)
         value = own.sum() / (n * (n - 1)) + self.within / (other * (other - 1)) - 2 * cross.sum() / (n * other)
         influence = 2 * (own / (n - 1) - cross / other)
         return 100 * float(value), 100 * (influence - influence.mean())
 
-    def _own_sums(self, rows: np.ndarray) -> np.ndarray:
-        """The sum of the kernel with all other rows, for each row."""
-        parts = batches(rows)
-        sums = [np.full(len(part), -1.0) for part in parts]  # no row is a pair with itself
-        for place, part in enumerate(parts):
-            for earlier in range(place + 1):
-                kernel = self._kernel(part, parts[earlier])
-                sums[place] += kernel.sum(1, dtype=np.float64)
-                if earlier < place:  # the kernel of two rows is computed once
-                    sums[earlier] += kernel.sum(0, dtype=np.float64)
-        return np.concatenate(sums)
+    def _sums(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """The sum of the kernel with all rows of `second`, for each row of `first`."""
+        def kernel(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+            return np.exp(-self.gamma * self._squares(rows, others))
 
-    def _cross_sums(self, rows: np.ndarray) -> np.ndarray:
-        """The sum of the kernel with all rows of the reference, for each row."""
-        return np.concatenate([sum(self._kernel(part, others).sum(1, dtype=np.float64) for others in batches(self.rows))
-                               for part in batches(rows)])
+        return np.concatenate([sum(kernel(rows, others).sum(1, dtype=np.float64) for others in batches(second))
+                               for rows in batches(first)])
 
-    def _kernel(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        squares = _squared_distances(self._centred(first), self._centred(second))
-        squares *= -self.gamma
-        return np.exp(np.minimum(squares, 0, out=squares), out=squares)
-
-    def _centred(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(rows - self.centre, np.float32)
-
-
-def _median_square(rows: np.ndarray) -> float:
-    """The median of the squared distances of different rows."""
-    squares = _squared_distances(rows, rows)
-    np.fill_diagonal(squares, -np.inf)  # these come first in order, then every pair twice
-    place = len(rows) + 2 * ((len(rows) * (len(rows) - 1) // 2 - 1) // 2)
-    squares = squares.reshape(-1)
-    squares.partition(place)
-    return float(squares[place])
-
-
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """(n, m) of rows (n, d) and (m, d), in their precision; only the result takes memory."""
-    squares = first @ second.T
-    squares *= -2
-    squares += np.einsum("ij,ij->i", first, first)[:, None]
-    squares += np.einsum("ij,ij->i", second, second)
-    return squares
+    def _squares(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Squared distances (n, m) in single precision."""
+        first, second = (np.asarray(rows - self.centre, np.float32) for rows in (first, second))
+        norms = (np.einsum("ij,ij->i", rows, rows) for rows in (first, second))
+        return np.maximum(np.add.outer(*norms) - 2 * first @ second.T, 0)
 
 
 def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) -> float:
@@ -292,8 +263,7 @@ def frechet_distance(first: np.ndarray | Moments, second: np.ndarray | Moments) 
     `Moments`: FD on features of clips, FAD on those of frames. It is biased upwards for small n, so compare only values
     of equal n; with fewer rows than dimensions it warns.
     """
-    one, two = (cloud if isinstance(cloud, Moments) else Moments(batches(cloud)) for cloud in (first, second))
-    _check_moments(one, two)
+    one, two = _moments_of(first, second)
     rows, width = min(one.n, two.n), len(one.mean)
     if rows < width:
         warnings.warn(f"a Fréchet distance of {rows} rows in {width} dimensions is far too large", stacklevel=2)
@@ -349,17 +319,6 @@ def in_batches(function: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.n
     if len({len(rows) for rows in arrays}) > 1:
         raise ValueError(f"arrays of {[len(rows) for rows in arrays]} rows are no pairs")
     return np.concatenate([function(*parts) for parts in zip(*map(batches, arrays))])
-
-
-def coverage(true: np.ndarray, made: np.ndarray, k: int = 3) -> float:
-    """Share of the true sounds (t, d) that have a made one (m, d) within the distance of their k-th true neighbour.
-
-    Naeem et al. 2020, arXiv 2002.09797. Few made sounds cannot cover many true ones, so compare at equal m.
-    """
-    if len(true) <= k:
-        raise ValueError(f"coverage by the {k}-th neighbour needs more than {len(true)} true sounds")
-    reach = np.sort(cdist(true, true), axis=1)[:, k]  # the nearest is the sound itself
-    return float((cdist(true, made).min(1) <= reach).mean())
 
 
 # -------------------------------------------------------------------------------------- what a classifier makes of it
