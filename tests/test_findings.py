@@ -198,10 +198,8 @@ def run(lesson: str, numbers: dict[str, int], spoils=()) -> list[tuple[str, bool
     return said
 
 
-LONG = ("03_mapper_training", "04_audioldm_generation", "05_evaluation")  # run whole in every test
-
-
-@pytest.mark.parametrize("lesson", [pytest.param(lesson, marks=[pytest.mark.slow] * (lesson in LONG)) for lesson in SPOILT])
+@pytest.mark.slow
+@pytest.mark.parametrize("lesson", SPOILT)
 def test_nine_of_ten_findings_fail_on_spoiled_data(lesson):
     # in a process of its own, for nothing is put right again; forked, for it shall not load the libraries anew
     with ProcessPoolExecutor(1, get_context("fork")) as process:

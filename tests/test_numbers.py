@@ -19,6 +19,7 @@ from v2a_utils.data.batches import MAPPER, row_generators
 from v2a_utils.data.files import key
 from v2a_utils.data.pairs import read_pairs
 from v2a_utils.data.sources import FileSource, open_source
+from v2a_utils.evaluation.clips import world_clips
 from v2a_utils.mappers import own
 from v2a_utils.mappers.model import DiffusionMapper, RegressionMapper
 from v2a_utils.mappers.own import validation_loss
@@ -165,6 +166,13 @@ def test_weights_are_averaged_from_a_tenth_of_the_steps_on():
     for place, weight in enumerate(weights):
         begun = weight if place <= 2 else 0.5 * begun + 0.5 * weight
         assert averages[place] == pytest.approx(begun, abs=1e-6)
+
+
+def test_clips_of_some_ids_keep_what_belongs_together(stack):
+    clips = world_clips(stack, "test", 4)
+    chosen = clips.select([clips.ids[2], clips.ids[0]])
+    assert chosen.ids == [source.id for source in chosen.sources] == [clips.ids[2], clips.ids[0]]
+    assert np.array_equal(chosen.visual, clips.visual[[2, 0]]) and np.array_equal(chosen.audio, clips.audio[[2, 0]])
 
 
 # ------------------------------------------------------------------------------------------------------ keys

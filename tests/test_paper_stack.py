@@ -318,6 +318,7 @@ def test_the_notebook_on_the_gap_runs_on_the_paper_stack(places, tmp_path, monke
     on_paper("02_domain_gap.ipynb", monkeypatch, few, NO_UMAP)
 
 
+@pytest.mark.slow
 def test_the_first_notebook_runs_on_the_paper_stack(places, tmp_path, monkeypatch):
     monkeypatch.setenv("V2A_CACHE", str(tmp_path / "cache"))
     on_paper("00_picture_to_sound.ipynb", monkeypatch, {"N_SCENES": 4, "N_SOUNDS": 2, "STEPS": 2})

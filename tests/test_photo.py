@@ -110,6 +110,7 @@ def test_a_damaged_file_and_a_missing_package_are_said_in_a_sentence(monkeypatch
 QUICK = ["--steps", "2", "--candidates", "1"]
 
 
+@pytest.mark.slow
 @needs_eye
 @needs_photos
 @pytest.mark.quality

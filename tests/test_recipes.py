@@ -201,6 +201,7 @@ def test_a_missing_table_is_said_in_one_sentence(tmp_path, capsys):
     assert_one_sentence(capsys.readouterr().err, tmp_path / "none.parquet")
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_mapper(tmp_path, store):
     """Each takes half of every batch, and one of them writes."""
     (tmp_path / "c.json").write_text(json.dumps({"sizes": SIZES, "train": TRAIN}))

@@ -331,6 +331,7 @@ def test_a_training_that_fails_fails_the_run(own_clips, stack, monkeypatch):
 # --------------------------------------------------------------------------------------------------------- the notebook
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_on_a_summary_of_the_paper_stack_without_a_change(folder, paper_folder, tmp_path, monkeypatch):
     make_framewise(paper_folder)
     environment = places(paper_folder) | {"V2A_REPRODUCTION": str(tmp_path / "summary"), "PYTHONPATH": str(ROOT)}

@@ -63,7 +63,7 @@ MUTATIONS = (  # what breaks, file of the package, text, what stands in its plac
      "if step < 0:", "test_numbers.py"),
     # whose number it is, and how old
     ("rows by the clips' ids", "evaluation/clips.py", "[places[name] for name in ids]", "list(range(len(ids)))",
-     "test_reproduction.py"),
+     "test_numbers.py"),
     ("a folder of clips is a source", "evaluation/settings.py", "store is not None and store.shards()",
      "store and store.shards()", "test_reproduction.py"),
     ("a sweep has no more clips than the test", "evaluation/run.py",
