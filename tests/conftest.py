@@ -44,8 +44,8 @@ needs_photos = pytest.mark.skipif(not PHOTOS, reason="../shared/real/imagehear i
 
 
 LONG = {f"test_{name}" for name in (  # files that take many seconds: whole commands, trainings, notebooks, wheels
-    "ablations", "audio", "audit", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch", "films",
-    "findings", "generation", "listening", "live", "mappers", "nothing_is_lost", "own_data", "paper_stack", "pairs",
+    "ablations", "audio", "audit", "backbones", "book", "bridge", "classroom", "embeddings", "evaluation", "fetch",
+    "films", "findings", "generation", "listening", "live", "mappers", "nothing_is_lost", "own_data", "paper_stack", "pairs",
     "parity", "parts", "photo", "published", "recipes", "report", "reproduction", "retiming", "scale", "showcase",
     "sight", "sound_command", "strangers", "training", "wheel", "widgets",
 )}

@@ -31,6 +31,7 @@ def test_mean_cosine_leaves_out_a_row_with_itself(clouds):
 def test_a_straight_cut_tells_islands_apart_and_not_two_halves(clouds):
     assert gap.two_sample_hits(*clouds).mean() > 0.95
     assert gap.two_sample_hits(clouds[0][:200], clouds[0][200:]).mean() == pytest.approx(0.5, abs=0.12)
+    assert gap.two_sample_hits(clouds[0][:201], clouds[1][:90]).mean() > 0.95  # each cloud is as large as it is
 
 
 def test_boosting_sees_a_shape_that_a_straight_cut_cannot():
@@ -59,6 +60,7 @@ def test_mmd_is_that_of_the_definition_and_falls_to_nothing_for_one_distribution
                 total += sum(sign * np.exp(-np.sum((a - b) ** 2) / scale) for sign, a, b in pairs)
     assert gap.mmd_rows(first, second).mean() == pytest.approx(total / (60 * 59), rel=1e-6)
     assert abs(gap.mmd_rows(clouds[0][:200], clouds[0][200:]).mean()) < 0.01
+    assert not gap.mmd_rows(np.full((5, 4), 0.5), np.full((5, 4), 0.5)).any()  # no distance to be the kernel's width
 
 
 def test_linear_cka_ignores_rotation_scale_and_shift_but_not_a_shuffle(clouds):

@@ -54,6 +54,11 @@ def test_bootstrap_resamples_rows_of_several_arrays_together():
         bootstrap(np.mean, rows, rows[1:])
 
 
+def test_two_rows_have_an_interval_and_one_row_leaves_everything_possible():
+    assert np.isfinite(bootstrap(np.mean, np.array([1.0, 2.0]))).all()
+    assert bootstrap(np.mean, np.array([1.0])) == (1, -np.inf, np.inf, 1)
+
+
 def test_rates_carry_wilson_or_exact_intervals():
     share = rate_interval(np.repeat([True, False], [45, 5]))
     assert share.value == 0.9 and share.n == 50

@@ -289,6 +289,15 @@ def test_sounds_that_are_louder_duller_or_all_the_same_are_told_of(folders, stac
     assert any(note in told for told in notes_of(folders)) and len(notes_of(folders)) <= 2  # what is duller is softer
 
 
+def test_sounds_that_reach_higher_than_the_reference_are_told_of(folders, stack):
+    for name in NAMES:
+        path = folders / "true" / f"{name}.wav"
+        samples, rate = soundfile.read(path)
+        write(path, sosfiltfilt(butter(8, 3000, fs=16_000, output="sos"), samples), rate)
+    run(folders, stack)
+    assert any("the sounds reach up to 8.0 kHz, the reference up to" in told for told in notes_of(folders))
+
+
 def test_a_codec_on_one_side_is_told_of_and_on_both_sides_not(folders, stack):
     for side in ("made", "true"):
         for name in NAMES:

@@ -55,6 +55,12 @@ def test_a_cut_and_a_wavering_light_are_not_events():
     assert not motion(np.stack([grey + level for level in (0, 9, -4, 12, 3)]).astype(np.uint8)).any()
 
 
+def test_an_event_may_begin_with_the_film():
+    moved = np.zeros(50)
+    moved[:3] = 5, 10, 5
+    assert event_curve(moved, 25)[:4] == pytest.approx([0.5, 1, 0.5, 0])
+
+
 def test_a_shot_in_which_nothing_happens_says_nothing():
     moved, curve = np.zeros(12), np.zeros(12)
     moved[4] = moved[8] = np.nan
