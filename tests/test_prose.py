@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from conftest import NOTEBOOKS
+from conftest import NOTEBOOKS, ROOT
+from test_project import committed
 
 NO_RESULT = re.compile(  # formulas, code, rows of tables, papers' numbers, places in the notebooks
     r"\$\$.*?\$\$|\$[^$]*\$|`[^`]*`|\d{4}\.\d{5}|^\|.*$|[Ss]ections? [\d, to]+|Figures? \d+|notebook \d\d",
@@ -35,3 +36,12 @@ def test_every_solution_is_hidden_with_its_output(path):
     assert cells
     for cell in cells:
         assert cell["metadata"]["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+
+
+def test_names_of_the_code_that_pages_give_exist():
+    files = committed()
+    code = "".join(path.read_text() for path in files if path.suffix in (".py", ".toml", ".json") or path.name == "Makefile")
+    code += " ".join(path.relative_to(ROOT).as_posix() for path in files)
+    pages = [path for path in files if path.suffix == ".md" and path.name != "CHANGELOG.md"]
+    named = {(page.name, name) for page in pages for name in re.findall(r"(?<!\})`(?:\w+\.)*(\w+_\w+)(?:\(\))?`", page.read_text())}
+    assert len(named) > 20 and not [name for name in named if name[1] not in code]
