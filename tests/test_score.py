@@ -274,6 +274,10 @@ def test_many_short_sounds_are_one_note(folders, stack):
     run(folders, stack)
     assert sum("is shorter than" in note for note in notes_of(folders)) == 1
     assert any("(and 3 more)" in note for note in notes_of(folders))
+    for name in NAMES[1:]:
+        write(folders / "made" / f"{name}.wav", 0.1 * np.ones(16_000))
+    run(folders, stack)
+    assert next(note for note in notes_of(folders) if "is shorter than" in note).endswith("to that length")
 
 
 @pytest.mark.parametrize("spoil, note", [

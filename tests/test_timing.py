@@ -55,6 +55,14 @@ def test_a_cut_and_a_wavering_light_are_not_events():
     assert not motion(np.stack([grey + level for level in (0, 9, -4, 12, 3)]).astype(np.uint8)).any()
 
 
+def test_a_peak_lies_at_the_centre_of_gravity_of_its_three_frames():
+    assert peaks(np.array([0, 1, 3, 2, 1.5, 0]), 10) == pytest.approx([(1 + 6 + 6) / 6 / 10])
+
+
+def test_a_sound_that_goes_on_as_it_is_never_begins_anew():
+    assert not sound_curve(np.full((20, 64), -3.0)).any()
+
+
 def test_an_event_may_begin_with_the_film():
     moved = np.zeros(50)
     moved[:3] = 5, 10, 5

@@ -103,10 +103,10 @@ CHOSEN = {  # file of the package -> tests that ought to notice what cosmic-ray 
     "metrics/sounds.py": "test_metrics.py test_numbers.py test_audit.py test_verdicts.py",
     "metrics/statistics.py": "test_verdicts.py test_metrics.py test_results.py",
     "metrics/timing.py": "test_timing.py",
-    "evaluation/features.py": "test_evaluation.py test_numbers.py",
+    "evaluation/features.py": "test_score.py test_numbers.py test_evaluation.py",
     "evaluation/results.py": "test_results.py test_evaluation.py",
     "evaluation/scorer.py": "test_verdicts.py test_evaluation.py",
-    "evaluation/scoring.py": "test_score.py",
+    "evaluation/scoring.py": "test_score.py test_published.py",
 }
 
 
@@ -190,7 +190,8 @@ def is_noticed(name: str, file: str, content: str, tests: str) -> bool:
         command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")]
         run = subprocess.run(command + [str(ROOT / "tests" / one) for one in tests.split()], cwd=folder, text=True,
                              env=os.environ | {"PYTHONPATH": folder}, capture_output=True, check=False)
-    failed = next((line for line in run.stdout.splitlines() if line.startswith("FAILED")), "")
+    # an error in what a test needs is noticed, too; one in loading the tests has another status
+    failed = next((line for line in run.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))), "")
     noticed = run.returncode == 1 and bool(failed)
     print(f"{'noticed' if noticed else 'UNNOTICED'}: {name}  {failed.partition(' - ')[0]}", flush=True)
     return noticed
