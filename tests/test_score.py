@@ -12,7 +12,7 @@ from soundworld import draw, make_scene
 from v2a_utils.__main__ import main
 from v2a_utils.data.sources import soundworld
 from v2a_utils.evaluation import scoring
-from v2a_utils.evaluation.scoring import Extractor, score
+from v2a_utils.evaluation.scoring import Extractor, files_by_name, score
 from v2a_utils.metrics.sounds import clip_scores, frechet_distance, kl_divergence
 from v2a_utils.stacks import stack as stacks
 from v2a_utils.stacks.extraction import embed
@@ -266,6 +266,12 @@ def test_exactly_the_clips_of_a_list_are_measured_whatever_way_they_are_named(tm
     (tmp_path / "ids.txt").write_text("abcdefghijk_000002\nabcdefghijk_000009")
     with pytest.raises(ValueError, match=r"has no sound of abcdefghijk_000009 \(1 of 2 lacking\)"):
         run(tmp_path, stack, ids=tmp_path / "ids.txt")
+
+
+def test_a_name_may_begin_with_a_dash_as_youtubes_do_and_a_dot_hides_it(tmp_path):
+    for name in ("-x1.wav", ".x2.wav"):
+        write(tmp_path / name, np.ones(9))
+    assert list(files_by_name(tmp_path, {".wav"}, "sound")) == ["-x1"]
 
 
 def test_many_short_sounds_are_one_note(folders, stack):
