@@ -6,6 +6,7 @@ Every step (`evaluate`, `reproduce CONFIG`) keeps its work under a key of all th
 Where a part is missing, what needs it is left out, and a sentence says so. Rows are joined by the clips' ids.
 """
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from soundworld.measures import seen_attributes
 from tqdm.auto import tqdm
 
 from v2a_utils import sound_files
-from v2a_utils.data.files import DATA, key, write_arrays, write_json, write_table
+from v2a_utils.data.files import DATA, key, sha256, write_arrays, write_json, write_table
 from v2a_utils.data.pairs import Pairs, read_pairs
 from v2a_utils.data.sources import Listing, Source, WorldSource, open_source, world_code
 from v2a_utils.data.splits import sample
@@ -46,6 +47,7 @@ from v2a_utils.stacks.stack import Stack
 SUMMARY = DATA / "results"  # the committed summary, of the mini stack
 SOUNDS_OF_WORDS = 10_000  # that the bridge over words chooses from, at most
 GAP_FROM = 11  # test clips: some of its numbers look for ten neighbours
+MEASURES = [sha256(Path(inspect.getfile(each))) for each in (Scorer, Interval)]  # the code that measures
 TIMED = 3  # sounds made one by one to say how long one takes
 COLUMNS = ["method", "group", "split", "measure", "label", "value", "low", "high", "n", "seeds", "seed_low",
            "seed_high", "backbone", "sample_rate"]
@@ -220,9 +222,8 @@ class Evaluation:
             return []
         seeds = 1 if split == "sweep" else self.settings.seeds
         if method.source == "real":
-            of_world = self.settings.of_world
-            return [path for seed in range(seeds)
-                    for path in (self._takes(clips, seed) if of_world else self.true_sounds(clips))]
+            return [path for seed in range(seeds) for path in (
+                self._takes(clips, seed) if self.settings.of_world else self.true_sounds(clips))]
         rows = np.stack([clips.conditions(method, self.settings.seed + seed) for seed in range(seeds)])
         options = self._options(method)
         made_by = key(rows=rows, ids=clips.ids, options=options, generator=sound_files.generator_key(self.stack))
@@ -282,8 +283,7 @@ class Evaluation:
 
     def features(self, split: str, paths: list[Path]) -> Features:
         """Features (n, seeds, ...) of the files of sounds for a split's clips, listed seed by seed."""
-        clips = self.clips(split)
-        return self.extractor.all(paths, clips.scenes, len(paths) // len(clips.ids))
+        return self.extractor.all(paths, self.clips(split).scenes, len(paths) // len(self.clips(split).ids))
 
     def truth(self, split: str) -> Features | None:
         """Features of the true sounds of a split; None where there are none."""
@@ -312,7 +312,7 @@ class Evaluation:
     def measured(self, scorer: Scorer, made: Features, split: str) -> Rows:
         """Every measure, clip by clip, kept by what it is measured of."""
         path = self.work / "scores" / (key(
-            made=made, truth=scorer.truth, real=scorer.real, visual=scorer.visual, right=scorer.right,
+            code=MEASURES, made=made, truth=scorer.truth, real=scorer.real, visual=scorer.visual, right=scorer.right,
             models=[[model.backbone, model.sample_rate] for model in scorer.models.values()])[:24] + ".npz")
         if not path.is_file():
             write_arrays(path, scorer.rows(made))

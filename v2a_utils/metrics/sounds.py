@@ -243,11 +243,8 @@ class KernelReference:
 
     def _sums(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """The sum of the kernel with all rows of `second`, for each row of `first`."""
-        def kernel(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-            return np.exp(-self.gamma * self._squares(rows, others))
-
-        return np.concatenate([sum(kernel(rows, others).sum(1, dtype=np.float64) for others in batches(second))
-                               for rows in batches(first)])
+        return np.concatenate([sum(np.exp(-self.gamma * self._squares(rows, part)).sum(1, dtype=np.float64)
+                                   for part in batches(second)) for rows in batches(first)])
 
     def _squares(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Squared distances (n, m) in single precision."""
