@@ -34,12 +34,12 @@ check: .venv/compiled  ## set up, then rules, types and the fast tests: two minu
 	$(PYTHON) -m basedpyright --level error & types=$$!; \
 	    OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --fast tests; tests=$$?; wait $$types && exit $$tests
 
-test: .venv/compiled  ## set up, then run the tests and lessons 00 to 04; SLOW=1: all tests and all notebooks, half an hour
+test: .venv/compiled  ## set up, then run the tests and lessons 00 to 06; SLOW=1: all tests and all notebooks, half an hour
 	# one thread each: threads that share a small model wait for each other more than they compute. The longest
 	# notebooks come first, and a worker that has nothing left takes half of what the other has: none waits at the end,
 	# and tests of one file, which share what they need, stay together
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -q -n $(WORKERS) --dist worksteal --nbmake --nbmake-timeout=900 --durations=40 \
-	    notebooks/0[024]*.ipynb notebooks/0[13]*.ipynb $(if $(SLOW),notebooks/0[5678]*.ipynb notebooks/deeper/*.ipynb --slow) tests
+	    notebooks/0[024]*.ipynb notebooks/0[1356]*.ipynb $(if $(SLOW),notebooks/0[78]*.ipynb notebooks/deeper/*.ipynb --slow) tests
 
 .PHONY: test-browser
 test-browser: .venv/ready book  ## set up, then drive JupyterLab, book and live page in the system's Chromium and Firefox; pictures: out/browser

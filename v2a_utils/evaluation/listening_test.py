@@ -64,9 +64,8 @@ class BlindTest:
     def pair(self) -> Pair:
         """The next picture with its sounds."""
         trial = len(self.answers)
-        row = self.order[trial]
-        first, second = (made[row] for made in self.sounds.values())
-        return Pair(self.pictures[row], *((first, second) if self.first_is_a[trial] else (second, first)))
+        first, second = (made[self.order[trial]] for made in self.sounds.values())
+        return Pair(self.pictures[self.order[trial]], *((first, second) if self.first_is_a[trial] else (second, first)))
 
     def answer(self, choice: str) -> None:
         """Record an answer, one of ANSWERS, to the next pair. ValueError for any other, or when all are answered."""

@@ -229,8 +229,7 @@ class KernelReference:
         self.centre = rows.mean(0, dtype=np.float64).astype(np.float32)  # near 0 single precision is exact enough
         some = rows[np.random.default_rng(seed).permutation(len(rows))[:MEDIAN_OF]]
         squares = self._squares(some, some)[np.tri(len(some), k=-1, dtype=bool)]
-        half = (len(squares) - 1) // 2
-        self.gamma = 0.5 / (float(np.partition(squares, half)[half]) or 1.0)
+        self.gamma = 0.5 / (float(np.quantile(squares, 0.5, method="lower")) or 1.0)
         self.within = self._sums(rows, rows).sum() - len(rows)  # no row is a pair with itself
 
     def compare(self, cloud: np.ndarray) -> tuple[float, np.ndarray]:
@@ -402,8 +401,7 @@ def retrieval_ranks(queries: np.ndarray, targets: np.ndarray) -> np.ndarray:
     By chance the mean is (n + 1) / 2. A tie counts as half a rank, so that a constant mapper is at chance.
     """
     check_clouds(queries, targets)
-    norms = np.maximum(in_batches(partial(np.linalg.norm, axis=1), targets), 1e-12)  # zeros have a cosine of 0
-    ranks = []
+    norms, ranks = np.maximum(in_batches(partial(np.linalg.norm, axis=1), targets), 1e-12), []  # of zeros: cosine 0
     for rows in np.array_split(np.arange(len(queries)), len(queries) // RANKED + 1):
         cosines = queries[rows] @ targets.T / norms  # times each query's norm, which changes no rank
         own = cosines[np.arange(len(rows)), rows][:, None]

@@ -136,8 +136,7 @@ class PhotoEye:
         """
         if self.probe is None:
             raise ValueError("this eye has no probe for drawings")
-        looked_at = images[:: -(-len(images) // LOOKED_AT)]
-        views = [view for image in looked_at for view in (image, ImageOps.mirror(image))]
+        views = [view for image in images[:: -(-len(images) // LOOKED_AT)] for view in (image, ImageOps.mirror(image))]
         answer = (self.features(views) @ self.probe["weight"].numpy()).mean() + float(self.probe["bias"])
         return bool(answer + STRANGE * (distance - 1) < 0)
 
