@@ -67,7 +67,6 @@ def test_a_mapper_that_says_the_true_sound_is_perfect_and_a_single_answer_has_no
     assert row["Fréchet distance"] == pytest.approx(0, abs=1e-6) and row["spread"] == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.slow
 def test_the_table_has_a_row_for_every_setting_with_its_interval_over_seeds(tmp_path, one_thread):
     runs = (Run("mapper", "regression", "regression"), Run("mapper", "diffusion", sizes={"width": 32, "depth": 1},
             settings={"one": {"steps": 2}, "four": {"steps": 2, "draws": 4}}))

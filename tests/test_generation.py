@@ -192,7 +192,6 @@ def test_the_benchmark_times_a_model_of_the_papers_make(monkeypatch, capsys):
     assert "3.00 s for a sound of 10 s with 1 steps, 2.25 s for each further step" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_benchmark_measures_memory_and_load_time_of_the_command(paper_folder, tmp_path):
     said = generation_benchmark.memory_of_a_sound(places(paper_folder), tmp_path, "diffusion", 1)
     seconds, peak = map(float, re.search(r"([\d.]+) s until .* peak memory ([\d.]+) GiB", said).groups())

@@ -131,7 +131,6 @@ def test_an_unknown_objective_is_named():
         small(RegressionMapper, objective="mae")
 
 
-@pytest.mark.slow
 def test_the_lean_form_learns_as_well_as_the_faithful_one():
     visual, audio = linear_pairs()
     config, found = TrainConfig(400, 64, 4e-3, warmup=20, ema=0.97), {}

@@ -8,7 +8,6 @@ from v2a_pretraining import report
 from v2a_utils.pipeline import SoundOptions
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # so few sounds are too few for a covariance, and for ranks within classes
 def test_the_report_has_every_stage_and_class(tmp_path, monkeypatch, stack, hasty_vocoder):
     monkeypatch.setattr(report, "KEPT", tmp_path)

@@ -72,7 +72,6 @@ def test_colours_stay_where_a_caption_names_one_and_shapes_do_everywhere():
     assert torch.equal(made, again)
 
 
-@pytest.mark.slow
 def test_sight_is_told_for_both_splits_with_intervals(monkeypatch):
     monkeypatch.setattr(sight, "LEAST", 4)
     text = sight.table(MINI, test=120, ood=100, read=700)

@@ -50,7 +50,7 @@ def wrong(n: int, trials: int, measures: tuple[str, ...], shift: float = 0.0, se
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.null", description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=400)
+    parser.add_argument("--trials", type=int, default=2000)
     options = parser.parse_args()
     for shift in (0.0, 0.3):
         print(f"both methods {shift:g} away from the reference, {options.trials} trials")

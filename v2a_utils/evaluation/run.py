@@ -415,7 +415,7 @@ class Evaluation:
         trained = trained_parameters(self.stack, method)
         scores = [Score("seconds a sound", Interval(seconds.mean(), seconds.min(), seconds.max(), n), seconds, "", 0),
                   Score("trained parameters", Interval(trained, trained, trained, n), np.array([trained]), "", 0)]
-        for score in scores + self.scores(made, split):
+        for score in [*scores, *scorer.scores(measured), *self.attributes(made, split)]:
             yield score.row() | {"label": ""}
         labels = np.array([names[0] if names else "" for names in self.clips(split).labels])
         for label in sorted(set(labels[scorer.known])):
