@@ -1,15 +1,22 @@
 """Augmentation of pictures and log-mels for the encoders: everything that must not change the meaning of a caption."""
 
+import math
+
+import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+KERNELS = {"plain": (), "styles": (3,), "fresh": (1, 3, 5, 7)}  # sizes of random convolutions in CLIP's three stages
 
-def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, styled: bool,
+
+def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, stage: str,
                      generator: torch.Generator) -> torch.Tensor:
     """(batch, 3, height, width) in 0..1: mirrored, shifted, a little brighter or noisier, and drawn otherwise.
 
-    Where `coloured` (batch,) says that its caption names a colour, colours stay. `styled` changes styles. None of
-    them imitates a style of the split ood, which is there to be unseen: no contours, no board, no tiles.
+    Where `coloured` (batch,) says that its caption names a colour, colours stay. Every `stage` of KERNELS but the first
+    changes styles. None of them imitates a style of the split ood, which is there to be unseen: no contours, no board,
+    no tiles.
     """
     batch = len(pictures)
 
@@ -21,9 +28,10 @@ def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, styled: boo
     pictures = torch.roll(F.pad(pictures, (5, 5, 5, 5), mode="replicate"), shift, (2, 3))[:, :, 5:-5, 5:-5]
     free = ~coloured[:, None, None, None]
     pictures = torch.where(free, _recoloured(pictures, draw), pictures)
-    if styled:
+    if kernels := KERNELS[stage]:
         pictures = _posterised_or_blurred(pictures, draw)
-        pictures = torch.where(free & (draw(0, 1) < 0.5), _filtered(pictures, draw, generator), pictures)
+        filtered = _filtered(pictures, kernels, draw, generator)
+        pictures = torch.where(free & (draw(0, 1) < 0.5), filtered, pictures)
         pictures = torch.where(free & (draw(0, 1) < 0.4), _in_anothers_spectrum(pictures, draw, generator), pictures)
         patches = F.interpolate(torch.randn(batch, 1, 24, 24, generator=generator), pictures.shape[2:], mode="bilinear")
         pictures = torch.where(draw(0, 1) < 0.3, pictures + 0.15 * draw(0, 1) * patches, pictures)
@@ -48,11 +56,12 @@ def _posterised_or_blurred(pictures: torch.Tensor, draw) -> torch.Tensor:
     return torch.where(draw(0, 1) < 0.12, blurred, pictures)
 
 
-def _filtered(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:
-    """Mixed with itself through one random 3 x 3 convolution (RandConv, arXiv 2007.13003): same shapes, new texture."""
-    kernel = torch.randn(3, 3, 3, 3, generator=generator) * 0.25
-    passed = F.conv2d(F.pad(pictures - 0.5, (1, 1, 1, 1), mode="replicate"), kernel) + 0.5
-    return pictures + draw(0, 0.7) * (passed.clamp(0, 1) - pictures)
+def _filtered(pictures: torch.Tensor, kernels: tuple[int, ...], draw, generator: torch.Generator) -> torch.Tensor:
+    """Mixed with itself through one random convolution (RandConv, arXiv 2007.13003): same shapes, new texture."""
+    size = kernels[int(torch.randint(len(kernels), (1,), generator=generator))]
+    kernel = torch.randn(3, 3, size, size, generator=generator) * 1.3 / math.sqrt(3 * size**2)
+    passed = F.conv2d(F.pad(pictures - 0.5, (size // 2,) * 4, mode="replicate"), kernel) + 0.5
+    return pictures + draw(0, 0.7 if len(kernels) == 1 else 1) * (passed.clamp(0, 1) - pictures)
 
 
 def _in_anothers_spectrum(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:
@@ -61,6 +70,37 @@ def _in_anothers_spectrum(pictures: torch.Tensor, draw, generator: torch.Generat
     other = spectrum.abs()[torch.randperm(len(pictures), generator=generator)]
     amplitude = spectrum.abs() + draw(0, 0.8) * (other - spectrum.abs())
     return torch.fft.irfft2(torch.polar(amplitude, spectrum.angle()), s=pictures.shape[2:])
+
+
+class MixStyle:
+    """Gives features channel means and spreads between the picture's own and another's (MixStyle, arXiv 2104.02008).
+
+    What a picture shows is in where its features are high, much of its style in how high they are on the whole.
+    """
+
+    SHARE, CONCENTRATION = 0.6, 0.2  # how many pictures are mixed; parameter of the beta distribution of how much
+
+    def __init__(self, layers: list[nn.Module]):
+        for layer in layers:
+            layer.register_forward_hook(self._mixed)
+        self.amounts, self.others = torch.zeros(0), torch.zeros(0)  # of the other picture, and which it is
+
+    def draw(self, free: torch.Tensor, generator: torch.Generator) -> None:
+        """Choose anew, for a batch of which the pictures `free` (batch,) may change, who takes how much from whom."""
+        batch, seed = len(free), int(torch.randint(2**31, (1,), generator=generator))
+        amounts = torch.from_numpy(np.random.default_rng(seed).beta(self.CONCENTRATION, self.CONCENTRATION, batch))
+        mixed = free & (torch.rand(batch, generator=generator) < self.SHARE)
+        self.amounts = torch.where(mixed, amounts, 0).float().view(-1, 1, 1, 1)
+        self.others = torch.randperm(batch, generator=generator)
+
+    def _mixed(self, layer: nn.Module, _inputs: tuple, features: torch.Tensor) -> torch.Tensor:
+        if not layer.training:
+            return features
+        mean = features.mean((2, 3), keepdim=True).detach()
+        spread = (features.var((2, 3), keepdim=True) + 1e-5).sqrt().detach()
+        amounts = self.amounts.to(features)
+        scale = 1 + amounts * (spread[self.others] / spread - 1)
+        return features * scale + mean + amounts * (mean[self.others] - mean) - mean * scale
 
 
 def augment_log_mels(log_mels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -11,12 +11,13 @@ from tqdm.auto import tqdm
 from v2a_utils.data.files import write_arrays
 
 CHUNK = 500
+KINDS = ("pictures", "sounds")
 SIZES = {"train": 24_000, "val": 1_000, "test": 1_024, "ood": 512}
 
 
 @dataclass
 class Rendered:
-    """Pictures uint8 (n, 128, 128, 3), or none, sounds int16 (n, 40960) and the scenes behind them."""
+    """Pictures uint8 (n, 128, 128, 3) and sounds int16 (n, 40960), or none of them, and the scenes behind them."""
 
     pictures: np.ndarray
     sounds: np.ndarray
@@ -36,11 +37,11 @@ class Rendered:
 
 
 def render(
-    split: str, folder: Path, seed: int = 0, shrink: int = 1, workers: int = 2, pictures: bool = True
+    split: str, folder: Path, seed: int = 0, shrink: int = 1, workers: int = 2, kinds: tuple[str, ...] = KINDS
 ) -> Rendered:
     """Render a split (or read what an earlier run rendered) into `folder`; `shrink` divides its size, for tests.
 
-    Without `pictures` only the sounds are made.
+    What is not among `kinds` is left empty; a folder holds one choice of them.
     """
     number = max(SIZES[split] // shrink, 1)
     starts = range(0, number, CHUNK)
@@ -48,7 +49,7 @@ def render(
     if missing:
         # one worker is this process itself: a daemon may have no children
         with ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers) as pool:
-            jobs = [pool.submit(_render_chunk, folder, split, seed, start, min(CHUNK, number - start), pictures)
+            jobs = [pool.submit(_render_chunk, folder, split, seed, start, min(CHUNK, number - start), kinds)
                     for start in missing]
             for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"render {split}", unit="chunk"):
                 job.result()
@@ -60,11 +61,12 @@ def render(
     )
 
 
-def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int, pictures: bool) -> None:
+def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int, kinds: tuple[str, ...]) -> None:
     scenes = [make_scene(split, index, seed) for index in range(start, start + number)]
-    drawn = [np.asarray(draw(scene)) for scene in scenes] if pictures else []
-    sounds = np.stack([np.round(synthesise(scene) * 32_767).astype(np.int16) for scene in scenes])
-    write_arrays(_chunk_path(folder, split, seed, start), {"pictures": np.array(drawn, np.uint8), "sounds": sounds})
+    drawn = [np.asarray(draw(scene)) for scene in scenes] if "pictures" in kinds else []
+    heard = [np.round(synthesise(scene) * 32_767) for scene in scenes] if "sounds" in kinds else []
+    write_arrays(_chunk_path(folder, split, seed, start),
+                 {"pictures": np.array(drawn, np.uint8), "sounds": np.array(heard, np.int16)})
 
 
 def _chunk_path(folder: Path, split: str, seed: int, start: int) -> Path:

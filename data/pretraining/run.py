@@ -38,6 +38,7 @@ CONFIGS = {
     "tagger": TrainConfig(steps=800, batch_size=64, learning_rate=2e-3, warmup=50),
     "clip": TrainConfig(steps=3000, batch_size=128, learning_rate=1e-3, weight_decay=0.1),
     "clip_styles": TrainConfig(steps=1500, batch_size=128, learning_rate=7e-4, weight_decay=0.1),
+    "clip_fresh": TrainConfig(steps=2400, batch_size=128, learning_rate=7e-4, weight_decay=0.1, ema=0.998),
     "clap": TrainConfig(steps=2000, batch_size=128, learning_rate=1e-3, weight_decay=0.05),
     "vae": TrainConfig(steps=2400, batch_size=8, learning_rate=1.5e-3, warmup=50),
     "decoder": TrainConfig(steps=12_000, batch_size=8, learning_rate=1e-3, warmup=50, ema=0.995, muon=True),
@@ -49,7 +50,7 @@ CONFIGS = {
 } | {kind: RECIPES["mini"][kind].train for kind in ("regression", "regression_deep", "diffusion")}
 PARTS = tuple(CONFIGS)
 TIMES = "TIMES.json"  # beside the weights: what each part took
-FRESH_SEEDS = (22, 23)  # twice as many scenes again, sounds only, for the longer part of the UNet's training
+FRESH_SEEDS = (22, 23)  # twice as many scenes again: pictures for the last of CLIP's legs, sounds for the UNet's
 TEMPERATURE = 1.8  # of the diffusion mapper's starting noise: data/mini/REPORT.md, "The mapper's spread"
 UNPAIRED, UNSEEN_SEED = 2000, 21  # sounds for the bridge over words, of scenes whose pictures are never drawn
 EMBEDDED = {"train": 3000, "val": 2000, "test": 2000}  # scenes whose embeddings are shipped: what notebooks begin with
@@ -111,11 +112,18 @@ class Pretraining:
         backbones.train_tagger(mels, data, self.out / "tagger", self._checkpoint("tagger"), config, self.device)
 
     def _train_clip(self, data: Rendered, config: TrainConfig) -> None:
-        encoders.train_clip(data, self.out / "clip", self._checkpoint("clip"), config, self.device)
+        encoders.train_clip([data], self.out / "clip", self._checkpoint("clip"), config, self.device)
 
     def _train_clip_styles(self, data: Rendered, config: TrainConfig) -> None:
         checkpoint = self._checkpoint("clip_styles")
-        encoders.train_clip(data, self.out / "clip", checkpoint, config, self.device, styled=True)
+        encoders.train_clip([data], self.out / "clip", checkpoint, config, self.device, "styles")
+
+    def _train_clip_fresh(self, data: Rendered, config: TrainConfig) -> None:
+        """CLIP goes on with pictures that it has not seen, in stronger styles."""
+        fresh = [render("train", self.work / "fresh_pictures", seed, self.shrink, kinds=("pictures",))
+                 for seed in FRESH_SEEDS]
+        checkpoint = self._checkpoint("clip_fresh")
+        encoders.train_clip([data, *fresh], self.out / "clip", checkpoint, config, self.device, "fresh")
 
     def _train_clap(self, data: Rendered, config: TrainConfig) -> None:
         encoders.train_clap(data, self.out / "clap", self._checkpoint("clap"), config, self.device)
@@ -159,7 +167,7 @@ class Pretraining:
 
     def _fresh(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Latents and embeddings of a seed's sounds, which themselves need not stay in memory."""
-        data = render("train", self.work / "fresh", seed, self.shrink, pictures=False)
+        data = render("train", self.work / "fresh", seed, self.shrink, kinds=("sounds",))
         return self.latents(data, f"latents_{seed}"), self._audio_embeddings(data, f"sounds_{seed}")
 
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
@@ -246,7 +254,7 @@ def _render_fresh(folder: Path, shrink: int) -> None:
     """Render what the longer part of the UNet's training needs, out of the way of what runs beside."""
     os.nice(10)
     for seed in FRESH_SEEDS:
-        render("train", folder, seed, shrink, workers=1, pictures=False)
+        render("train", folder, seed, shrink, workers=1, kinds=("sounds",))
 
 
 def embed_pictures(encoder: VisionEncoder, data: Rendered) -> np.ndarray:
