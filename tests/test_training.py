@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from soundworld import draw
 from soundworld.captions import vocabulary
 from torch import nn
-from v2a_pretraining import clock, generator
+from v2a_pretraining import clock, generator, run
 from v2a_pretraining import data as pretraining_data
 from v2a_pretraining.__main__ import main
 from v2a_pretraining.encoders import write_bpe
@@ -29,7 +29,7 @@ from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import LearnedVocoder
 from v2a_utils.stacks.places import StackConfig
-from v2a_utils.stacks.stack import Stack
+from v2a_utils.stacks.stack import Stack, load_mini_clip
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 SHRINK = 3000  # of data and steps, for a trial
@@ -319,13 +319,30 @@ def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pre
     out, work = pretrained
     folder, before = tmp_path / "vae", load_file(out / "audioldm" / "vae" / VAE_FILE)
     shutil.copytree(out / "audioldm" / "vae", folder)
-    run = Pretraining(out, work, shrink=SHRINK)
     data = pretraining_data.render("train", work / "data", shrink=SHRINK)
-    train_decoder(run.latents(data), data, folder, tmp_path / "decoder.pt", TrainConfig(steps=3, batch_size=2), "cpu")
+    latents = Pretraining(out, work, shrink=SHRINK).latents(data)
+    train_decoder(latents, data, folder, tmp_path / "decoder.pt", TrainConfig(steps=3, batch_size=2), "cpu")
     after = load_file(folder / VAE_FILE)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed and all(name.startswith(("decoder.", "post_quant_conv.")) for name in changed)
     assert (folder / "config.json").read_text() == (out / "audioldm" / "vae" / "config.json").read_text()
+
+
+def test_mappers_learn_from_every_picture_as_it_is_and_in_another_style(pretrained, tmp_path, monkeypatch):
+    out, work = pretrained
+    seen = {}
+    monkeypatch.setattr(run, "train_mapper", lambda mapper, visual, audio, *rest: seen.update(visual=visual, audio=audio))
+    shutil.copytree(work, tmp_path / "work")
+    (tmp_path / "work" / "styled_pictures.npy").unlink()
+    pretraining = Pretraining(tmp_path / "out", tmp_path / "work", shrink=SHRINK)
+    monkeypatch.setattr(pretraining, "_vision_encoder", lambda: load_mini_clip(out / "clip"))
+    data = pretraining_data.render("train", work / "data", shrink=SHRINK)
+    pretraining._train_regression(data, TrainConfig(steps=1))
+    plain, styled = np.split(seen["visual"], 2)
+    assert len(plain) == len(data.pictures) and np.array_equal(*np.split(seen["audio"], 2))
+    assert np.array_equal(plain, np.load(work / "pictures.npy"))
+    assert np.array_equal(styled, np.load(work / "styled_pictures.npy"))  # the same seed, the same styles
+    assert np.abs(styled - plain).max(1).min() > 1e-3
 
 
 def test_the_vocoder_learns_from_mels_of_the_sound_and_of_the_vae_in_turn(pretrained, tmp_path, monkeypatch):

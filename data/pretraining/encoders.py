@@ -79,7 +79,7 @@ def train_clip(parts: Sequence[Rendered], out: Path, checkpoint: Path, config: T
     captions = [[picture_caption(scene, v) for v in range(VARIANTS)] for scene in tqdm(scenes, "captions")]
     tokens = torch.stack([tokenizer(wordings) for wordings in captions])
     coloured = torch.tensor([[bool(COLOURS.keys() & text.split()) for text in wordings] for wordings in captions])
-    pictures = torch.cat([_shrunk(part.pictures, CLIP_CONFIG["vision_cfg"]["image_size"]) for part in parts])
+    pictures = torch.cat([shrunk(part.pictures, CLIP_CONFIG["vision_cfg"]["image_size"]) for part in parts])
     prompts = tokenizer([class_prompt(name, "picture") for name in CLASSES])
     targets = torch.from_numpy(np.concatenate([part.targets() for part in parts]))
     details = Details(scenes, tokenizer)
@@ -218,12 +218,12 @@ def _name(embeddings: torch.Tensor, prompts: torch.Tensor, targets: torch.Tensor
     return F.cross_entropy(20 * embeddings @ prompts.T, targets)
 
 
-def _shrunk(pictures: np.ndarray, size: int) -> torch.Tensor:
+def shrunk(pictures: np.ndarray, size: int) -> torch.Tensor:
     """All pictures at CLIP's size, uint8 (n, 3, size, size)."""
     chunks = torch.from_numpy(pictures).split(512)
     return torch.cat([
         resize(chunk.permute(0, 3, 1, 2), size, InterpolationMode.BICUBIC, antialias=True)
-        for chunk in tqdm(chunks, "shrink pictures")
+        for chunk in tqdm(chunks, "shrink pictures", disable=len(chunks) == 1)
     ])
 
 

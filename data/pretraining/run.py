@@ -17,8 +17,10 @@ from diffusers import AutoencoderKL
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from soundworld import SAMPLE_RATE, Scene, events, make_scene, synthesise
+from torchvision.transforms.functional import to_pil_image
 from tqdm.auto import tqdm
 from v2a_pretraining import backbones, encoders, generator
+from v2a_pretraining.augment import augment_pictures
 from v2a_pretraining.clock import Clock
 from v2a_pretraining.data import SIZES, Rendered, render
 
@@ -185,7 +187,10 @@ class Pretraining:
         self._train_mapper("diffusion", data, config, temperature=TEMPERATURE)
 
     def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig, **sizes) -> None:
-        visual, audio, recipe = self._picture_embeddings(data), self._audio_embeddings(data), RECIPES["mini"][kind]
+        """Of every picture as it is and in another style, so that a style that CLIP does not know misleads it less."""
+        styled = self._cached("styled_pictures", lambda: embed_styled(self._vision_encoder(), data, self.seed))
+        visual = np.concatenate([self._picture_embeddings(data), styled])
+        audio, recipe = np.concatenate([self._audio_embeddings(data)] * 2), RECIPES["mini"][kind]
         mapper = build(replace(recipe, sizes=recipe.sizes | sizes, train=config), visual.shape[1], audio.shape[1])
         train_mapper(mapper, visual, audio, config, self._checkpoint(kind), self.device)
         save_mapper(mapper, self.out / "mappers" / kind, overwrite=True)
@@ -264,6 +269,19 @@ def embed_pictures(encoder: VisionEncoder, data: Rendered) -> np.ndarray:
         encoder.embed_images([Image.fromarray(picture) for picture in data.pictures[start : start + 256]])
         for start in starts
     ])
+
+
+def embed_styled(encoder: VisionEncoder, data: Rendered, seed: int) -> np.ndarray:
+    """CLIP embeddings of all pictures, each in another style (`augment_pictures`), (n, d)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def styled(pictures: np.ndarray) -> list[Image.Image]:
+        shrunk = encoders.shrunk(pictures, encoders.CLIP_CONFIG["vision_cfg"]["image_size"]).float() / 255
+        none_coloured = torch.zeros(len(shrunk), dtype=torch.bool)
+        return [to_pil_image(each) for each in augment_pictures(shrunk, none_coloured, "fresh", generator)]
+
+    return np.concatenate([encoder.embed_images(styled(data.pictures[start : start + 256]))
+                           for start in tqdm(range(0, len(data.pictures), 256), "embed other styles")])
 
 
 def embed_sounds(encoder: AudioEncoder, data: Rendered) -> np.ndarray:
