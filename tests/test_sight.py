@@ -8,7 +8,7 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from soundworld import CLASSES, make_scene
 from v2a_pretraining import sight
-from v2a_pretraining.augment import KERNELS, MixStyle, augment_pictures
+from v2a_pretraining.augment import STAGES, MixStyle, augment_pictures
 from v2a_pretraining.encoders import Details, _read, write_bpe
 
 from v2a_utils.stacks.places import MINI
@@ -62,7 +62,7 @@ def test_colours_stay_where_a_caption_names_one_and_shapes_do_everywhere():
     pictures = torch.zeros(64, 3, 32, 32)
     pictures[:, 0, :16], pictures[:, 2, 16:] = 0.8, 0.6  # red above blue
     coloured = torch.arange(64) % 2 == 0
-    for stage in KERNELS:
+    for stage in STAGES:
         made = augment_pictures(pictures, coloured, stage, torch.Generator().manual_seed(3))
         assert made.shape == pictures.shape and made.min() >= 0 and made.max() <= 1
         above, below = made[:, :, 2:9].mean((2, 3)), made[:, :, 23:30].mean((2, 3))

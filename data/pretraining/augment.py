@@ -7,14 +7,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-KERNELS = {"plain": (), "styles": (3,), "fresh": (1, 3, 5, 7)}  # sizes of random convolutions in CLIP's three stages
+# CLIP's three stages: the sizes of random convolutions, and how much of them a picture may take
+STAGES = {"plain": ((), 0.0), "styles": ((3,), 0.7), "fresh": ((1, 3, 5, 7), 1.0)}
 
 
 def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, stage: str,
                      generator: torch.Generator) -> torch.Tensor:
     """(batch, 3, height, width) in 0..1: mirrored, shifted, a little brighter or noisier, and drawn otherwise.
 
-    Where `coloured` (batch,) says that its caption names a colour, colours stay. Every `stage` of KERNELS but the first
+    Where `coloured` (batch,) says that its caption names a colour, colours stay. Every `stage` of STAGES but the first
     changes styles. None of them imitates a style of the split ood, which is there to be unseen: no contours, no board,
     no tiles.
     """
@@ -28,9 +29,10 @@ def augment_pictures(pictures: torch.Tensor, coloured: torch.Tensor, stage: str,
     pictures = torch.roll(F.pad(pictures, (5, 5, 5, 5), mode="replicate"), shift, (2, 3))[:, :, 5:-5, 5:-5]
     free = ~coloured[:, None, None, None]
     pictures = torch.where(free, _recoloured(pictures, draw), pictures)
-    if kernels := KERNELS[stage]:
+    sizes, most = STAGES[stage]
+    if sizes:
         pictures = _posterised_or_blurred(pictures, draw)
-        filtered = _filtered(pictures, kernels, draw, generator)
+        filtered = _filtered(pictures, sizes, draw(0, most), generator)
         pictures = torch.where(free & (draw(0, 1) < 0.5), filtered, pictures)
         pictures = torch.where(free & (draw(0, 1) < 0.4), _in_anothers_spectrum(pictures, draw, generator), pictures)
         patches = F.interpolate(torch.randn(batch, 1, 24, 24, generator=generator), pictures.shape[2:], mode="bilinear")
@@ -56,12 +58,13 @@ def _posterised_or_blurred(pictures: torch.Tensor, draw) -> torch.Tensor:
     return torch.where(draw(0, 1) < 0.12, blurred, pictures)
 
 
-def _filtered(pictures: torch.Tensor, kernels: tuple[int, ...], draw, generator: torch.Generator) -> torch.Tensor:
+def _filtered(pictures: torch.Tensor, sizes: tuple[int, ...], share: torch.Tensor,
+              generator: torch.Generator) -> torch.Tensor:
     """Mixed with itself through one random convolution (RandConv, arXiv 2007.13003): same shapes, new texture."""
-    size = kernels[int(torch.randint(len(kernels), (1,), generator=generator))]
+    size = sizes[int(torch.randint(len(sizes), (1,), generator=generator))]
     kernel = torch.randn(3, 3, size, size, generator=generator) * 1.3 / math.sqrt(3 * size**2)
     passed = F.conv2d(F.pad(pictures - 0.5, (size // 2,) * 4, mode="replicate"), kernel) + 0.5
-    return pictures + draw(0, 0.7 if len(kernels) == 1 else 1) * (passed.clamp(0, 1) - pictures)
+    return pictures + share * (passed.clamp(0, 1) - pictures)
 
 
 def _in_anothers_spectrum(pictures: torch.Tensor, draw, generator: torch.Generator) -> torch.Tensor:

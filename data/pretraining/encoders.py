@@ -68,7 +68,7 @@ CLAP_CONFIG = {
 
 def train_clip(parts: Sequence[Rendered], out: Path, checkpoint: Path, config: TrainConfig, device: str,
                stage: str = "plain") -> list[float]:
-    """Train CLIP on pictures and captions, and write it into `out`; a later `stage` of KERNELS goes on from there.
+    """Train CLIP on pictures and captions, and write it into `out`; a later `stage` of STAGES goes on from there.
 
     Styles come second: a tower that knows its classes learns from them, one that begins with them learns little.
     """
@@ -112,7 +112,7 @@ def train_clip(parts: Sequence[Rendered], out: Path, checkpoint: Path, config: T
 def _read(model: open_clip.CLIP, tokens: torch.Tensor) -> torch.Tensor:
     """`encode_text` for tokens (n, length), but without the padding, which causal attention never looks at.
 
-    Most captions fill a third of the length, and a training step takes half the time.
+    Most captions fill a third of the length; without the rest a step of training takes two thirds of the time.
     """
     ends = tokens.argmax(1)  # the end of a text has the highest number
     length = int(ends.max()) + 1
