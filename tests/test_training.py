@@ -11,13 +11,14 @@ import pytest
 import torch
 from open_clip.tokenizer import SimpleTokenizer
 from safetensors.torch import load_file
-from soundworld import draw
+from soundworld import draw, make_scene
 from soundworld.captions import vocabulary
 from torch import nn
-from v2a_pretraining import clock, generator, run
+from v2a_pretraining import clock, encoders, generator, run
 from v2a_pretraining import data as pretraining_data
 from v2a_pretraining.__main__ import main
-from v2a_pretraining.encoders import write_bpe
+from v2a_pretraining.augment import MixStyle
+from v2a_pretraining.encoders import shrunk, write_bpe
 from v2a_pretraining.generator import train_adapter, train_decoder, train_unet, train_vocoder
 from v2a_pretraining.run import PARTS, TEMPERATURE, Pretraining
 
@@ -28,8 +29,8 @@ from v2a_utils.mappers.registry import trained_mapper
 from v2a_utils.mappers.training import TrainConfig, fit, half_precision
 from v2a_utils.models.mel import log_mel
 from v2a_utils.models.vocoder import LearnedVocoder
-from v2a_utils.stacks.places import StackConfig
-from v2a_utils.stacks.stack import Stack, load_mini_clip
+from v2a_utils.stacks.places import MINI, StackConfig
+from v2a_utils.stacks.stack import Stack
 
 VAE_FILE = "diffusion_pytorch_model.safetensors"
 SHRINK = 3000  # of data and steps, for a trial
@@ -328,20 +329,56 @@ def test_training_the_decoder_on_leaves_the_encoder_and_so_the_latents_alone(pre
     assert (folder / "config.json").read_text() == (out / "audioldm" / "vae" / "config.json").read_text()
 
 
+def test_embeddings_of_pictures_are_kept_for_the_weights_that_made_them(pretrained, tmp_path):
+    out, _ = pretrained
+    pretraining = Pretraining(tmp_path / "out", tmp_path)
+    shutil.copytree(out / "clip", tmp_path / "out" / "clip")
+    assert pretraining._by_clip("pictures", lambda encoder: np.zeros(1)) == pretraining._by_clip("pictures", None) == 0
+    shutil.copy(MINI / "clip" / "open_clip_model.safetensors", tmp_path / "out" / "clip")
+    assert pretraining._by_clip("pictures", lambda encoder: np.ones(1)) == 1
+
+
+def test_the_last_of_clips_legs_sees_new_pictures_and_mixes_styles(pretrained, tmp_path, monkeypatch):
+    out, work = pretrained
+    shutil.copytree(out / "clip", tmp_path / "clip")
+    trained, drawn = [], []
+
+    class Watched(MixStyle):
+        def draw(self, free, generator):
+            super().draw(free, generator)
+            drawn.append((len(free), self.amounts.shape))
+
+    monkeypatch.setattr(encoders, "MixStyle", Watched)
+    monkeypatch.setattr(encoders, "shrunk", lambda pictures, size: trained.append(pictures) or shrunk(pictures, size))
+    data = pretraining_data.render("train", work / "data", shrink=SHRINK)
+    config = TrainConfig(steps=2, batch_size=4, warmup=1)
+    Pretraining(tmp_path, tmp_path / "work", shrink=SHRINK)._train_clip_fresh(data, config)
+    assert drawn == [(4, (4, 1, 1, 1))] * 2
+    for pictures, seed in zip(trained, (0, *run.FRESH_SEEDS), strict=True):
+        assert np.array_equal(pictures[0], np.asarray(draw(make_scene("train", 0, seed))))
+
+
+def test_a_folder_of_another_recipe_is_refused(pretrained, tmp_path, monkeypatch, capsys):
+    out, work = pretrained
+    monkeypatch.setitem(run.CONFIGS, "clip", TrainConfig(steps=7))
+    assert main(["run", "--out", str(out), "--work", str(work), "--shrink", str(SHRINK)]) == 2
+    assert "recipe" in capsys.readouterr().err
+
+
 def test_mappers_learn_from_every_picture_as_it_is_and_in_another_style(pretrained, tmp_path, monkeypatch):
     out, work = pretrained
     seen = {}
     monkeypatch.setattr(run, "train_mapper", lambda mapper, visual, audio, *rest: seen.update(visual=visual, audio=audio))
+    monkeypatch.setattr(run, "save_mapper", lambda *mapper, overwrite: None)
     shutil.copytree(work, tmp_path / "work")
-    (tmp_path / "work" / "styled_pictures.npy").unlink()
-    pretraining = Pretraining(tmp_path / "out", tmp_path / "work", shrink=SHRINK)
-    monkeypatch.setattr(pretraining, "_vision_encoder", lambda: load_mini_clip(out / "clip"))
+    kept_plain, kept_styled = (next(work.glob(f"{name}-*.npy")) for name in ("pictures", "styled_pictures"))
+    (tmp_path / "work" / kept_styled.name).unlink()
     data = pretraining_data.render("train", work / "data", shrink=SHRINK)
-    pretraining._train_regression(data, TrainConfig(steps=1))
+    Pretraining(out, tmp_path / "work", shrink=SHRINK)._train_regression(data, TrainConfig(steps=1))
     plain, styled = np.split(seen["visual"], 2)
     assert len(plain) == len(data.pictures) and np.array_equal(*np.split(seen["audio"], 2))
-    assert np.array_equal(plain, np.load(work / "pictures.npy"))
-    assert np.array_equal(styled, np.load(work / "styled_pictures.npy"))  # the same seed, the same styles
+    assert np.array_equal(plain, np.load(kept_plain))
+    assert np.array_equal(styled, np.load(kept_styled))  # the same seed, the same styles
     assert np.abs(styled - plain).max(1).min() > 1e-3
 
 

@@ -90,6 +90,7 @@ def test_weights_that_cannot_be_loaded_are_named(tmp_path, name):
 
 def test_embedded_weights_have_their_sums():
     check_sums(MINI)
+    check_sums(ROOT / "data" / "pretraining" / "next")
 
 
 def test_every_embedded_weight_is_listed():

@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 from v2a_utils.data.files import write_arrays
 
 CHUNK = 500
-KINDS = ("pictures", "sounds")
 SIZES = {"train": 24_000, "val": 1_000, "test": 1_024, "ood": 512}
+MAKE = {"pictures": lambda scene: np.asarray(draw(scene)),
+        "sounds": lambda scene: np.round(synthesise(scene) * 32_767).astype(np.int16)}
 
 
 @dataclass
@@ -37,37 +38,33 @@ class Rendered:
 
 
 def render(
-    split: str, folder: Path, seed: int = 0, shrink: int = 1, workers: int = 2, kinds: tuple[str, ...] = KINDS
+    split: str, folder: Path, seed: int = 0, shrink: int = 1, workers: int = 2, kinds: tuple[str, ...] = tuple(MAKE)
 ) -> Rendered:
     """Render a split (or read what an earlier run rendered) into `folder`; `shrink` divides its size, for tests.
 
-    What is not among `kinds` is left empty; a folder holds one choice of them.
+    What is not among `kinds`, of MAKE, is left empty.
     """
     number = max(SIZES[split] // shrink, 1)
-    starts = range(0, number, CHUNK)
-    missing = [start for start in starts if not _chunk_path(folder, split, seed, start).is_file()]
+    chunks = [(kind, start) for kind in kinds for start in range(0, number, CHUNK)]
+    missing = [chunk for chunk in chunks if not _chunk_path(folder, split, seed, *chunk).is_file()]
     if missing:
         # one worker is this process itself: a daemon may have no children
         with ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers) as pool:
-            jobs = [pool.submit(_render_chunk, folder, split, seed, start, min(CHUNK, number - start), kinds)
-                    for start in missing]
+            jobs = [pool.submit(_render_chunk, folder, split, seed, kind, start, min(CHUNK, number - start))
+                    for kind, start in missing]
             for job in tqdm(as_completed(jobs), total=len(jobs), desc=f"render {split}", unit="chunk"):
                 job.result()
-    chunks = [np.load(_chunk_path(folder, split, seed, start)) for start in starts]
-    return Rendered(
-        np.concatenate([chunk["pictures"] for chunk in chunks]),
-        np.concatenate([chunk["sounds"] for chunk in chunks]),
-        [make_scene(split, index, seed) for index in range(number)],
-    )
+    rendered = {kind: np.concatenate([np.load(_chunk_path(folder, split, seed, *chunk))[kind]
+                                      for chunk in chunks if chunk[0] == kind]) for kind in kinds}
+    empty = np.zeros(0, np.uint8)
+    return Rendered(rendered.get("pictures", empty), rendered.get("sounds", empty),
+                    [make_scene(split, index, seed) for index in range(number)])
 
 
-def _render_chunk(folder: Path, split: str, seed: int, start: int, number: int, kinds: tuple[str, ...]) -> None:
-    scenes = [make_scene(split, index, seed) for index in range(start, start + number)]
-    drawn = [np.asarray(draw(scene)) for scene in scenes] if "pictures" in kinds else []
-    heard = [np.round(synthesise(scene) * 32_767) for scene in scenes] if "sounds" in kinds else []
-    write_arrays(_chunk_path(folder, split, seed, start),
-                 {"pictures": np.array(drawn, np.uint8), "sounds": np.array(heard, np.int16)})
+def _render_chunk(folder: Path, split: str, seed: int, kind: str, start: int, number: int) -> None:
+    made = np.stack([MAKE[kind](make_scene(split, index, seed)) for index in range(start, start + number)])
+    write_arrays(_chunk_path(folder, split, seed, kind, start), {kind: made})
 
 
-def _chunk_path(folder: Path, split: str, seed: int, start: int) -> Path:
-    return folder / f"{split}-{seed}-{start:06d}.npz"
+def _chunk_path(folder: Path, split: str, seed: int, kind: str, start: int) -> Path:
+    return folder / f"{split}-{seed}-{kind}-{start:06d}.npz"

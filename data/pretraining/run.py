@@ -6,7 +6,8 @@ Wav2CLIP-like encoder (which only measures) see embeddings of pictures and sound
 
 import json
 import os
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from multiprocessing import Process
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from v2a_pretraining.data import SIZES, Rendered, render
 
 from v2a_utils.data.files import write_json, write_sums
 from v2a_utils.data.sources import soundworld
-from v2a_utils.mappers.bridge import VOCABULARIES
+from v2a_utils.mappers.bridge import VOCABULARIES, weights_sha256
 from v2a_utils.mappers.recipes import RECIPES, build
 from v2a_utils.mappers.registry import save_mapper, words_bridge
 from v2a_utils.mappers.training import TrainConfig, train_mapper
@@ -77,7 +78,7 @@ class Pretraining:
         with clock.running("rendering"):
             data = render("train", self.work / "data", self.seed, self.shrink)
         if "unet_fresh" in parts and not self._mark("unet_fresh").is_file():  # rendered while other parts learn
-            Process(target=_render_fresh, args=(self.work / "fresh", self.shrink), daemon=True).start()
+            Process(target=_render_fresh, args=(self.work / "data", self.shrink), daemon=True).start()
         for part in parts:
             if not self._mark(part).is_file():
                 with clock.running(part):
@@ -92,10 +93,12 @@ class Pretraining:
             self._mark("finishing").touch()
 
     def _check_settings(self) -> None:
-        """What lies in `work` was made with one seed and size; another run must not take it for its own."""
-        path, settings = self.work / "settings.json", {"seed": self.seed, "shrink": self.shrink}
+        """What lies in `work` was made with one seed, size and recipe; another run must not take it for its own."""
+        recipe = {part: asdict(config) | {"betas": list(config.betas)} for part, config in CONFIGS.items()}
+        path, settings = self.work / "settings.json", {"seed": self.seed, "shrink": self.shrink, "recipe": recipe}
         if path.is_file() and json.loads(path.read_text()) != settings:
-            raise ValueError(f"{self.work}: holds a run with another seed or size; delete it or choose another --work")
+            raise ValueError(f"{self.work}: holds a run with another seed, size or recipe; delete it or choose another "
+                             "--work")
         write_json(path, settings)
 
     def _mark(self, part: str) -> Path:
@@ -122,8 +125,7 @@ class Pretraining:
 
     def _train_clip_fresh(self, data: Rendered, config: TrainConfig) -> None:
         """CLIP goes on with pictures that it has not seen, in stronger styles."""
-        fresh = [render("train", self.work / "fresh_pictures", seed, self.shrink, kinds=("pictures",))
-                 for seed in FRESH_SEEDS]
+        fresh = [render("train", self.work / "data", seed, self.shrink, kinds=("pictures",)) for seed in FRESH_SEEDS]
         checkpoint = self._checkpoint("clip_fresh")
         encoders.train_clip([data, *fresh], self.out / "clip", checkpoint, config, self.device, "fresh")
 
@@ -169,7 +171,7 @@ class Pretraining:
 
     def _fresh(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Latents and embeddings of a seed's sounds, which themselves need not stay in memory."""
-        data = render("train", self.work / "fresh", seed, self.shrink, kinds=("sounds",))
+        data = render("train", self.work / "data", seed, self.shrink, kinds=("sounds",))
         return self.latents(data, f"latents_{seed}"), self._audio_embeddings(data, f"sounds_{seed}")
 
     def _train_wav2clip(self, data: Rendered, config: TrainConfig) -> None:
@@ -188,7 +190,7 @@ class Pretraining:
 
     def _train_mapper(self, kind: str, data: Rendered, config: TrainConfig, **sizes) -> None:
         """Of every picture as it is and in another style, so that a style that CLIP does not know misleads it less."""
-        styled = self._cached("styled_pictures", lambda: embed_styled(self._vision_encoder(), data, self.seed))
+        styled = self._by_clip("styled_pictures", lambda encoder: embed_styled(encoder, data, self.seed))
         visual = np.concatenate([self._picture_embeddings(data), styled])
         audio, recipe = np.concatenate([self._audio_embeddings(data)] * 2), RECIPES["mini"][kind]
         mapper = build(replace(recipe, sizes=recipe.sizes | sizes, train=config), visual.shape[1], audio.shape[1])
@@ -221,7 +223,12 @@ class Pretraining:
         return AudioEncoder.load(self.out / "clap", self.device)
 
     def _picture_embeddings(self, data: Rendered) -> np.ndarray:
-        return self._cached("pictures", lambda: embed_pictures(self._vision_encoder(), data))
+        return self._by_clip("pictures", lambda encoder: embed_pictures(encoder, data))
+
+    def _by_clip(self, name: str, embed: Callable[[VisionEncoder], np.ndarray]) -> np.ndarray:
+        """What CLIP makes of all pictures, kept for these weights of it, which several parts change."""
+        weights = weights_sha256(self.out / "clip")[:12]
+        return self._cached(f"{name}-{weights}", lambda: embed(self._vision_encoder()))
 
     def _audio_embeddings(self, data: Rendered, name: str = "sounds") -> np.ndarray:
         return self._cached(name, lambda: embed_sounds(self._audio_encoder(), data))
